@@ -1,0 +1,31 @@
+"""Artificial derivatives for TensorFlow/Keras: activations that keep their value and replace their slope.
+
+import keras_surrogate as ks
+
+ks.layers.SurrogateActivation("relu", "softplus")    a layer
+ks.get("sugar_bsilu")                                a published pair, for activation=
+ks.callbacks.GradientNormLogger()                    the gradient norms of the real training, layer by layer
+"""
+
+import importlib
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"keras_surrogate needs Keras's TensorFlow backend, but the backend is {keras.backend.backend()!r}. Set the "
+        "environment variable KERAS_BACKEND=tensorflow before keras is imported."
+    )
+
+from keras_surrogate import callbacks, functions, gradients, layers, presets
+from keras_surrogate.presets import get
+from keras_surrogate.surrogate import Surrogate
+
+__all__ = ["Surrogate", "callbacks", "functions", "get", "gradients", "layers", "plots", "presets", "testing"]
+
+
+def __getattr__(name):
+    """`plots` needs matplotlib, which not everyone has, and `testing` is seldom needed: both are imported when used."""
+    if name in ("plots", "testing"):
+        return importlib.import_module(f"keras_surrogate.{name}")
+    raise AttributeError(f"module 'keras_surrogate' has no attribute {name!r}")

@@ -1,0 +1,124 @@
+"""Published pairs under their published names, and `get`, which finds a surrogate by name.
+
+A preset is a function that returns a `Surrogate`, marked by `@preset`; nothing else is to be edited to add one. Its
+docstring's first line and `Source:` are its row in the documentation.
+"""
+
+import inspect
+
+import keras
+
+from keras_surrogate import functions
+from keras_surrogate.surrogate import Surrogate
+
+_PRESETS = {}
+
+
+def preset(make):
+    """Enters a function that makes a `Surrogate` among the presets, under its own name."""
+    _PRESETS[make.__name__] = make
+    return make
+
+
+@preset
+def artificial_relu():
+    """ReLU with the sigmoid for its derivative, so that no unit is ever quite off.
+
+    Source: Hu, Zhang and Ge 2021, IEEE Access 9, doi:10.1109/ACCESS.2021.3054915.
+    """
+    return Surrogate("relu", "softplus")
+
+
+@preset
+def flat_spot(constant=0.1):
+    """The sigmoid with a constant added to its derivative, which then never vanishes.
+
+    Args:
+        constant: what is added, in [0, inf), default 0.1.
+
+    Source: Fahlman 1988, CMU-CS-88-162; Roodschild et al. 2020, doi:10.1007/s13748-020-00218-y.
+    """
+    return Surrogate("sigmoid", functions.FlatSpotSigmoid(constant))
+
+
+@preset
+def sugar_bsilu(alpha=1.67):
+    """ReLU with the slope of B-SiLU, above 1 around x = 1.5 and slightly negative far below 0.
+
+    Args:
+        alpha: B-SiLU's shift, in (0, inf), default 1.67.
+
+    Source: SUGAR, Horuz et al. 2025, arXiv:2505.22074.
+    """
+    return Surrogate("relu", functions.Bsilu(alpha))
+
+
+@preset
+def sugar_nelu(alpha=0.05):
+    """ReLU with the slope of NeLU, which is negative where the unit is off.
+
+    Args:
+        alpha: NeLU's strength, in (0, inf), default 0.05.
+
+    Source: SUGAR, Horuz et al. 2025, arXiv:2505.22074.
+    """
+    return Surrogate("relu", functions.Nelu(alpha))
+
+
+@preset
+def leaky_backward(negative_slope=0.1):
+    """ReLU with the slope of leaky ReLU: a dead unit hears a fraction of its gradient.
+
+    Args:
+        negative_slope: that fraction, in [0, 1], default 0.1, which keeps nearly the true direction.
+
+    Source: ProxyGrad, 2024, arXiv:2410.16958.
+    """
+    return Surrogate("relu", functions.LeakyRelu(negative_slope))
+
+
+@preset
+def ste_sign():
+    """The sign, 1 at 0, with slope 1 on [-1, 1]: the clipped straight-through estimator of binarised networks.
+
+    Source: Courbariaux et al. 2016, arXiv:1602.02830.
+    """
+    return Surrogate(functions.Sign(at_zero=1.0), "hard_tanh")
+
+
+def names():
+    """The names of the presets, sorted."""
+    return sorted(_PRESETS)
+
+
+def get(identifier, **parameters):
+    """The `Surrogate` that `identifier` stands for.
+
+    Args:
+        identifier: the name of a preset ("sugar_bsilu"); the name of a function ("tanh"), which gives the ordinary
+            activation; a configuration, `Surrogate.get_config()` or as Keras serializes it; a callable or a
+            `Function`; or a `Surrogate`.
+        parameters: for a name, its parameters: `get("leaky_backward", negative_slope=0.3)`.
+
+    Raises:
+        ValueError: nothing goes by that name, or a parameter is unknown or out of range.
+    """
+    if isinstance(identifier, str) and identifier in _PRESETS:
+        return _make(identifier, parameters)
+    if isinstance(identifier, str) and not functions.is_known(identifier):
+        raise functions.unknown_name("surrogate or function", identifier, names() + functions.names())
+    if isinstance(identifier, dict) and "class_name" in identifier:
+        identifier = keras.saving.deserialize_keras_object(identifier)
+    if isinstance(identifier, dict) and "forward" in identifier:
+        identifier = Surrogate.from_config(identifier)
+    if isinstance(identifier, Surrogate) and not parameters:
+        return identifier
+    return Surrogate(functions.get(identifier, **parameters))
+
+
+def _make(name, parameters):
+    accepted = list(inspect.signature(_PRESETS[name]).parameters)
+    unknown = sorted(set(parameters) - set(accepted))
+    if unknown:
+        raise ValueError(f"{name} has no parameter {unknown}; it has {accepted or 'none'}.")
+    return _PRESETS[name](**parameters)

@@ -11,6 +11,8 @@ import importlib
 
 import keras
 
+__version__ = "0.1.0"
+
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
         f"keras_surrogate needs Keras's TensorFlow backend, but the backend is {keras.backend.backend()!r}. Set the "

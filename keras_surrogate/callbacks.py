@@ -19,8 +19,8 @@ class GradientNormLogger(keras.callbacks.Callback):
 
         logs["gradient_norm/<layer>"], logs["gradient_norm/global"]
 
-    so `History`, `CSVLogger`, `TensorBoard`, `EarlyStopping` and their like see them, if they come after this callback in
-    the list. The progress bar shows them too; `callbacks=[keras.callbacks.ProgbarLogger(), GradientNormLogger()]`
+    so `History`, `CSVLogger`, `TensorBoard`, `EarlyStopping` and their like see them, if they come after this callback
+    in the list. The progress bar shows them too; `callbacks=[keras.callbacks.ProgbarLogger(), GradientNormLogger()]`
     keeps it short.
 
     Args:

@@ -2,10 +2,9 @@
 
 import argparse
 import dataclasses
-import importlib.metadata
 import sys
 
-from keras_surrogate import datasets, demo
+from keras_surrogate import __version__, datasets, demo
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,7 +29,7 @@ def _parser():
     parser = _Parser(
         prog="keras-surrogate", description="Artificial derivatives for TensorFlow/Keras, with their gradients."
     )
-    parser.add_argument("--version", action="version", version=importlib.metadata.version("keras_surrogate"))
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_demo(commands)
     return parser

@@ -110,7 +110,9 @@ def _read_idx(files):
 
 def _idx_array(path):
     """An idx file: two zero bytes, the type (8: unsigned byte), the rank, each dimension in 4 bytes, the data."""
-    raw = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if len(raw) < 8:
+        raise ValueError("it is too short")
     rank = raw[3]
     shape = np.frombuffer(raw, ">u4", count=rank, offset=4)
     return np.frombuffer(raw, "u1", offset=4 + 4 * rank).reshape(shape)

@@ -1,7 +1,7 @@
 """Gradient norms of the training step itself: taken where the step hands its gradients to the optimizer.
 
-There is no second backward pass, and nothing here knows the loss. While a train step is traced, the optimizers' `apply` is
-wrapped; what it is given, one number per layer, goes into a buffer that the graph writes and the host reads.
+There is no second backward pass, and nothing here knows the loss. While a train step is traced, the optimizers'
+`apply` is wrapped; what it is given, one number per layer, goes into a buffer that the graph writes and the host reads.
 """
 
 import contextlib

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-# Run by a fresh interpreter. A SavedModel is opened with keras_surrogate made unimportable: its gradients must be inside.
+# Run by a fresh interpreter. A SavedModel is opened with keras_surrogate made unimportable: it must hold its gradients.
 _SCRIPT = """
 import sys
 import numpy as np

@@ -49,15 +49,15 @@ class Surrogate:
             return keras.layers.Activation(self)(x)
         x = _floating_tensor(x)
         y, forward_mode = self._replaced_derivative(x, tf.stop_gradient)
-        if forward_mode and not tf.executing_eagerly():
+        if forward_mode:
             y, _ = self._replaced_derivative(x, lambda y: tf.stop_gradient(y) + self._tangent_carrier(x))
         return y
 
     def _replaced_derivative(self, x, hide):
-        """The value with its derivative replaced, and whether a forward accumulator is watching `x`.
+        """The value with its derivative replaced in reverse mode, and whether a forward accumulator watches `x`.
 
-        Forward accumulators ask for the gradient at once, tapes later. In eager mode they take the answer if `hide`
-        stops the value's own tangent; in a graph they never do, so there `hide` must give the value the right tangent.
+        Accumulators ask for the gradient at once, tapes later. What they are told is lost in graphs, where they see
+        through to the value's own tangent instead: in forward mode `hide` must give it the tangent that it should have.
         """
         asked = []
 

@@ -1,0 +1,229 @@
+"""Rectifiers and their kin: functions that grow without bound on one side, and the identity."""
+
+import math
+
+import tensorflow as tf
+
+from keras_surrogate.functions.base import Function, between, finite, flag, positive, zero
+
+
+class Linear(Function):
+    """The identity; as a backward it is the straight-through estimator.
+
+    value: x
+    slope: 1
+    Source: Bengio et al. 2013, arXiv:1308.3432.
+    """
+
+    keeps_sign = True
+    slope_needs_only_sign = True
+
+    def value(self, x):
+        return tf.identity(x)
+
+    def slope(self, x):
+        return 1 + zero(x)
+
+    def gradient(self, upstream, x):
+        return tf.raw_ops.LeakyReluGrad(gradients=upstream, features=x, alpha=1.0)
+
+
+class Relu(Function):
+    """The rectifier. The slope at 0 is 0.
+
+    value: maximum(x, 0)
+    slope: where(x > 0, 1, 0)
+    Source: Nair and Hinton 2010, ICML; as Keras.
+    """
+
+    keeps_sign = True
+    slope_needs_only_sign = True
+
+    def value(self, x):
+        return tf.nn.relu(x)
+
+    def slope(self, x):
+        return tf.nn.relu(tf.sign(x))
+
+    def gradient(self, upstream, x):
+        return tf.raw_ops.ReluGrad(gradients=upstream, features=x)
+
+
+class LeakyRelu(Function):
+    """The rectifier with a small slope where the unit is off.
+
+    value: where(x > 0, x, negative_slope * x)
+    slope: where(x > 0, 1, negative_slope)
+    Args:
+        negative_slope: the slope for x <= 0, in [0, 1], default 0.2.
+    Source: Maas et al. 2013, ICML workshop; default as keras.activations.leaky_relu.
+    """
+
+    keeps_sign = True
+    slope_needs_only_sign = True
+    negative_slope: float = between(0, 1, 0.2)
+
+    def value(self, x):
+        if x.dtype == tf.float64:
+            return tf.maximum(x, self.negative_slope * x)
+        return tf.nn.leaky_relu(x, self.negative_slope)
+
+    def slope(self, x):
+        return tf.maximum(tf.sign(x), self.negative_slope)
+
+    def gradient(self, upstream, x):
+        # The kernels keep negative_slope in float32, which is not enough for float64.
+        if x.dtype == tf.float64:
+            return super().gradient(upstream, x)
+        return tf.raw_ops.LeakyReluGrad(gradients=upstream, features=x, alpha=self.negative_slope)
+
+
+class Elu(Function):
+    """The exponential linear unit.
+
+    value: where(x > 0, x, alpha * expm1(minimum(x, 0)))
+    slope: where(x > 0, 1, alpha * exp(minimum(x, 0)))
+    Args:
+        alpha: minus the value at -inf, in (0, inf), default 1.
+    Source: Clevert et al. 2016, arXiv:1511.07289; as Keras.
+    """
+
+    keeps_sign = True
+    alpha: float = positive(1.0)
+
+    def value(self, x):
+        return tf.where(x > 0, x, self.alpha * tf.nn.elu(x))
+
+    def slope(self, x):
+        return tf.where(x > 0, tf.ones_like(x), self.alpha * tf.exp(tf.minimum(x, 0)))
+
+    def gradient_from_output(self, upstream, y):
+        return tf.raw_ops.EluGrad(gradients=upstream, outputs=y) if self.alpha == 1 else None
+
+
+class Selu(Function):
+    """The self-normalising exponential linear unit.
+
+    value: 1.0507009873554805 * where(x > 0, x, 1.6732632423543772 * expm1(minimum(x, 0)))
+    slope: 1.0507009873554805 * where(x >= 0, 1, 1.6732632423543772 * exp(minimum(x, 0)))
+    Source: Klambauer et al. 2017, arXiv:1706.02515; as Keras.
+    """
+
+    keeps_sign = True
+
+    def value(self, x):
+        return tf.nn.selu(x)
+
+    def slope(self, x):
+        scale, alpha = 1.0507009873554805, 1.6732632423543772
+        return tf.where(x >= 0, scale * tf.ones_like(x), scale * alpha * tf.exp(tf.minimum(x, 0)))
+
+    def gradient_from_output(self, upstream, y):
+        return tf.raw_ops.SeluGrad(gradients=upstream, outputs=y)
+
+
+class Gelu(Function):
+    """The Gaussian error linear unit, x times the normal distribution function; or its tanh approximation.
+
+    value: x * (sigmoid(sqrt(8 / pi) * (x + 0.044715 * x**3)) if approximate else ndtr(x))
+    slope: (ndtr(x) + x * exp(-(x**2) / 2) / sqrt(2 * pi)) if not approximate else
+        sigmoid(sqrt(8 / pi) * (x + 0.044715 * x**3)) * (1 + x * sqrt(8 / pi) * (1 + 0.134145 * x**2)
+        * (1 - sigmoid(sqrt(8 / pi) * (x + 0.044715 * x**3))))
+    Args:
+        approximate: True for the tanh approximation, default False.
+    Source: Hendrycks and Gimpel 2016, arXiv:1606.08415; as Keras.
+    """
+
+    approximate: bool = flag(False)
+
+    def value(self, x):
+        return tf.math.multiply_no_nan(x, self._gate(x))
+
+    def slope(self, x):
+        return self._gate(x) + tf.math.multiply_no_nan(x, self._gate_slope(x))
+
+    def _gate(self, x):
+        if self.approximate:
+            return tf.sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
+        return tf.math.erfc(-x / math.sqrt(2)) / 2
+
+    def _gate_slope(self, x):
+        if self.approximate:
+            gate, inner_slope = self._gate(x), math.sqrt(8 / math.pi) * (1 + 0.134145 * x**2)
+            return tf.math.multiply_no_nan(inner_slope, gate * (1 - gate))
+        return tf.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+
+
+class Silu(Function):
+    """The sigmoid linear unit, also called swish.
+
+    value: x * sigmoid(x)
+    slope: sigmoid(x) * (1 + x * (1 - sigmoid(x)))
+    Source: Elfwing et al. 2018, arXiv:1702.03118; as Keras.
+    """
+
+    def value(self, x):
+        return tf.math.multiply_no_nan(x, tf.sigmoid(x))
+
+    def slope(self, x):
+        gate = tf.sigmoid(x)
+        return gate + tf.math.multiply_no_nan(x, gate * (1 - gate))
+
+
+class Bsilu(Function):
+    """The bounded SiLU. Its slope peaks at 1.290 (x = 1.49 for the default) and is negative below -2.735.
+
+    value: (x + alpha) * sigmoid(x) - alpha / 2
+    slope: sigmoid(x) + (x + alpha) * sigmoid(x) * (1 - sigmoid(x))
+    Args:
+        alpha: the shift, in (0, inf), default 1.67.
+    Source: SUGAR, Horuz et al. 2025, arXiv:2505.22074.
+    """
+
+    alpha: float = positive(1.67)
+
+    def value(self, x):
+        return tf.math.multiply_no_nan(x + self.alpha, tf.sigmoid(x)) - self.alpha / 2
+
+    def slope(self, x):
+        gate = tf.sigmoid(x)
+        return gate + tf.math.multiply_no_nan(x + self.alpha, gate * (1 - gate))
+
+
+class Nelu(Function):
+    """The negative-slope linear unit: the value jumps at 0, and the slope is negative for x < 0.
+
+    value: where(x > 0, x, -alpha / (1 + x**2))
+    slope: where(x > 0, 1, 2 * alpha * x / (1 + x**2)**2)
+    Args:
+        alpha: the size of the jump at 0, in (0, inf), default 0.05.
+    Source: SUGAR, Horuz et al. 2025, arXiv:2505.22074 (0.1 and 0.01 are used there).
+    """
+
+    alpha: float = positive(0.05)
+
+    def value(self, x):
+        return tf.where(x > 0, x, -self.alpha / (1 + tf.minimum(x, 0) ** 2))
+
+    def slope(self, x):
+        negative = tf.minimum(finite(x), 0)
+        denominator = 1 + negative**2
+        return tf.where(x > 0, tf.ones_like(x), 2 * self.alpha * (negative / denominator) / denominator)
+
+
+class Softplus(Function):
+    """The smooth rectifier, whose slope is the sigmoid.
+
+    value: logaddexp(x, 0)
+    slope: sigmoid(x)
+    Source: Dugas et al. 2001, NIPS; as Keras.
+    """
+
+    def value(self, x):
+        return tf.nn.softplus(x)
+
+    def slope(self, x):
+        return tf.sigmoid(x)
+
+    def gradient(self, upstream, x):
+        return tf.raw_ops.SoftplusGrad(gradients=upstream, features=x)

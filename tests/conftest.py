@@ -1,0 +1,28 @@
+"""Two logical CPU devices for every test, and `gpu` tests skipped where there is no GPU."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import keras
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+def pytest_collection_modifyitems(items):
+    if not tf.config.list_physical_devices("GPU"):
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_names_and_seed():
+    """Layer names count from the start and random numbers repeat, whatever test ran before."""
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)

@@ -1,0 +1,111 @@
+"""Every script in examples/ runs, at tiny size, and what it measures is plausible."""
+
+import functools
+import importlib.util
+import inspect
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_surrogate import datasets
+
+FOLDER = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+
+every_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(f"example_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs a script's `main` at tiny size, once: returns its result, its output folder, its working folder."""
+
+    @functools.cache
+    def run(path):
+        folder, working = tmp_path_factory.mktemp("output"), tmp_path_factory.mktemp("working")
+        tiny = {"epochs": 1, "output": folder, "starts": [("Adam", -3.0)]}
+        main = load(path).main
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(working)
+            result = main(**{name: tiny[name] for name in inspect.signature(main).parameters if name in tiny})
+        return result, folder, working
+
+    return run
+
+
+def script(name):
+    return next(path for path in SCRIPTS if path.stem.endswith(name))
+
+
+def numbers(result):
+    """All numbers in nested dictionaries, lists and tuples."""
+    if isinstance(result, dict):
+        result = list(result.values())
+    return [number for part in result for number in numbers(part)] if isinstance(result, list | tuple) else [result]
+
+
+def test_there_are_scripts():
+    assert SCRIPTS
+
+
+@every_script
+def test_runs_and_returns_finite_numbers(path, run):
+    result, *_ = run(path)
+    assert numbers(result)
+    assert np.isfinite(numbers(result)).all()
+
+
+@every_script
+def test_is_short_and_says_how_to_run_it(path):
+    assert len(path.read_text().splitlines()) <= 80
+    assert f"python examples/{path.name}" in load(path).__doc__
+
+
+@every_script
+def test_writes_nothing_where_it_is_run(path, run):
+    _, _, working = run(path)
+    assert not list(working.iterdir())
+
+
+def test_quickstart_learns_and_both_saved_forms_agree(run):
+    (accuracy, norms), folder, _ = run(script("quickstart"))
+    assert accuracy > 0.2
+    assert min(numbers(norms)) > 0
+    images = datasets.load("digits").x_test[:16]
+    model, exported = keras.saving.load_model(folder / "model.keras"), tf.saved_model.load(folder / "savedmodel")
+    np.testing.assert_allclose(exported.serve(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+def test_deep_sigmoid_gradient_vanishes_only_under_the_true_slope(run):
+    ratios = {name: ratio for name, (_, ratio) in run(script("deep_sigmoid"))[0].items()}
+    assert ratios["true slope"] < ratios["flat_spot"] < 0.05
+    assert min(ratios["4 x own slope"], ratios["slope of tanh"]) > 0.1
+
+
+def test_dying_relu_starts_dead_and_reaches_only_incoming_weights(run):
+    for (_, _, backward), (before, _, incoming, outgoing, _) in run(script("dying_relu"))[0].items():
+        assert before == 1
+        assert outgoing == 0
+        assert (incoming > 0) == (backward != "relu")
+
+
+@pytest.mark.parametrize(("backward", "revives"), [("relu", False), ("sugar_bsilu", True)])
+def test_dying_relu_revives_by_a_surrogate_alone(backward, revives):
+    module = load(script("dying_relu"))
+    before, after, *_ = module.measure(backward, "SGD", -1.0, 6, datasets.load("digits"))
+    assert (after < before) == revives
+
+
+def test_fine_tuning_without_the_package_lowers_the_loss(run):
+    result, *_ = run(script("export_and_fine_tune"))
+    assert result["after"] < result["before"]
+    assert result["first_layer_gradient"] > 0

@@ -1,0 +1,140 @@
+"""The demo at a small size: what it trains, measures, prints and writes."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+from keras_surrogate import datasets, demo, roundtrip
+
+
+def settings(tmp_path, **changes):
+    return demo.Settings(**{"epochs": 1, "depth": 2, "width": 8, "output": str(tmp_path / "out"), **changes})
+
+
+@pytest.fixture
+def no_fresh_process(monkeypatch):
+    """Saves the seconds that fresh processes take, where they are not what is tested."""
+    monkeypatch.setattr(demo.roundtrip, "difference", lambda *_: roundtrip.Difference(0.0, 0.0))
+
+
+def run(settings):
+    text = io.StringIO()
+    return demo.run(settings, Console(file=text, width=100)), text.getvalue()
+
+
+def test_everything_that_is_promised_is_printed_and_written(tmp_path):
+    runs, text = run(settings(tmp_path))
+    for expected in ("test accuracy", "test loss", "hidden_1", "hidden_2", "output", "first / last", "dead", "points"):
+        assert expected in text
+    assert text.count("opened in a fresh process: the same") == 2
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"gradient_norms.png", "gradient_norms.csv", "model.keras", "savedmodel"}
+    rows = np.genfromtxt(tmp_path / "out" / "gradient_norms.csv", delimiter=",", names=True, dtype=None, encoding=None)
+    assert len(rows) == sum(len(finished.record.steps) for finished in runs) == 2 * 44
+    np.testing.assert_allclose(rows["hidden_1"][44:], runs[1].record.norms[:, 0])
+
+
+def test_both_runs_start_from_the_same_weights_and_see_the_same_batches(tmp_path):
+    """With the true derivative for a surrogate nothing may differ, to the last bit."""
+    small, data = settings(tmp_path, backward="sigmoid"), datasets.load("digits")
+    first, second = (demo.train(small, data, "", small.surrogate) for _ in range(2))
+    np.testing.assert_array_equal(first.record.norms, second.record.norms)
+    for one, other in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("change", [{"scale": 0.5}, {"backward": "softsign"}, {"seed": 1}, {"learning_rate": 0.2}])
+def test_settings_change_the_training(change, tmp_path):
+    data = datasets.load("digits")
+    plain, changed = (
+        demo.train(chosen, data, "", chosen.surrogate) for chosen in (settings(tmp_path), settings(tmp_path, **change))
+    )
+    assert not np.allclose(plain.record.norms[1:], changed.record.norms[1:])
+
+
+@pytest.mark.slow
+def test_the_surrogate_learns_where_the_true_derivative_stays_at_chance(tmp_path, no_fresh_process):
+    (true, surrogate), _ = run(demo.Settings(output=str(tmp_path)))
+    assert true.accuracy < 0.2 < 0.6 < surrogate.accuracy
+
+
+def test_an_interruption_reports_what_was_recorded(tmp_path, monkeypatch, no_fresh_process):
+    def interrupted(model, *args, callbacks, **kwargs):
+        class Interrupt(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                if batch == 4:
+                    raise KeyboardInterrupt
+
+        return fit(model, *args, callbacks=[*callbacks, Interrupt()], **kwargs)
+
+    fit = keras.Sequential.fit
+    monkeypatch.setattr(keras.Sequential, "fit", interrupted)
+    runs, text = run(settings(tmp_path))
+    assert len(runs) == 1
+    assert runs[0].interrupted
+    assert len(runs[0].record.steps) == 5
+    assert "Interrupted" in text
+    assert "Only the run with the true derivative was made" in text
+    assert (tmp_path / "out" / "gradient_norms.png").exists()
+
+
+def test_dead_units_are_those_whose_output_never_changes():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, activation="relu", name="hidden_1")])
+    model.set_weights([np.ones((2, 4)), np.array([0.0, -5.0, 1.0, -9.0])])
+    np.testing.assert_array_equal(demo.dead_units(model, np.array([[0.0, 0.1], [0.5, 0.9]])), [0.5])
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [((0.1, 0.9), "gains 80.0 points"), ((0.9, 0.5), "LOSES 40.0 points"), ((0.9, 0.895), "no difference")],
+)
+def test_the_verdict_says_who_wins(accuracies, expected):
+    runs = [demo.Run("", None, None, accuracy, 0.0, None, False) for accuracy in accuracies]
+    assert expected in demo.verdict(runs)
+
+
+def test_a_failure_while_writing_leaves_old_files_whole_and_no_new_ones(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.keras").write_text("old")
+
+    def disk_full(self, path, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(keras.Sequential, "export", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        run(settings(tmp_path))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.keras"]
+    assert (tmp_path / "out" / "model.keras").read_text() == "old"
+
+
+def test_a_second_demo_replaces_the_first(tmp_path, no_fresh_process):
+    run(settings(tmp_path))
+    runs, _ = run(settings(tmp_path, seed=1, width=9))
+    loaded, x = tf.saved_model.load(tmp_path / "out" / "savedmodel"), datasets.load("digits").x_test[:4]
+    np.testing.assert_allclose(loaded.serve(x), runs[1].model(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs must be an integer of at least 1, but is 0"),
+        ({"depth": -1}, "depth must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a positive number, but is nan"),
+        ({"scale": float("inf")}, "scale must be a finite number"),
+        ({"forward": "sigmod"}, "Did you mean 'sigmoid'"),
+    ],
+)
+def test_mistakes_are_explained_before_anything_is_trained(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        settings(tmp_path, **change)
+
+
+def test_an_output_that_is_a_file(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ValueError, match="is a file; name a folder"):
+        settings(tmp_path)

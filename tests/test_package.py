@@ -1,0 +1,56 @@
+"""The package as a whole: its public names, its rules, its backend, its README."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_surrogate as ks
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "keras_surrogate").rglob("*.py"))
+
+
+def test_public_names():
+    assert ks.get("sugar_bsilu") == ks.Surrogate("relu", "bsilu")
+    assert set(ks.__all__) >= {"Surrogate", "get", "functions", "presets", "layers", "callbacks", "gradients", "plots"}
+    for name in ks.__all__:
+        assert getattr(ks, name)
+    with pytest.raises(AttributeError, match="nonsense"):
+        ks.nonsense  # noqa: B018
+
+
+def test_there_is_one_custom_gradient():
+    assert sum(len(re.findall(r"tf\.custom_gradient\b", path.read_text())) for path in SOURCES) == 1
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_only_public_interfaces_are_used(path):
+    assert not re.search(r"tensorflow\.python|keras\.src", path.read_text())
+
+
+def test_matplotlib_is_imported_only_by_plots():
+    importing = {path.stem for path in SOURCES if re.search(r"^\s*(import|from) matplotlib", path.read_text(), re.M)}
+    assert importing == {"plots"}
+    code = "import sys, keras_surrogate.cli; sys.exit('keras_surrogate.plots' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_another_backend_is_one_clear_error(tmp_path):
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "__init__.py").write_text("class backend:\n    backend = staticmethod(lambda: 'jax')\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    finished = subprocess.run(
+        [sys.executable, "-c", "import keras_surrogate"], capture_output=True, text=True, env=environment
+    )
+    assert finished.returncode == 1
+    assert "ImportError: keras_surrogate needs Keras's TensorFlow backend, but the backend is 'jax'" in finished.stderr
+
+
+def test_every_module_has_a_test_module():
+    for path in (ROOT / "keras_surrogate").glob("*.py"):
+        if not path.stem.startswith("__"):
+            assert (ROOT / "tests" / f"test_{path.stem}.py").exists(), path

@@ -23,11 +23,13 @@ from keras_surrogate import callbacks, functions, gradients, layers, presets
 from keras_surrogate.presets import get
 from keras_surrogate.surrogate import Surrogate
 
-__all__ = ["Surrogate", "callbacks", "functions", "get", "gradients", "layers", "plots", "presets", "testing"]
+# Imported when first used: plots needs matplotlib, which not everyone has, and the others are seldom needed.
+_LATE = ("datasets", "plots", "roundtrip", "testing")
+
+__all__ = ["Surrogate", "callbacks", "functions", "get", "gradients", "layers", "presets", *_LATE]
 
 
 def __getattr__(name):
-    """`plots` needs matplotlib, which not everyone has, and `testing` is seldom needed: both are imported when used."""
-    if name in ("plots", "testing"):
+    if name in _LATE:
         return importlib.import_module(f"keras_surrogate.{name}")
     raise AttributeError(f"module 'keras_surrogate' has no attribute {name!r}")

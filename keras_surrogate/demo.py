@@ -160,7 +160,7 @@ def train(settings, data, title, activation):
 def dead_units(model, x):
     """The share of units in each hidden layer whose output is the same for every input in `x`."""
     hidden = [layer.output for layer in model.layers if layer.name.startswith("hidden")]
-    outputs = keras.Model(model.inputs, hidden).predict(x, batch_size=256, verbose=0)
+    outputs = keras.Model(model.inputs[0], hidden).predict(x, batch_size=256, verbose=0)
     outputs = outputs if isinstance(outputs, list) else [outputs]
     return np.array([np.mean(np.ptp(output, axis=0) <= 1e-6) for output in outputs])
 

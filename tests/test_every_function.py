@@ -1,7 +1,6 @@
 """The contract, over the whole collection: `functions.names()` is the only list."""
 
 import dataclasses
-import re
 
 import keras
 import numpy as np
@@ -15,18 +14,10 @@ from keras_surrogate import functions, testing
 _FORMULA_NAMES = {**vars(np), **vars(scipy.special), "sigmoid": scipy.special.expit, "ndtr": scipy.special.ndtr}
 
 
-def formula(function, key):
-    """The expression after `key:` in the docstring, up to the next line that starts with a word and a colon."""
-    pattern = rf"^\s*{key}:(.*?)(?=^\s*\w+:|\Z)"
-    found = re.search(pattern, type(function).__doc__, flags=re.MULTILINE | re.DOTALL)
-    assert found, f"{function} has no line '{key}:' in its docstring"
-    return " ".join(found.group(1).split())
-
-
 def evaluated(function, key, x):
     parameters = dataclasses.asdict(function)
     with np.errstate(all="ignore"):
-        return np.broadcast_to(eval(formula(function, key), {**_FORMULA_NAMES, **parameters, "x": x}), x.shape)
+        return np.broadcast_to(eval(function.documented(key), {**_FORMULA_NAMES, **parameters, "x": x}), x.shape)
 
 
 def variants(name):
@@ -60,7 +51,7 @@ def test_docstring_has_summary_and_source_and_arguments(name):
     function = functions.get(name)
     doc = type(function).__doc__
     assert doc.splitlines()[0].endswith((".", ":"))
-    assert formula(function, "Source")
+    assert function.documented("Source")
     for field in dataclasses.fields(function):
         assert f"{field.name}:" in doc
         assert "default" in doc

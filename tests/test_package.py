@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import keras_surrogate as ks
+from keras_surrogate import presets
+from keras_surrogate.functions.base import COLLECTION
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "keras_surrogate").rglob("*.py"))
@@ -54,3 +56,31 @@ def test_every_module_has_a_test_module():
     for path in (ROOT / "keras_surrogate").glob("*.py"):
         if not path.stem.startswith("__"):
             assert (ROOT / "tests" / f"test_{path.stem}.py").exists(), path
+
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_readme_has_the_two_commands():
+    assert 'python -m pip install ".[examples]" && keras-surrogate demo\n' in README
+    assert 'python -m pip install ".[test]" && python -m pytest\n' in README
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("block", BLOCKS, ids=["use", "add a function"])
+def test_readme_code_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    collection = dict(COLLECTION)
+    try:
+        exec(block, {"__name__": "readme"})
+    finally:
+        COLLECTION.clear()
+        COLLECTION.update(collection)
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_readme_table_has_every_preset_as_it_is(name):
+    pair, source = presets.get(name), getattr(presets, name).__doc__.split("Source:")[1].strip()
+    cells = f"`{name}`", f"`{pair.forward.documented('value')}`", f"`{pair.backward.documented('slope')}`", source
+    assert "| " + " | ".join(cells) + " |" in README

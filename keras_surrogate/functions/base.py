@@ -62,6 +62,12 @@ class Function:
         """`upstream * slope(x)` from `y = value(x)`; None where the output does not suffice."""
         return None
 
+    @classmethod
+    def documented(cls, key):
+        """What the docstring says after `key:` ("value", "slope", "Source"), on one line; None if it does not."""
+        found = re.search(rf"^\s*{key}:(.*?)(?=^\s*\w+:|\Z)", cls.__doc__ or "", flags=re.MULTILINE | re.DOTALL)
+        return found and " ".join(found.group(1).split())
+
     def get_config(self):
         """A dictionary that `get` turns into an equal function."""
         return {"name": self.registered_name(), **dataclasses.asdict(self)}

@@ -47,44 +47,23 @@ class Surrogate:
     def __call__(self, x):
         if isinstance(x, keras.KerasTensor):
             return keras.layers.Activation(self)(x)
-        x = _floating_tensor(x)
-        y, forward_mode = self._replaced_derivative(x, tf.stop_gradient)
-        if forward_mode:
-            y, _ = self._replaced_derivative(x, lambda y: tf.stop_gradient(y) + self._tangent_carrier(x))
-        return y
+        return with_gradient(_floating_tensor(x), self._evaluate, self._primitive)
 
-    def _replaced_derivative(self, x, hide):
-        """The value with its derivative replaced in reverse mode, and whether a forward accumulator watches `x`.
-
-        Accumulators ask for the gradient at once, tapes later. What they are told is lost in graphs, where they see
-        through to the value's own tangent instead: in forward mode `hide` must give it the tangent that it should have.
-        """
-        asked = []
-
-        @tf.custom_gradient
-        def activation(x):
-            y = self.forward.value(x)
-
-            def gradient(upstream):
-                asked.append(True)
-                return self._gradient(upstream, x, y)
-
-            return hide(y), gradient
-
-        return activation(x), bool(asked)
-
-    def _tangent_carrier(self, x):
-        """Zero, whose tangent in forward mode is the surrogate's slope."""
-        primitive = self.scale * self.backward.value(x)
-        return tf.where(tf.math.is_finite(primitive), primitive - tf.stop_gradient(primitive), tf.zeros_like(x))
+    def _evaluate(self, x):
+        """The value, and the function from the incoming gradient to the outgoing one."""
+        y = self.forward.value(x)
+        return y, lambda upstream: self._gradient(self._scaled(upstream), x, y)
 
     def _gradient(self, upstream, x, y):
         """`upstream` times the slope, from the output where that suffices, so that the input need not be kept."""
-        upstream = upstream if self.scale == 1 else self.scale * upstream
-        if self.forward.keeps_sign and self.backward.slope_needs_only_sign:
-            return self.backward.gradient(upstream, y)
-        from_output = self.backward.gradient_from_output(upstream, y) if self.backward == self.forward else None
+        from_output = self.backward.gradient_from_output(upstream, y, of=self.forward)
         return self.backward.gradient(upstream, x) if from_output is None else from_output
+
+    def _primitive(self, x):
+        return self._scaled(self.backward.value(x))
+
+    def _scaled(self, tensor):
+        return tensor if self.scale == 1 else self.scale * tensor
 
     def true(self):
         """The ordinary activation with the same value: `Surrogate(forward, forward)`."""
@@ -102,6 +81,40 @@ class Surrogate:
     def from_config(cls, config):
         """The surrogate that `get_config` described."""
         return cls(**config)
+
+
+def with_gradient(x, evaluate, primitive):
+    """A value with a gradient of its own, in every mode of differentiation.
+
+    Args:
+        x: a floating tensor.
+        evaluate: from `x` to the value and to a function from the gradient of the value to the gradient of `x`.
+        primitive: a function of `x` whose ordinary derivative is the same gradient, for forward mode.
+    """
+    asked = []
+
+    def run(hide):
+        @tf.custom_gradient
+        def operation(x):
+            y, gradient = evaluate(x)
+
+            def noticed_gradient(upstream):
+                asked.append(True)
+                return gradient(upstream)
+
+            return hide(y), noticed_gradient
+
+        return operation(x)
+
+    y = run(tf.stop_gradient)
+    # A tape asks for the gradient later; only a forward accumulator asks at once. It is answered by the tangent of the
+    # value itself, which must be the primitive's: what a custom gradient tells an accumulator is lost in graphs.
+    return run(lambda y: tf.stop_gradient(y) + _zero_with_tangent_of(primitive(x))) if asked else y
+
+
+def _zero_with_tangent_of(primitive):
+    finite = tf.math.is_finite(primitive)
+    return tf.where(finite, primitive - tf.stop_gradient(primitive), tf.zeros_like(primitive))
 
 
 def _floating_tensor(x):

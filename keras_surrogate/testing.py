@@ -115,6 +115,12 @@ def _extreme(subject, compute, x):
 
 def _declarations(function):
     x = tf.constant(np.append(POINTS, 0.0))
+    zero = tf.zeros_like(x)
+    if function.odd:
+        rise, fall = function.value(x) - function.value(zero), function.value(zero) - function.value(-x)
+        _agree(function, "odd: value(x) - value(0)", x, rise, fall)
+    if function.increasing:
+        _agree(function, "increasing: the part of the slope below zero", x, tf.minimum(function.slope(x), 0), zero)
     if function.keeps_sign:
         sign = tf.cast(function.value(x) > 0, x.dtype)
         _agree(function, "keeps_sign: whether value is positive", x, sign, tf.cast(x > 0, x.dtype))
@@ -134,9 +140,12 @@ def _kernels(function):
     upstream = tf.cos(3 * x) + 2
     expected = upstream * function.slope(x)
     _agree(function, "gradient against upstream * slope", x, function.gradient(upstream, x), expected)
-    from_output = function.gradient_from_output(upstream, function.value(x))
-    if from_output is not None:
-        _agree(function, "gradient_from_output against upstream * slope", x, from_output, expected, 1e-6, 1e-6)
+    for of in {function, *map(functions.get, functions.names())}:
+        from_output = function.gradient_from_output(upstream, of.value(x), of)
+        if from_output is not None:
+            _agree(
+                function, f"gradient_from_output of {of} against upstream * slope", x, from_output, expected, 1e-6, 1e-6
+            )
 
 
 def _function_config(function):

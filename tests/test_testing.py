@@ -17,6 +17,7 @@ def mutant(base="tanh", **methods):
 
     class Mutant(Function, collect=False):
         alpha = getattr(original, "alpha", None)
+        odd, increasing = original.odd, original.increasing
         keeps_sign = original.keeps_sign
         slope_needs_only_sign = original.slope_needs_only_sign
 
@@ -53,8 +54,20 @@ FUNCTION_FAULTS = {
         "gradient against upstream",
     ),
     "a kernel for the output that is off": (
-        mutant("elu", gradient_from_output=lambda self, upstream, y: upstream * (1 - y)),
+        mutant("elu", gradient_from_output=lambda self, upstream, y, of: upstream * (1 - y)),
         "gradient_from_output",
+    ),
+    "an odd function that is not": (
+        mutant(
+            "tanh",
+            value=lambda self, x: TANH.value(x) + tf.nn.relu(x),
+            slope=lambda self, x: TANH.slope(x) + tf.nn.relu(tf.sign(x)),
+        ),
+        "odd",
+    ),
+    "an increasing function that is not": (
+        mutant(value=lambda self, x: -tf.tanh(x), slope=lambda self, x: -TANH.slope(x)),
+        "increasing",
     ),
     "a sign declared but not kept": (mutant("linear", value=lambda self, x: x + 1), "keeps_sign"),
     "a slope that needs more than the sign": (

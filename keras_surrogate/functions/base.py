@@ -19,12 +19,17 @@ class Function:
     A subclass defines `value(x)`. It should define `slope(x)`, which is otherwise found by automatic differentiation.
     Fields are parameters, declared by `positive`, `nonnegative`, `between` or `flag`.
 
-    Attributes of the class, which let a `Surrogate` keep the output in memory instead of the input:
+    What a class may declare:
+        odd: `value(x) - value(0)` changes its sign with `x`, so that the slope is even.
+        increasing: the slope is nowhere negative.
         keeps_sign: the value is positive exactly where `x` is.
-        slope_needs_only_sign: the slope depends on nothing but whether `x` is positive.
-    And `aliases`, other names under which `get` takes a parameter.
+        slope_needs_only_sign: the slope depends on nothing but whether `x` is positive. Together with the forward's
+            `keeps_sign` it lets a `Surrogate` keep the output in memory instead of the input.
+        aliases: other names under which `get` takes a parameter.
     """
 
+    odd = False
+    increasing = False
     keeps_sign = False
     slope_needs_only_sign = False
     aliases = MappingProxyType({})
@@ -58,9 +63,12 @@ class Function:
         """`upstream * slope(x)`; overridden where TensorFlow has one kernel for it."""
         return upstream * self.slope(x)
 
-    def gradient_from_output(self, upstream, y):
-        """`upstream * slope(x)` from `y = value(x)`; None where the output does not suffice."""
-        return None
+    def gradient_from_output(self, upstream, y, of):
+        """`upstream * slope(x)` from the output `y = of.value(x)` of a function; None where that does not suffice.
+
+        A surrogate whose forward is `of` then keeps its output in memory and not its input.
+        """
+        return self.gradient(upstream, y) if of.keeps_sign and self.slope_needs_only_sign else None
 
     @classmethod
     def documented(cls, key):

@@ -15,6 +15,8 @@ class Linear(Function):
     Source: Bengio et al. 2013, arXiv:1308.3432.
     """
 
+    odd = True
+    increasing = True
     keeps_sign = True
     slope_needs_only_sign = True
 
@@ -36,6 +38,7 @@ class Relu(Function):
     Source: Nair and Hinton 2010, ICML; as Keras.
     """
 
+    increasing = True
     keeps_sign = True
     slope_needs_only_sign = True
 
@@ -59,6 +62,7 @@ class LeakyRelu(Function):
     Source: Maas et al. 2013, ICML workshop; default as keras.activations.leaky_relu.
     """
 
+    increasing = True
     keeps_sign = True
     slope_needs_only_sign = True
     negative_slope: float = between(0, 1, 0.2)
@@ -88,6 +92,7 @@ class Elu(Function):
     Source: Clevert et al. 2016, arXiv:1511.07289; as Keras.
     """
 
+    increasing = True
     keeps_sign = True
     alpha: float = positive(1.0)
 
@@ -97,8 +102,8 @@ class Elu(Function):
     def slope(self, x):
         return tf.where(x > 0, tf.ones_like(x), self.alpha * tf.exp(tf.minimum(x, 0)))
 
-    def gradient_from_output(self, upstream, y):
-        return tf.raw_ops.EluGrad(gradients=upstream, outputs=y) if self.alpha == 1 else None
+    def gradient_from_output(self, upstream, y, of):
+        return tf.raw_ops.EluGrad(gradients=upstream, outputs=y) if of == self and self.alpha == 1 else None
 
 
 class Selu(Function):
@@ -109,6 +114,7 @@ class Selu(Function):
     Source: Klambauer et al. 2017, arXiv:1706.02515; as Keras.
     """
 
+    increasing = True
     keeps_sign = True
 
     def value(self, x):
@@ -118,8 +124,8 @@ class Selu(Function):
         scale, alpha = 1.0507009873554805, 1.6732632423543772
         return tf.where(x >= 0, scale * tf.ones_like(x), scale * alpha * tf.exp(tf.minimum(x, 0)))
 
-    def gradient_from_output(self, upstream, y):
-        return tf.raw_ops.SeluGrad(gradients=upstream, outputs=y)
+    def gradient_from_output(self, upstream, y, of):
+        return tf.raw_ops.SeluGrad(gradients=upstream, outputs=y) if of == self else None
 
 
 class Gelu(Function):
@@ -218,6 +224,8 @@ class Softplus(Function):
     slope: sigmoid(x)
     Source: Dugas et al. 2001, NIPS; as Keras.
     """
+
+    increasing = True
 
     def value(self, x):
         return tf.nn.softplus(x)

@@ -13,6 +13,9 @@ class Sigmoid(Function):
     Source: as Keras.
     """
 
+    odd = True
+    increasing = True
+
     def value(self, x):
         return tf.sigmoid(x)
 
@@ -20,10 +23,10 @@ class Sigmoid(Function):
         return self.gradient(tf.ones_like(x), x)
 
     def gradient(self, upstream, x):
-        return self.gradient_from_output(upstream, tf.sigmoid(x))
+        return tf.raw_ops.SigmoidGrad(y=tf.sigmoid(x), dy=upstream)
 
-    def gradient_from_output(self, upstream, y):
-        return tf.raw_ops.SigmoidGrad(y=y, dy=upstream)
+    def gradient_from_output(self, upstream, y, of):
+        return tf.raw_ops.SigmoidGrad(y=y, dy=upstream) if of == self else None
 
 
 class FlatSpotSigmoid(Function):
@@ -36,14 +39,21 @@ class FlatSpotSigmoid(Function):
     Source: Fahlman 1988, CMU-CS-88-162 (0.1); Roodschild et al. 2020, doi:10.1007/s13748-020-00218-y.
     """
 
+    odd = True
+    increasing = True
     constant: float = nonnegative(0.1)
 
     def value(self, x):
         return tf.sigmoid(x) + self.constant * x
 
     def slope(self, x):
-        gate = tf.sigmoid(x)
-        return gate * (1 - gate) + self.constant
+        return self.gradient(tf.ones_like(x), x)
+
+    def gradient(self, upstream, x):
+        return self.gradient_from_output(upstream, tf.sigmoid(x), Sigmoid())
+
+    def gradient_from_output(self, upstream, y, of):
+        return tf.raw_ops.SigmoidGrad(y=y, dy=upstream) + self.constant * upstream if of == Sigmoid() else None
 
 
 class Tanh(Function):
@@ -54,6 +64,8 @@ class Tanh(Function):
     Source: as Keras.
     """
 
+    odd = True
+    increasing = True
     keeps_sign = True
 
     def value(self, x):
@@ -63,10 +75,13 @@ class Tanh(Function):
         return self.gradient(tf.ones_like(x), x)
 
     def gradient(self, upstream, x):
-        return self.gradient_from_output(upstream, tf.tanh(x))
+        return tf.raw_ops.TanhGrad(y=tf.tanh(x), dy=upstream)
 
-    def gradient_from_output(self, upstream, y):
-        return tf.raw_ops.TanhGrad(y=y, dy=upstream)
+    def gradient_from_output(self, upstream, y, of):
+        if of == Sigmoid():
+            # With y = 1 / (1 + exp(-x)), tanh(x) is a rational function of y.
+            y = (2 * y - 1) / (2 * y * (y - 1) + 1)
+        return tf.raw_ops.TanhGrad(y=y, dy=upstream) if of in (self, Sigmoid()) else None
 
 
 class ScaledTanh(Function):
@@ -79,6 +94,8 @@ class ScaledTanh(Function):
     Source: "Why not tanh(nx) against vanishing gradients?", Cross Validated.
     """
 
+    odd = True
+    increasing = True
     keeps_sign = True
     n: float = positive(2.0)
 
@@ -86,10 +103,13 @@ class ScaledTanh(Function):
         return tf.tanh(self.n * x)
 
     def slope(self, x):
-        return self.gradient_from_output(tf.ones_like(x), self.value(x))
+        return self.gradient(tf.ones_like(x), x)
 
-    def gradient_from_output(self, upstream, y):
-        return self.n * tf.raw_ops.TanhGrad(y=y, dy=upstream)
+    def gradient(self, upstream, x):
+        return self.gradient_from_output(upstream, self.value(x), self)
+
+    def gradient_from_output(self, upstream, y, of):
+        return self.n * tf.raw_ops.TanhGrad(y=y, dy=upstream) if of == self else None
 
 
 class HardTanh(Function):
@@ -100,6 +120,8 @@ class HardTanh(Function):
     Source: Courbariaux et al. 2016, arXiv:1602.02830; as Keras.
     """
 
+    odd = True
+    increasing = True
     keeps_sign = True
 
     def value(self, x):
@@ -117,6 +139,8 @@ class Softsign(Function):
     Source: Bergstra et al. 2009; as Keras.
     """
 
+    odd = True
+    increasing = True
     keeps_sign = True
 
     def value(self, x):

@@ -18,6 +18,7 @@ class Step(Function):
     Source: Heaviside; 1 at 0 is the convention of spiking networks.
     """
 
+    increasing = True
     at_zero: float = between(0, 1, 1.0)
 
     def value(self, x):
@@ -37,6 +38,7 @@ class Sign(Function):
     Source: as NumPy.
     """
 
+    increasing = True
     at_zero: float = between(-1, 1, 0.0)
 
     def value(self, x):
@@ -56,6 +58,8 @@ class FastSigmoid(Function):
     Source: SuperSpike, Zenke and Ganguli 2018, arXiv:1705.11146, in snnTorch's parametrisation.
     """
 
+    odd = True
+    increasing = True
     keeps_sign = True
     aliases = MappingProxyType({"slope": "k"})
     k: float = positive(25.0)
@@ -78,6 +82,8 @@ class Atan(Function):
     Source: Fang et al. 2021, arXiv:2007.05785, in SpikingJelly's parametrisation.
     """
 
+    odd = True
+    increasing = True
     alpha: float = positive(2.0)
 
     def value(self, x):

@@ -21,12 +21,12 @@ if keras.backend.backend() != "tensorflow":
 
 from keras_surrogate import callbacks, functions, gradients, layers, presets
 from keras_surrogate.presets import get
-from keras_surrogate.surrogate import Surrogate
+from keras_surrogate.surrogate import Surrogate, true_gradients
 
 # Imported when first used: plots needs matplotlib, which not everyone has, and the others are seldom needed.
 _LATE = ("datasets", "plots", "roundtrip", "testing")
 
-__all__ = ["Surrogate", "callbacks", "functions", "get", "gradients", "layers", "presets", *_LATE]
+__all__ = ["Surrogate", "callbacks", "functions", "get", "gradients", "layers", "presets", "true_gradients", *_LATE]
 
 
 def __getattr__(name):

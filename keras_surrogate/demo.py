@@ -1,11 +1,8 @@
 """The demo: one deep network trained twice from the same start, with the true derivative and with a surrogate."""
 
-import contextlib
 import csv
 import dataclasses
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import keras
@@ -13,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from keras_surrogate import callbacks, datasets, layers, roundtrip
+from keras_surrogate import callbacks, datasets, files, layers, roundtrip
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -59,19 +56,13 @@ class Settings:
             raise ValueError(f"learning_rate must be a positive number, but is {self.learning_rate}.")
         if Path(self.output).is_file():
             raise ValueError(f"The output {self.output} is a file; name a folder.")
-        if not os.access(_nearest_folder(self.output), os.W_OK):
+        if not os.access(files.nearest_folder(self.output), os.W_OK):
             raise ValueError(f"The output {self.output} cannot be written; name another folder.")
         self.surrogate  # noqa: B018  an unknown function is an error now, not after loading the data
 
     @property
     def surrogate(self):
         return Surrogate(self.forward, self.backward, self.scale)
-
-
-def _nearest_folder(path):
-    """The closest folder above or at `path` that exists."""
-    path = Path(path).absolute()
-    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,22 +208,9 @@ def verdict(runs):
     return f"The surrogate {better} {abs(difference):.1f} points of test accuracy against the true derivative."
 
 
-@contextlib.contextmanager
-def _replacing(folder):
-    """A temporary folder whose contents move into `folder` at the end, each by one rename; nothing moves on error."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
-        yield Path(temporary)
-        for path in Path(temporary).iterdir():
-            if (folder / path.name).is_dir():
-                shutil.rmtree(folder / path.name)
-            os.replace(path, folder / path.name)
-
-
 def _write(settings, runs, data, console):
     """The picture, the norms as CSV, and both forms of the last model, reopened and compared."""
-    with _replacing(settings.output) as folder:
+    with files.replacing_folder(settings.output) as folder:
         _write_norms(runs, folder / "gradient_norms.csv")
         _write_picture(runs, folder / "gradient_norms.png")
         model = runs[-1].model

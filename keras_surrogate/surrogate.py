@@ -1,11 +1,15 @@
 """A surrogate: the value of one function, the slope of another; and the package's only custom gradient."""
 
+import contextlib
+import contextvars
 import dataclasses
 
 import keras
 import tensorflow as tf
 
-from keras_surrogate import functions
+from keras_surrogate import functions, residuals
+
+_TRUE_GRADIENTS = contextvars.ContextVar("true_gradients", default=False)
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
@@ -25,6 +29,9 @@ class Surrogate:
         forward: gives the value. Whatever `functions.get` takes: a name, a configuration, a callable, a `Function`.
         backward: gives the slope; the same choice. Default: `forward`.
         scale: multiplies the slope; any finite number, default 1. A negative one reverses the gradient.
+        residual: what the backward pass keeps in memory where the slope needs the input: None, the default, the input;
+            "bfloat16" or "uint8", the slope in 2 bytes or 1 (see `residuals` for the errors). A compressed slope has no
+            second derivative. In eager mode nothing is saved.
 
     Raises:
         ValueError: an unknown name, a parameter out of range, something that is not a function.
@@ -36,6 +43,7 @@ class Surrogate:
     forward: functions.Function
     backward: functions.Function | None = None
     scale: float = 1.0
+    residual: str | None = None
 
     def __post_init__(self):
         forward = functions.get(self.forward)
@@ -43,15 +51,37 @@ class Surrogate:
         object.__setattr__(self, "forward", forward)
         object.__setattr__(self, "backward", backward)
         object.__setattr__(self, "scale", functions.real_number(self.scale, "Surrogate", "scale"))
+        if self.residual not in residuals.NAMES:
+            raise ValueError(f"Surrogate: residual must be one of {residuals.NAMES}, but is {self.residual!r}.")
+        if self.residual == "uint8":
+            residuals.slope_range(backward)
 
     def __call__(self, x):
         if isinstance(x, keras.KerasTensor):
             return keras.layers.Activation(self)(x)
+        if _TRUE_GRADIENTS.get():
+            return self.forward.value(_floating_tensor(x))
         return with_gradient(_floating_tensor(x), self._evaluate, self._primitive)
+
+    def blended(self, x, blend):
+        """The same value with slope `blend` * surrogate + (1 - `blend`) * true; `blend` may be a tensor."""
+        x, true = _floating_tensor(x), self.true()
+        if _TRUE_GRADIENTS.get():
+            return self.forward.value(x)
+        blend = tf.cast(blend, x.dtype)
+
+        def evaluate(x):
+            y, gradient = self._evaluate(x)
+            return y, lambda upstream: blend * gradient(upstream) + (1 - blend) * true._gradient(upstream, x, y)
+
+        return with_gradient(x, evaluate, lambda x: blend * self._primitive(x) + (1 - blend) * true._primitive(x))
 
     def _evaluate(self, x):
         """The value, and the function from the incoming gradient to the outgoing one."""
         y = self.forward.value(x)
+        if self.residual and self.backward.gradient_from_output(y, y, of=self.forward) is None:
+            slope = residuals.compressed(self.residual, self.backward, x)
+            return y, lambda upstream: self._scaled(upstream) * slope(upstream)
         return y, lambda upstream: self._gradient(self._scaled(upstream), x, y)
 
     def _gradient(self, upstream, x, y):
@@ -75,12 +105,44 @@ class Surrogate:
 
     def get_config(self):
         """A dictionary of plain values that `from_config` turns into an equal surrogate."""
-        return {"forward": self.forward.get_config(), "backward": self.backward.get_config(), "scale": self.scale}
+        pair = {"forward": self.forward.get_config(), "backward": self.backward.get_config()}
+        return {**pair, "scale": self.scale, "residual": self.residual}
 
     @classmethod
     def from_config(cls, config):
         """The surrogate that `get_config` described."""
         return cls(**config)
+
+
+@contextlib.contextmanager
+def true_gradients(model):
+    """A context in which the backward pass of `model` is the ordinary one: for saliency, or for comparison.
+
+        with ks.true_gradients(model), tf.GradientTape() as tape:
+            loss = loss_function(y, model(x))
+        gradients = tape.gradient(loss, model.trainable_variables)
+
+    It holds for whatever is computed or traced inside, in this thread: eager calls, new `tf.function`s, `model.fit`. A
+    `tf.function` traced before keeps the derivative it was traced with; other models are ordinary inside as well.
+
+    Raises:
+        ValueError: `model` is not a Keras layer or model.
+    """
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(f"true_gradients needs a Keras layer or model, but got {model!r}.")
+    train_function = getattr(model, "train_function", None)
+    token = _TRUE_GRADIENTS.set(True)
+    _set_train_function(model, None)
+    try:
+        yield
+    finally:
+        _TRUE_GRADIENTS.reset(token)
+        _set_train_function(model, train_function)
+
+
+def _set_train_function(model, function):
+    if isinstance(model, keras.Model):
+        model.train_function = function
 
 
 def with_gradient(x, evaluate, primitive):

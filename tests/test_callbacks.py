@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_surrogate import Surrogate
-from keras_surrogate.callbacks import GradientNormLogger
+from keras_surrogate.callbacks import GradientNormLogger, SurrogateAnnealing
 from keras_surrogate.layers import SurrogateActivation
 
 RANDOM = np.random.default_rng(0)
@@ -260,3 +260,85 @@ def test_two_loggers_on_one_model_are_refused():
     model.compile("sgd", LOSSES["crossentropy"]())
     with pytest.raises(ValueError, match="Two GradientNormLoggers"):
         model.fit(X, Y, verbose=0, callbacks=[GradientNormLogger(), GradientNormLogger()])
+
+
+def annealed(schedule, callbacks=(), epochs=2, **compile_arguments):
+    model, annealing = make_model(), SurrogateAnnealing(schedule)
+    model.compile(keras.optimizers.SGD(0.1), LOSSES["crossentropy"](), **compile_arguments)
+    arguments = {"batch_size": BATCH, "epochs": epochs, "shuffle": False, "verbose": 0}
+    model.fit(X, Y, callbacks=[*callbacks, annealing], **arguments)
+    return model, annealing
+
+
+def layer_of(model):
+    return next(layer for layer in model.layers if isinstance(layer, SurrogateActivation))
+
+
+def test_annealing_follows_the_schedule_and_the_model_is_saved_with_it(tmp_path):
+    seen = []
+
+    def schedule(step):
+        seen.append(step)
+        return 1 - step / 10
+
+    model, annealing = annealed(schedule)
+    assert seen == list(range(2 * STEPS))
+    assert annealing.blend == pytest.approx(0.1)
+    assert layer_of(model).blend == pytest.approx(0.1)
+    model.save(tmp_path / "model.keras")
+    assert layer_of(keras.saving.load_model(tmp_path / "model.keras")).blend == pytest.approx(0.1)
+
+
+def test_annealing_continues_in_the_next_fit():
+    seen = []
+    model, annealing = annealed(lambda step: seen.append(step) or 0.5, epochs=1)
+    model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[annealing])
+    assert seen == list(range(2 * STEPS))
+
+
+@pytest.mark.parametrize("mode", ["auto", "jit_compile", "run_eagerly", "steps_per_execution"])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_annealed_to_either_end_is_the_true_or_the_surrogate_training(share, mode):
+    model, _ = annealed(lambda step: share, **MODES[mode])
+    if share == 1:
+        plain, _ = fitted(keras.callbacks.Callback(), **MODES[mode])
+    else:
+        plain = make_model()
+        plain.layers[2].surrogate = plain.layers[2].surrogate.true()
+        plain.compile(keras.optimizers.SGD(0.1), LOSSES["crossentropy"](), **MODES[mode])
+        plain.fit(X, Y, batch_size=BATCH, epochs=2, shuffle=False, verbose=0)
+    for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_annealing_takes_keras_schedules_and_finds_layers_anywhere():
+    inner = keras.Sequential([keras.layers.Dense(4, activation=SurrogateActivation("sugar_bsilu", name="deep"))])
+    model = keras.Sequential([keras.Input((6,)), inner, keras.layers.Dense(3)])
+    model.compile("sgd", LOSSES["crossentropy"]())
+    annealing = SurrogateAnnealing(keras.optimizers.schedules.PolynomialDecay(1.0, 4, 0.0))
+    model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[annealing])
+    assert inner.layers[0].activation.blend == 0
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_annealing_and_logger_together(order):
+    logger, annealing = GradientNormLogger(), SurrogateAnnealing(lambda step: 1 - step / 10)
+    model = make_model()
+    model.compile("sgd", LOSSES["crossentropy"]())
+    model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[logger, annealing][::order])
+    assert len(logger.steps) == STEPS
+
+
+@pytest.mark.parametrize("schedule", [0.5, None, "linear"])
+def test_a_schedule_must_be_callable(schedule):
+    with pytest.raises(ValueError, match="schedule must be a callable"):
+        SurrogateAnnealing(schedule)
+
+
+def test_a_schedule_outside_its_range_and_a_model_without_layers_to_anneal():
+    with pytest.raises(ValueError, match=r"blend must be from 0 to 1, but is 2\.0"):
+        annealed(lambda step: 2.0)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, activation=Surrogate("relu", "softplus"))])
+    model.compile("sgd", LOSSES["crossentropy"]())
+    with pytest.raises(ValueError, match="found no SurrogateActivation"):
+        model.fit(X, Y, verbose=0, callbacks=[SurrogateAnnealing(lambda step: 1.0)])

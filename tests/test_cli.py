@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from keras_surrogate import cli, datasets, demo
+from keras_surrogate import cli, datasets, demo, functions, presets
 
 
 def test_options_reach_the_demo(monkeypatch, tmp_path):
@@ -91,3 +91,42 @@ def test_python_m_is_the_same_command():
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 2
     assert finished.stderr.splitlines()[-1].startswith("keras-surrogate: error: epochs must be")
+
+
+def test_list_prints_every_function_and_preset(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for name in [*functions.names(), *presets.names()]:
+        assert name in printed
+    assert "negative_slope=0.2" in printed
+    assert "arXiv:1511.07289" in printed
+
+
+@pytest.mark.parametrize("arguments", [["relu", "bsilu"], ["sugar_bsilu"], ["relu", "softplus", "--scale", "-1"]])
+def test_plot_writes_a_picture(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["plot", *arguments]) == 0
+    (picture,) = tmp_path.iterdir()
+    assert picture.name == "-".join(name for name in arguments[:2] if not name.startswith("-")) + ".png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["plot", *arguments, "--output", "other.pdf"]) == 0
+    assert (tmp_path / "other.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rleu", "bsilu"], "'rleu'. Did you mean 'relu'"),
+        (["relu", "bsilu", "--output", "missing/x.png"], "missing/x.png cannot be written"),
+        (["relu", "bsilu", "--output", "x.nonsense"], "nonsense"),
+        (["relu", "bsilu", "--scale", "nan"], "scale must be a finite number, but is nan"),
+    ],
+)
+def test_plot_mistakes_are_one_line_and_leave_nothing(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["plot", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -81,3 +81,63 @@ def test_keras_layer_expectations():
 def test_mistakes_are_value_errors(arguments):
     with pytest.raises(ValueError):
         SurrogateActivation(*arguments)
+
+
+def slope(layer, x=X):
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    return tape.gradient(y, x).numpy()
+
+
+def blended_slope(share):
+    return 0.5 * share / (1 + np.exp(-X)) + (1 - share) * (X > 0)
+
+
+def test_blend_mixes_the_slopes_and_can_be_changed():
+    layer = SurrogateActivation(PAIR, blend=0.25)
+    np.testing.assert_allclose(slope(layer), blended_slope(0.25), rtol=1e-6)
+    compiled = tf.function(layer)
+    for share in (0.0, 0.5, 1.0):
+        layer.blend = share
+        np.testing.assert_allclose(slope(compiled), blended_slope(share), rtol=1e-6)
+    assert compiled.experimental_get_tracing_count() == 1
+
+
+def test_blend_is_saved_and_exported_and_is_no_weight(tmp_path):
+    layer = SurrogateActivation(PAIR, name="mixed")
+    model = keras.Sequential([keras.Input((4,)), layer])
+    layer.blend = 0.25
+    assert model.weights == []
+    model.save(tmp_path / "model.keras")
+    model.export(tmp_path / "exported", verbose=False)
+    assert keras.saving.load_model(tmp_path / "model.keras").get_layer("mixed").blend == 0.25
+    loaded = tf.saved_model.load(tmp_path / "exported")
+    np.testing.assert_allclose(slope(loaded.serve), blended_slope(0.25), rtol=1e-6)
+
+
+def test_a_layer_that_does_not_anneal_has_no_variable_and_no_second_slope():
+    layer = SurrogateActivation("relu", "softplus")
+    concrete = tf.function(lambda x: slope_in_graph(layer, x)).get_concrete_function(tf.TensorSpec([4]))
+    assert not concrete.graph.captures
+    assert not [operation for operation in concrete.graph.get_operations() if operation.type == "ReluGrad"]
+
+
+def slope_in_graph(layer, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    return tape.gradient(y, x)
+
+
+@pytest.mark.parametrize("blend", [-0.1, 1.1, float("nan"), "half", None])
+def test_a_blend_outside_its_range(blend):
+    with pytest.raises(ValueError, match="blend must be from 0 to 1, but is"):
+        SurrogateActivation(PAIR, blend=blend)
+
+
+def test_residual_is_an_argument_and_saved():
+    layer = SurrogateActivation("relu", "bsilu", residual="uint8")
+    assert layer.surrogate == ks.Surrogate("relu", "bsilu", residual="uint8")
+    assert SurrogateActivation.from_config(layer.get_config()).surrogate == layer.surrogate

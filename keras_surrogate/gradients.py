@@ -11,18 +11,33 @@ import numpy as np
 import tensorflow as tf
 
 
-def norm(gradient):
-    """The L2 norm sqrt(sum(gradient**2)) in float64, also where the squares alone would overflow or underflow.
+def norms(gradients):
+    """The L2 norms sqrt(sum(gradient**2)) of some tensors, in float64, shape (tensors,).
+
+    One pass over each tensor as long as all sums of squares fit its dtype; otherwise, as in gradients that vanish or
+    explode by twenty orders of magnitude, each tensor is scaled by its largest element before it is squared.
 
     Args:
-        gradient: a floating tensor of any shape, or `tf.IndexedSlices`, whose repeated rows are added up.
+        gradients: floating tensors of any shape, or `tf.IndexedSlices`, whose repeated rows are added up; at least one.
     """
-    gradient = tf.convert_to_tensor(gradient)
-    if gradient.dtype in (tf.float16, tf.bfloat16):
-        gradient = tf.cast(gradient, tf.float32)
-    largest = tf.reduce_max(tf.abs(gradient))
+    gradients = [_at_least_float32(tf.convert_to_tensor(gradient)) for gradient in gradients]
+    squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(gradient)), tf.float64) for gradient in gradients])
+    fit = tf.reduce_all((squares > _LEAST_SQUARE) & tf.math.is_finite(squares))
+    return tf.cond(fit, lambda: tf.sqrt(squares), lambda: tf.stack([_scaled_norm(gradient) for gradient in gradients]))
+
+
+# Sums of squares below this may have lost elements to underflow in float32, whose smallest normal number is 1.2e-38.
+_LEAST_SQUARE = 1e-30
+
+
+def _at_least_float32(tensor):
+    return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.float16, tf.bfloat16) else tensor
+
+
+def _scaled_norm(tensor):
+    largest = tf.reduce_max(tf.abs(tensor))
     unit = tf.where(largest > 0, largest, tf.ones_like(largest))
-    return tf.cast(unit, tf.float64) * tf.cast(tf.sqrt(tf.reduce_sum(tf.square(gradient / unit))), tf.float64)
+    return tf.cast(unit, tf.float64) * tf.cast(tf.sqrt(tf.reduce_sum(tf.square(tensor / unit))), tf.float64)
 
 
 def layer_variables(model):
@@ -147,12 +162,12 @@ class StepRecorder:
 
     def _recording(self, model, train_step):
         def recording_step(data):
-            norms = {}
-            with tapped(_optimizers(model), lambda *applied: norms.update(_variable_norms(model, *applied))):
+            applied = []
+            with tapped(_optimizers(model), lambda *call: applied.extend(_unscaled_gradients(model, *call))):
                 outputs = train_step(data)
             if self._buffer is None:
                 self._allocate(layer_variables(model))
-            self._write(norms)
+            self._write(applied)
             return outputs
 
         return recording_step
@@ -163,13 +178,20 @@ class StepRecorder:
         self._layers = list(layers.values())
         self._buffer = RowBuffer(1 + len(layers), self._capacity)
 
-    def _write(self, norms):
+    def _write(self, applied):
         """One row: the global norm, then that of each layer; NaN where the step applied no gradients at all."""
-        self.saw_gradients = bool(norms)
-        absent = tf.constant(0.0 if norms else np.nan, tf.float64)
-        layers = [[norms.get(id(variable), absent) for variable in variables] for variables in self._layers]
-        rows = [list(norms.values()) or [absent], *layers]
-        self._buffer.write(tf.stack([norm(tf.stack(row)) for row in rows]))
+        self.saw_gradients = bool(applied)
+        if not applied:
+            return self._buffer.write(tf.fill([1 + len(self._layers)], tf.constant(np.nan, tf.float64)))
+        variables, gradients, loss_scales = zip(*applied, strict=True)
+        squares = tf.square(norms(gradients) / tf.stack(loss_scales))
+        layers = tf.math.unsorted_segment_sum(squares, self._layer_of(variables), 1 + len(self._layers))[:-1]
+        return self._buffer.write(tf.sqrt(tf.concat([[tf.reduce_sum(squares)], layers], axis=0)))
+
+    def _layer_of(self, variables):
+        """The index of each variable's layer; one past the last for a variable that is in none."""
+        index = {id(variable): number for number, layer in enumerate(self._layers) for variable in layer}
+        return [index.get(id(variable), len(self._layers)) for variable in variables]
 
     def read(self):
         """Global norms, shape (steps,), and layer norms, shape (steps, layers), recorded since the last call."""
@@ -177,12 +199,9 @@ class StepRecorder:
         return rows[:, 0], rows[:, 1:]
 
 
-def _variable_norms(model, optimizer, gradients, variables):
-    """The norm of the unscaled gradient by `id` of the variable; variables without a gradient are left out."""
+def _unscaled_gradients(model, optimizer, gradients, variables):
+    """(variable, gradient, the factor that the loss was multiplied with) for each variable that has a gradient."""
     variables = model.trainable_variables if variables is None else variables
     loss_scale = tf.cast(optimizer.scale_loss(tf.constant(1.0)), tf.float64)
-    return {
-        id(variable): norm(gradient) / loss_scale
-        for gradient, variable in zip(gradients, variables, strict=True)
-        if gradient is not None
-    }
+    pairs = zip(variables, gradients, strict=True)
+    return [(variable, gradient, loss_scale) for variable, gradient in pairs if gradient is not None]

@@ -137,8 +137,8 @@ class RReLU(_Elementwise):
     Raises:
         ValueError: `lower` or `upper` is not such a number, `seed` is not an integer, the input is not floating.
 
-    Source: Xu et al. 2015, arXiv:1505.00853, equation 5, with PyTorch's choice of the interval (there the divisor is
-    uniform on [3, 8], so that its mean is the slope 1 / 5.5, not 0.229); asked for in keras#4968.
+    Source: Xu et al. 2015, arXiv:1505.00853, as PyTorch has it: the slope is uniform on [1/8, 1/3], with mean 0.229. In
+    the paper's experiments its reciprocal is, on [3, 8], so that inference takes 1 / 5.5. Asked for in keras#4968.
     """
 
     def __init__(self, lower=1 / 8, upper=1 / 3, seed=None, **kwargs):
@@ -198,6 +198,7 @@ class SurrogatePReLU(keras.layers.PReLU):
         self.surrogate = Surrogate("relu", backward)
 
     def call(self, inputs):
+        # Unlike tf.stop_gradient, a scale of 0 leaves PReLU its own derivative within `true_gradients`.
         without_gradient = Surrogate("relu", scale=0.0)
         return self.surrogate(inputs) - self.alpha * without_gradient(-inputs)
 
@@ -285,7 +286,8 @@ class GuidedReLU(_Elementwise):
 
     Raises:
         ValueError: the input is not floating.
-        TypeError: the derivative is asked for in forward mode, where there is none.
+        TypeError: the derivative is asked for in forward mode, where there is none. (A `ForwardAccumulator` around a
+            `tf.function` goes unnoticed, and takes the incoming gradient to be 1.)
 
     Source: guided backpropagation, Springenberg et al. 2015, arXiv:1412.6806.
     """
@@ -309,7 +311,8 @@ class DeconvReLU(_Elementwise):
 
     Raises:
         ValueError: the input is not floating.
-        TypeError: the derivative is asked for in forward mode, where there is none.
+        TypeError: the derivative is asked for in forward mode, where there is none. (A `ForwardAccumulator` around a
+            `tf.function` goes unnoticed, and takes the incoming gradient to be 1.)
 
     Source: the deconvolutional network, Zeiler and Fergus 2014, arXiv:1311.2901.
     """

@@ -15,24 +15,31 @@ from keras_surrogate import gradients
 def test_norm_is_numpy_norm_at_every_magnitude(numbers, exponent):
     array = np.array(numbers) * 10.0**exponent
     expected = np.linalg.norm(array.astype("float32").astype("float64"))
-    np.testing.assert_allclose(gradients.norm(tf.constant(array, tf.float32)), expected, rtol=1e-6, atol=1e-37)
+    np.testing.assert_allclose(gradients.norms([tf.constant(array, tf.float32)])[0], expected, rtol=1e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_norms_of_ordinary_vanishing_and_zero_gradients_together(jit_compile):
+    tensors = [tf.constant([3.0, 4.0]) * scale for scale in (1.0, 1e-25, 0.0, 1e25)]
+    compiled = tf.function(lambda tensors: gradients.norms(tensors), jit_compile=jit_compile)
+    np.testing.assert_allclose(compiled(tensors), [5, 5e-25, 0, 5e25], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_norm_in_every_dtype(dtype):
-    np.testing.assert_allclose(gradients.norm(tf.constant([300.0, 400.0], dtype)), 500)
+    np.testing.assert_allclose(gradients.norms([tf.constant([300.0, 400.0], dtype)]), 500)
 
 
 def test_norm_of_sparse_gradients_adds_repeated_rows():
     slices = tf.IndexedSlices(
         tf.constant([[1.0], [2.0], [4.0]]), tf.constant([0, 0, 1]), dense_shape=tf.constant([3, 1])
     )
-    np.testing.assert_allclose(gradients.norm(slices), 5)
+    np.testing.assert_allclose(gradients.norms([slices]), 5)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_norm_of_what_is_not_finite_is_not_finite(bad):
-    assert not np.isfinite(gradients.norm(tf.constant([1.0, bad])))
+    assert not np.isfinite(gradients.norms([tf.constant([1.0, bad])])[0])
 
 
 def test_layers_are_named_by_path_and_counted_once():

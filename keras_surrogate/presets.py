@@ -1,7 +1,8 @@
 """Published pairs under their published names, and `get`, which finds a surrogate by name.
 
 A preset is a function that returns a `Surrogate`, marked by `@preset`; nothing else is to be edited to add one. Its
-docstring's first line and `Source:` are its row in the documentation.
+docstring's first line and `Source:` are its row in the documentation; `scale:`, where there is one, is what multiplies
+the slope.
 """
 
 import inspect
@@ -84,6 +85,70 @@ def ste_sign():
     Source: Courbariaux et al. 2016, arXiv:1602.02830.
     """
     return Surrogate(functions.Sign(at_zero=1.0), "hard_tanh")
+
+
+@preset
+def approx_sign():
+    """The sign, 1 at 0, with a triangle for its derivative: 2 (1 - |x|) on [-1, 1].
+
+    scale: 2
+
+    Source: Bi-Real Net, Liu et al. 2018, arXiv:1808.00278.
+    """
+    return Surrogate(functions.Sign(at_zero=1.0), functions.PiecewiseQuadratic(1.0), scale=2.0)
+
+
+@preset
+def swish_sign(beta=5.0):
+    """The sign, 1 at 0, with the slope of the function `swish_sign`, which is negative beyond |x| = 2.4 / beta.
+
+    For the default that is 0.48: what lies further out is pushed back towards 0, where the sign can change. `get` gives
+    this pair; the function alone is `functions.get("swish_sign")`.
+
+    Args:
+        beta: the sharpness, in (0, inf), default 5.0.
+
+    Source: BNN+, Darabi et al. 2018, arXiv:1812.11800.
+    """
+    return Surrogate(functions.Sign(at_zero=1.0), functions.SwishSign(beta))
+
+
+@preset
+def superspike(slope=25.0):
+    """The step with the slope of the fast sigmoid, 1 at 0 and falling off like 1 / x**2.
+
+    Args:
+        slope: the sharpness, in (0, inf), default 25.0, snnTorch's.
+
+    Source: SuperSpike, Zenke and Ganguli 2018, arXiv:1705.11146.
+    """
+    return Surrogate("step", functions.FastSigmoid(slope))
+
+
+@preset
+def atan_spike(alpha=2.0):
+    """The step with the slope of the arc tangent, alpha / 2 at 0.
+
+    Args:
+        alpha: the sharpness, in (0, inf), default 2.0.
+
+    Source: Fang et al. 2021, arXiv:2007.05785, in SpikingJelly's parametrisation.
+    """
+    return Surrogate("step", functions.Atan(alpha))
+
+
+@preset
+def gradient_reversal(weight=1.0):
+    """The identity, whose gradient is turned round: what follows learns, what comes before unlearns.
+
+    Args:
+        weight: how strongly, any finite number, default 1.0.
+
+    scale: -weight
+
+    Source: Ganin and Lempitsky 2015, arXiv:1409.7495.
+    """
+    return Surrogate("linear", scale=-functions.real_number(weight, "gradient_reversal", "weight"))
 
 
 def names():

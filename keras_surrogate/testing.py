@@ -106,9 +106,9 @@ def _extreme(subject, compute, x):
     precision = 8 * DTYPES[x.dtype][0]
     expected = tf.cast(compute(tf.cast(x, tf.float64)), x.dtype)
     _agree(subject, "at the ends of the range", x, y, expected, precision, precision)
-    # Far out is as good as infinity, for the limit; what has grown beyond all bounds there has none.
-    far = np.asarray(compute(tf.constant([1e30, -1e30], tf.float64)))
-    limits = np.where(np.abs(far) > 1e20, np.copysign(np.inf, far), far)
+    # Far out is as good as infinity, for the limit; what still grows there, if only like a logarithm, has none.
+    near, far = (np.asarray(compute(tf.constant([x, -x], tf.float64))) for x in (1e150, 1e300))
+    limits = np.where(np.abs(far) > 1.5 * np.abs(near), np.copysign(np.inf, far), far)
     special = tf.constant([np.nan, np.inf, -np.inf], x.dtype)
     _agree(subject, "at NaN and the infinities", special, compute(special), [np.nan, *limits], precision, precision)
 

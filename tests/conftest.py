@@ -14,6 +14,10 @@ tf.config.set_logical_device_configuration(
 )
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all-pairs", action="store_true", help="the whole contract for every pair, not for each fourth")
+
+
 def pytest_collection_modifyitems(items):
     if not tf.config.list_physical_devices("GPU"):
         for item in items:

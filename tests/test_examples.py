@@ -109,3 +109,51 @@ def test_fine_tuning_without_the_package_lowers_the_loss(run):
     result, *_ = run(script("export_and_fine_tune"))
     assert result["after"] < result["before"]
     assert result["first_layer_gradient"] > 0
+
+
+def test_binarized_multiplies_by_ones_alone_and_learns_only_by_the_surrogate(run):
+    results = run(script("binarized"))[0]
+    _, gradients, ones, bits = zip(*results.values(), strict=True)
+    assert ones[:2] == (1, 1) and bits == (1, 1, 32)
+    assert gradients[0] > 0 and gradients[1] == 0
+
+
+def test_binarized_latent_weights_stay_within_ones_and_the_layer_survives_saving(tmp_path):
+    layer = load(script("binarized")).BinaryDense(3)
+    model = keras.Sequential([keras.Input((2,)), layer])
+    model.compile(keras.optimizers.SGD(100.0), "mse")
+    x = np.array([[1.0, -2.0], [3.0, 0.5]], dtype="float32")
+    model.fit(x, np.zeros((2, 3)), verbose=0)
+    assert np.max(np.abs(layer.kernel)) == 1
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert loaded.layers[-1].sign == layer.sign
+
+
+def test_spiking_gradient_reaches_the_first_layer_only_by_the_surrogate(run):
+    (*_, surrogate), (*_, true) = run(script("spiking"))[0].values()
+    assert surrogate > 0 and true == 0
+
+
+def test_spiking_cell_fires_at_the_threshold_starts_anew_and_survives_saving(tmp_path):
+    module = load(script("spiking"))
+    cell = module.LeakyIntegrateAndFire(1, "step", leak=0.5)
+    current = np.array([0.5, 0.75, 0.25, 0.5, 5.0]).reshape((1, 5, 1))  # potential: 0.5, 1, 0.25, 0.625, 5.3125
+    np.testing.assert_array_equal(np.ravel(keras.layers.RNN(cell, return_sequences=True)(current)), [0, 1, 0, 0, 1])
+    model = module.build(next(iter(module.SPIKES.values())), seed=0, width=4, steps=3)
+    model.save(tmp_path / "model.keras")
+    # Without its optimizer, about whose missing state Keras warns if the model has not been trained.
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    images = np.random.default_rng(0).random((5, 64))
+    np.testing.assert_array_equal(loaded(images), model(images))
+    assert loaded.layers[2].cell.spike == model.layers[2].cell.spike
+
+
+@pytest.mark.slow
+def test_spiking_learns_the_digits():
+    results = load(script("spiking")).main()
+    (accuracy, *rates, _), (without, *_) = results.values()
+    assert accuracy > 0.95
+    assert without < accuracy - 0.1
+    assert all(0.01 < rate < 0.5 for rate in rates)

@@ -62,11 +62,18 @@ def test_lookup_by_every_kind_of_identifier():
     assert functions.get({"name": "leaky_relu", "negative_slope": 0.3}) == leaky
     assert functions.get(leaky) is leaky
     assert functions.get(keras.activations.relu) == functions.Relu()
-    assert functions.get("mish") == functions.get(keras.activations.mish)
+    assert functions.get("sparse_plus") == functions.get(keras.activations.sparse_plus)
+    assert functions.get("q_pseudo_spike", alpha=3) == functions.QPseudoSpike(3.0)
+    assert functions.get("s2nn") == functions.S2nn()
 
 
 def test_an_alias_of_a_parameter():
     assert functions.get("fast_sigmoid", slope=10.0) == functions.FastSigmoid(k=10.0)
+
+
+@pytest.mark.parametrize("function", [functions.LeakyRelu(0), functions.LeakyRelu(1), functions.FlatSpotSigmoid(0)])
+def test_parameters_at_the_ends_of_their_ranges(function):
+    testing.check_function(function)
 
 
 def test_functions_are_values():
@@ -76,8 +83,8 @@ def test_functions_are_values():
         functions.Elu().alpha = 2.0
 
 
-@pytest.mark.parametrize("name", ["mish", "hard_silu", "log_sigmoid", "squareplus"])
-def test_keras_activations_take_their_slope_from_autodiff(name):
+@pytest.mark.parametrize("name", ["sparse_plus", "sparse_sigmoid", "test>cube"])
+def test_keras_activations_and_registered_callables_take_their_slope_from_autodiff(name):
     x = tf.constant(testing.POINTS)
     function, step = functions.get(name), 1e-6
     difference = (function.value(x + step) - function.value(x - step)) / (2 * step)
@@ -126,13 +133,16 @@ def test_what_cannot_be_saved_says_so_when_saved_and_works_before():
             {"negative_slope": -0.1},
             "leaky_relu: negative_slope must be .* from 0 to 1, but is -0.1",
         ),
+        (("q_pseudo_spike",), {"alpha": 1.0}, "q_pseudo_spike: alpha must be a number greater than 1, but is 1.0"),
+        (("threshold",), {"threshold": float("inf")}, "threshold: threshold must be a finite number, but is inf"),
+        (("multi_gaussian",), {"h": -0.1}, "multi_gaussian: h must be a number of at least 0, but is -0.1"),
         (("elu",), {"alpha": float("nan")}, "elu: alpha must be a positive number, but is nan"),
         (("elu",), {"alpha": "1"}, "but is '1'"),
         (("elu",), {"alpha": True}, "but is True"),
         (("gelu",), {"approximate": 1}, "approximate must be True or False, but is 1"),
         (("relu",), {"alpha": 1.0}, re.escape("relu has no parameter ['alpha']; it has none")),
         (("elu",), {"beta": 1.0}, re.escape("elu has no parameter ['beta']; it has ['alpha']")),
-        (("mish",), {"alpha": 1.0}, "'mish' takes no parameters"),
+        (("sparse_plus",), {"alpha": 1.0}, "'sparse_plus' takes no parameters"),
         ((functions.Relu(),), {"alpha": 1.0}, "go with a name"),
         ((3,), {}, "must be a name, a configuration, a callable or a Function, not 3"),
         ((None,), {}, "not None"),

@@ -1,5 +1,6 @@
 """The package as a whole: its public names, its rules, its backend, its README."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -81,6 +82,12 @@ def test_readme_code_runs(block, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", presets.names())
 def test_readme_table_has_every_preset_as_it_is(name):
-    pair, source = presets.get(name), getattr(presets, name).__doc__.split("Source:")[1].strip()
-    cells = f"`{name}`", f"`{pair.forward.documented('value')}`", f"`{pair.backward.documented('slope')}`", source
+    pair, make = presets.get(name), getattr(presets, name)
+    scale, source = re.search(r"scale: (.*)", make.__doc__), make.__doc__.split("Source:")[1].strip()
+    slope = pair.backward.documented("slope")
+    if scale:
+        slope = f"{scale.group(1)} * ({slope})"
+    defaults = {parameter.name: parameter.default for parameter in inspect.signature(make).parameters.values()}
+    assert pair.scale == (eval(scale.group(1), defaults) if scale else 1)
+    cells = f"`{name}`", f"`{pair.forward.documented('value')}`", f"`{slope}`", source
     assert "| " + " | ".join(cells) + " |" in README

@@ -4,7 +4,9 @@ import inspect
 import re
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_surrogate as ks
 from keras_surrogate import Surrogate, functions, presets
@@ -27,6 +29,30 @@ def test_the_published_pairs():
     assert ks.get("sugar_nelu", alpha=0.01) == Surrogate("relu", functions.Nelu(0.01))
     assert ks.get("leaky_backward", negative_slope=0.3) == Surrogate("relu", functions.LeakyRelu(0.3))
     assert ks.get("ste_sign") == Surrogate(functions.Sign(1.0), "hard_tanh")
+    assert ks.get("approx_sign") == Surrogate(functions.Sign(1.0), "piecewise_quadratic", scale=2.0)
+    assert ks.get("swish_sign", beta=3.0) == Surrogate(functions.Sign(1.0), functions.SwishSign(3.0))
+    assert ks.get("superspike", slope=10.0) == Surrogate("step", functions.FastSigmoid(10.0))
+    assert ks.get("atan_spike", alpha=3.0) == Surrogate("step", functions.Atan(3.0))
+    assert ks.get("gradient_reversal", weight=0.5) == Surrogate("linear", "linear", scale=-0.5)
+
+
+def test_a_name_that_a_preset_shares_with_a_function():
+    assert ks.get("swish_sign").forward == functions.Sign(1.0)
+    assert ks.get("swish_sign").backward == functions.get("swish_sign")
+    assert ks.get(functions.SwishSign()) == Surrogate("swish_sign", "swish_sign")
+
+
+def test_slopes_of_the_published_pairs():
+    x = tf.constant([-1.5, -0.5, 0.0, 0.3, 0.6])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        approx, swish, reversal = (ks.get(name)(x) for name in ("approx_sign", "swish_sign", "gradient_reversal"))
+    np.testing.assert_array_equal(approx, [-1, -1, 1, 1, 1])
+    np.testing.assert_allclose(tape.gradient(approx, x), [0, 1, 2, 1.4, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(swish, [-1, -1, 1, 1, 1])
+    assert (np.sign(tape.gradient(swish, x)) == [-1, -1, 1, 1, -1]).all()
+    np.testing.assert_array_equal(reversal, x)
+    np.testing.assert_array_equal(tape.gradient(reversal, x), -tf.ones_like(x))
 
 
 def test_get_takes_functions_configurations_and_surrogates():
@@ -51,6 +77,8 @@ def test_a_new_preset_is_one_function():
     [
         ("sugar_bsilo", {}, "'sugar_bsilo'.*Did you mean 'sugar_bsilu'"),
         ("flat_spot", {"constant": -1.0}, "constant must be a number of at least 0, but is -1.0"),
+        ("superspike", {"slope": 0.0}, "k must be a positive number, but is 0.0"),
+        ("gradient_reversal", {"weight": "1"}, "gradient_reversal: weight must be a finite number, but is '1'"),
         ("flat_spot", {"slope": 1.0}, r"flat_spot has no parameter \['slope'\]; it has \['constant'\]"),
         (Surrogate("relu"), {"alpha": 1.0}, "go with a name"),
         (5, {}, "not 5"),

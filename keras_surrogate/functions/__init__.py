@@ -8,13 +8,24 @@ and `slope:` lines of the docstring are NumPy expressions that the tests evaluat
 Every value and every slope sends NaN to NaN, and is connected to `x`, so that a second derivative is never None.
 """
 
-from keras_surrogate.functions import rectifiers, sigmoids, spikes
-from keras_surrogate.functions.base import COLLECTION, Function, between, flag, nonnegative, positive, real_number
+from keras_surrogate.functions import rectifiers, shrinkage, sigmoids, spikes
+from keras_surrogate.functions.base import (
+    COLLECTION,
+    Function,
+    above,
+    between,
+    flag,
+    nonnegative,
+    positive,
+    real,
+    real_number,
+)
 from keras_surrogate.functions.lookup import FromCallable, get, is_known, names, unknown_name
 
 __all__ = [
     "FromCallable",
     "Function",
+    "above",
     "between",
     "flag",
     "get",
@@ -22,8 +33,10 @@ __all__ = [
     "names",
     "nonnegative",
     "positive",
+    "real",
     "real_number",
     "rectifiers",
+    "shrinkage",
     "sigmoids",
     "spikes",
     "unknown_name",

@@ -17,7 +17,7 @@ class Function:
     """An elementwise function of one real variable, with the slope to use in the backward pass.
 
     A subclass defines `value(x)`. It should define `slope(x)`, which is otherwise found by automatic differentiation.
-    Fields are parameters, declared by `positive`, `nonnegative`, `between` or `flag`.
+    Fields are parameters, declared by `positive`, `nonnegative`, `above`, `between`, `real` or `flag`.
 
     What a class may declare:
         odd: `value(x) - value(0)` changes its sign with `x`, so that the slope is even.
@@ -57,7 +57,7 @@ class Function:
         with tf.GradientTape() as tape:
             tape.watch(x)
             value = self.value(x)
-        return tape.gradient(value, x, unconnected_gradients="zero")
+        return tape.gradient(value, x, unconnected_gradients="zero") + zero(x)
 
     def gradient(self, upstream, x):
         """`upstream * slope(x)`; overridden where TensorFlow has one kernel for it."""
@@ -102,9 +102,19 @@ def nonnegative(default):
     return _parameter(default, lambda number: number >= 0, "a number of at least 0")
 
 
+def above(low, default):
+    """A parameter in (low, inf)."""
+    return _parameter(default, lambda number: number > low, f"a number greater than {low}")
+
+
 def between(low, high, default):
     """A parameter in [low, high]."""
     return _parameter(default, lambda number: low <= number <= high, f"a number from {low} to {high}")
+
+
+def real(default):
+    """A parameter that is any finite number."""
+    return _parameter(default, lambda number: True, "a finite number")
 
 
 def flag(default):
@@ -139,3 +149,8 @@ def finite(x):
 def zero(x):
     """0, with NaN sent to NaN and a derivative of 0 rather than None."""
     return tf.nn.relu(-tf.abs(x))
+
+
+def outside(x, bound):
+    """1 where `abs(x) > bound` and else 0, with NaN sent to NaN and a derivative of 0 rather than None."""
+    return tf.nn.relu(tf.sign(tf.abs(x) - bound))

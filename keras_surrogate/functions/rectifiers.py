@@ -68,8 +68,10 @@ class LeakyRelu(Function):
     negative_slope: float = between(0, 1, 0.2)
 
     def value(self, x):
+        if self.negative_slope == 0:
+            return tf.nn.relu(x)
         if x.dtype == tf.float64:
-            return tf.maximum(x, self.negative_slope * x)
+            return tf.maximum(self.negative_slope * x, x)
         return tf.nn.leaky_relu(x, self.negative_slope)
 
     def slope(self, x):
@@ -150,13 +152,14 @@ class Gelu(Function):
 
     def _gate(self, x):
         if self.approximate:
+            x = tf.clip_by_value(x, -30, 30)  # beyond, the gate is 0 or 1 in every dtype, and the cube may overflow
             return tf.sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
         return tf.math.erfc(-x / math.sqrt(2)) / 2
 
     def _gate_slope(self, x):
         if self.approximate:
-            gate, inner_slope = self._gate(x), math.sqrt(8 / math.pi) * (1 + 0.134145 * x**2)
-            return tf.math.multiply_no_nan(inner_slope, gate * (1 - gate))
+            gate, x = self._gate(x), tf.clip_by_value(x, -30, 30)
+            return math.sqrt(8 / math.pi) * (1 + 0.134145 * x**2) * gate * (1 - gate)
         return tf.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
 
 
@@ -235,3 +238,136 @@ class Softplus(Function):
 
     def gradient(self, upstream, x):
         return tf.raw_ops.SoftplusGrad(gradients=upstream, features=x)
+
+
+class Relu6(Function):
+    """The rectifier, clipped at 6. The slope at 0 and at 6 is 0.
+
+    value: clip(x, 0, 6)
+    slope: where((x > 0) & (x < 6), 1, 0)
+    Source: Krizhevsky 2010, "Convolutional deep belief networks on CIFAR-10"; as Keras.
+    """
+
+    increasing = True
+    keeps_sign = True
+
+    def value(self, x):
+        return tf.nn.relu6(x)
+
+    def slope(self, x):
+        return tf.nn.relu(tf.sign(x)) * tf.nn.relu(tf.sign(6 - x))
+
+    def gradient(self, upstream, x):
+        return tf.raw_ops.Relu6Grad(gradients=upstream, features=x)
+
+    def gradient_from_output(self, upstream, y, of):
+        return self.gradient(upstream, y) if of in (self, Relu()) else None
+
+
+class Celu(Function):
+    """The exponential linear unit whose slope has no jump.
+
+    value: where(x > 0, x, alpha * expm1(minimum(x, 0) / alpha))
+    slope: exp(minimum(x, 0) / alpha)
+    Args:
+        alpha: minus the value at -inf, in (0, inf), default 1.
+    Source: Barron 2017, arXiv:1704.07483; as Keras, except that the slope at 0 is 1 there too, where TensorFlow
+        differentiates Keras's formula to 2.
+    """
+
+    increasing = True
+    keeps_sign = True
+    alpha: float = positive(1.0)
+
+    def value(self, x):
+        return tf.nn.relu(x) + self.alpha * tf.math.expm1(tf.minimum(x, 0) / self.alpha)
+
+    def slope(self, x):
+        return tf.exp(tf.minimum(x, 0) / self.alpha)
+
+    def gradient_from_output(self, upstream, y, of):
+        return tf.raw_ops.EluGrad(gradients=upstream, outputs=y / self.alpha) if of == self else None
+
+
+class Mish(Function):
+    """A smooth rectifier that dips below 0.
+
+    value: x * tanh(logaddexp(x, 0))
+    slope: tanh(logaddexp(x, 0)) + x * sigmoid(x) * (1 - tanh(logaddexp(x, 0))**2)
+    Source: Misra 2019, arXiv:1908.08681; as Keras.
+    """
+
+    keeps_sign = True
+
+    def value(self, x):
+        return tf.math.multiply_no_nan(x, tf.tanh(tf.nn.softplus(x)))
+
+    def slope(self, x):
+        gate = tf.tanh(tf.nn.softplus(x))
+        x = tf.clip_by_value(x, -1000, 1000)  # beyond, the product is 0 in every dtype
+        return gate + x * tf.sigmoid(x) * (1 - gate**2)
+
+
+class HardSilu(Function):
+    """The sigmoid linear unit with the hard sigmoid for its gate. The slope is 0 at -3 and 1 at 3.
+
+    value: x * clip(x + 3, 0, 6) / 6
+    slope: where(x >= 3, 1, where(x <= -3, 0, (2 * x + 3) / 6))
+    Source: MobileNetV3, Howard et al. 2019, arXiv:1905.02244; as Keras.
+    """
+
+    keeps_sign = True
+
+    def value(self, x):
+        return tf.math.multiply_no_nan(x, tf.nn.relu6(x + 3) / 6)
+
+    def slope(self, x):
+        return tf.nn.relu6(x + 3) / 6 + tf.math.multiply_no_nan(x, Relu6().slope(x + 3) / 6)
+
+
+class Squareplus(Function):
+    """The smooth rectifier without exponentials: a branch of a hyperbola.
+
+    value: (x + sqrt(x**2 + b)) / 2
+    slope: (1 + x / sqrt(x**2 + b)) / 2
+    Args:
+        b: the width of the bend, in (0, inf), default 4, with which the value at 0 is 1.
+    Source: Barron 2021, arXiv:2112.11687; default as Keras.
+    """
+
+    increasing = True
+    b: float = positive(4.0)
+
+    def value(self, x):
+        # Left of 0 the same without cancellation.
+        root = self._root(x)
+        return tf.where(x > 0, x / 2 + root / 2, self.b / (root - tf.minimum(x, 0)) / 2)
+
+    def slope(self, x):
+        return self.value(finite(x)) / self._root(x)
+
+    def _root(self, x):
+        """sqrt(x**2 + b), also where the square overflows."""
+        x, width = finite(x), math.sqrt(self.b)
+        size = tf.stop_gradient(tf.maximum(tf.abs(x), width))
+        return size * tf.sqrt(tf.square(x / size) + tf.square(width / size))
+
+
+class Exponential(Function):
+    """The exponential function.
+
+    value: exp(x)
+    slope: exp(x)
+    Source: as Keras.
+    """
+
+    increasing = True
+
+    def value(self, x):
+        return tf.exp(x)
+
+    def slope(self, x):
+        return tf.exp(x)
+
+    def gradient_from_output(self, upstream, y, of):
+        return upstream * y if of == self else None

@@ -1,8 +1,11 @@
-"""Sigmoids: smooth or clipped passages from one level to another, used as ordinary activations."""
+"""Sigmoids: smooth or clipped passages from one level to another."""
+
+import math
 
 import tensorflow as tf
 
-from keras_surrogate.functions.base import Function, finite, nonnegative, positive
+from keras_surrogate.functions.base import Function, finite, nonnegative, outside, positive
+from keras_surrogate.functions.rectifiers import Relu6
 
 
 class Sigmoid(Function):
@@ -149,4 +152,145 @@ class Softsign(Function):
         return bounded / (1 + tf.abs(bounded))
 
     def slope(self, x):
-        return 1 / tf.square(1 + tf.abs(x))
+        return 1 / (1 + tf.abs(x)) ** 2
+
+
+class LogSigmoid(Function):
+    """The logarithm of the logistic function.
+
+    value: -logaddexp(-x, 0)
+    slope: sigmoid(-x)
+    Source: as Keras.
+    """
+
+    increasing = True
+
+    def value(self, x):
+        return tf.math.log_sigmoid(x)
+
+    def slope(self, x):
+        return tf.sigmoid(-x)
+
+    def gradient(self, upstream, x):
+        return tf.raw_ops.SoftplusGrad(gradients=upstream, features=-x)
+
+    def gradient_from_output(self, upstream, y, of):
+        return -upstream * tf.math.expm1(y) if of == self else None
+
+
+class HardSigmoid(Function):
+    """The logistic function in three straight pieces. The slope at -3 and at 3 is 0.
+
+    value: clip(x + 3, 0, 6) / 6
+    slope: where(abs(x) < 3, 1 / 6, 0)
+    Source: MobileNetV3, Howard et al. 2019, arXiv:1905.02244; as Keras 3, other slopes elsewhere.
+    """
+
+    odd = True
+    increasing = True
+
+    def value(self, x):
+        return tf.nn.relu6(x + 3) / 6
+
+    def slope(self, x):
+        return Relu6().slope(x + 3) / 6
+
+    def gradient(self, upstream, x):
+        return tf.raw_ops.Relu6Grad(gradients=upstream / 6, features=x + 3)
+
+    def gradient_from_output(self, upstream, y, of):
+        return tf.raw_ops.Relu6Grad(gradients=upstream / 6, features=6 * y) if of == self else None
+
+
+class LecunTanh(Function):
+    """The hyperbolic tangent, scaled so that it is near 1 at 1 and near -1 at -1.
+
+    value: 1.7159 * tanh(2 / 3 * x)
+    slope: 1.7159 * 2 / 3 * (1 - tanh(2 / 3 * x)**2)
+    Source: LeCun, Bottou, Orr and Mueller 1998, "Efficient BackProp", doi:10.1007/3-540-49430-8_2.
+    """
+
+    odd = True
+    increasing = True
+    keeps_sign = True
+
+    def value(self, x):
+        return 1.7159 * tf.tanh(2 / 3 * x)
+
+    def slope(self, x):
+        return self.gradient(tf.ones_like(x), x)
+
+    def gradient(self, upstream, x):
+        return 1.7159 * 2 / 3 * tf.raw_ops.TanhGrad(y=tf.tanh(2 / 3 * x), dy=upstream)
+
+    def gradient_from_output(self, upstream, y, of):
+        return 1.7159 * 2 / 3 * tf.raw_ops.TanhGrad(y=y / 1.7159, dy=upstream) if of == self else None
+
+
+class ScaledSigmoid(Function):
+    """The logistic function of alpha x.
+
+    value: sigmoid(alpha * x)
+    slope: alpha * sigmoid(alpha * x) * (1 - sigmoid(alpha * x))
+    Args:
+        alpha: four times the slope at 0, in (0, inf), default 4.
+    Source: SpikingJelly, Fang et al. 2023, doi:10.1126/sciadv.adi1480 (its Sigmoid).
+    """
+
+    odd = True
+    increasing = True
+    alpha: float = positive(4.0)
+
+    def value(self, x):
+        return tf.sigmoid(self.alpha * x)
+
+    def slope(self, x):
+        return self.gradient(tf.ones_like(x), x)
+
+    def gradient(self, upstream, x):
+        return self.gradient_from_output(upstream, self.value(x), self)
+
+    def gradient_from_output(self, upstream, y, of):
+        return self.alpha * tf.raw_ops.SigmoidGrad(y=y, dy=upstream) if of == self else None
+
+
+class Erf(Function):
+    """The error function, from 0 to 1, whose slope is a Gaussian of deviation 1 / (sqrt(2) alpha).
+
+    value: (1 + erf(alpha * x)) / 2
+    slope: alpha / sqrt(pi) * exp(-((alpha * x)**2))
+    Args:
+        alpha: the sharpness, in (0, inf), default 2.
+    Source: Yin et al. 2020, arXiv:2005.11633, in SpikingJelly's parametrisation.
+    """
+
+    odd = True
+    increasing = True
+    alpha: float = positive(2.0)
+
+    def value(self, x):
+        return tf.math.erfc(-self.alpha * x) / 2
+
+    def slope(self, x):
+        return self.alpha / math.sqrt(math.pi) * tf.exp(-(finite(self.alpha * x) ** 2))
+
+
+class Boxcar(Function):
+    """A step with a ramp of the given width; the clipped straight-through estimator of a step. Its ends belong to it.
+
+    value: clip(x / width + 1 / 2, 0, 1)
+    slope: where(abs(x) <= width / 2, 1 / width, 0)
+    Args:
+        width: the length of the ramp, in (0, inf), default 2.
+    Source: Wu et al. 2018, arXiv:1706.02609 (its h1, where the width is called a1).
+    """
+
+    odd = True
+    increasing = True
+    width: float = positive(2.0)
+
+    def value(self, x):
+        return tf.clip_by_value(x / self.width + 0.5, 0, 1)
+
+    def slope(self, x):
+        return (1 - outside(x, self.width / 2)) / self.width

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import tensorflow as tf
 
-from keras_surrogate.functions.base import Function, between, finite, positive, zero
+from keras_surrogate.functions.base import Function, above, between, finite, nonnegative, outside, positive, zero
 
 
 class Step(Function):
@@ -69,7 +69,7 @@ class FastSigmoid(Function):
         return scaled / (1 + tf.abs(scaled)) / self.k
 
     def slope(self, x):
-        return 1 / tf.square(1 + self.k * tf.abs(x))
+        return 1 / finite(1 + self.k * tf.abs(x)) ** 2
 
 
 class Atan(Function):
@@ -90,4 +90,242 @@ class Atan(Function):
         return tf.atan(math.pi / 2 * self.alpha * x) / math.pi + 0.5
 
     def slope(self, x):
-        return self.alpha / 2 / (1 + (math.pi / 2 * self.alpha * x) ** 2)
+        return self.alpha / 2 / (1 + finite(math.pi / 2 * self.alpha * x) ** 2)
+
+
+class PiecewiseQuadratic(Function):
+    """Two parabolas from 0 to 1, whose slope is a triangle.
+
+    value: 1 / 2 + clip(alpha * x, -1, 1) * (1 - abs(clip(alpha * x, -1, 1)) / 2)
+    slope: maximum(0, alpha - alpha**2 * abs(x))
+    Args:
+        alpha: the slope at 0, and one over half the width of the triangle, in (0, inf), default 1.
+    Source: Bellec et al. 2018, arXiv:1803.09574 (there times 0.3), in SpikingJelly's parametrisation.
+    """
+
+    odd = True
+    increasing = True
+    alpha: float = positive(1.0)
+
+    def value(self, x):
+        clipped = tf.clip_by_value(self.alpha * x, -1, 1)
+        return 0.5 + clipped * (1 - tf.abs(clipped) / 2)
+
+    def slope(self, x):
+        return self.alpha * tf.nn.relu(1 - tf.abs(self.alpha * x))
+
+
+class ExponentialSpike(Function):
+    """The Laplace distribution function, from 0 to 1, whose slope falls off exponentially on both sides.
+
+    value: where(x < 0, exp(-alpha * abs(x)) / 2, 1 - exp(-alpha * abs(x)) / 2)
+    slope: alpha / 2 * exp(-alpha * abs(x))
+    Args:
+        alpha: the rate of the fall, in (0, inf), default 1.
+    Source: SLAYER, Shrestha and Orchard 2018, arXiv:1810.08646, in SpikingJelly's parametrisation (its PiecewiseExp).
+    """
+
+    odd = True
+    increasing = True
+    alpha: float = positive(1.0)
+
+    def value(self, x):
+        return tf.exp(self.alpha * tf.minimum(x, 0)) / 2 - tf.math.expm1(-self.alpha * tf.nn.relu(x)) / 2
+
+    def slope(self, x):
+        return self.alpha / 2 * tf.exp(-self.alpha * tf.abs(x))
+
+
+class MultiGaussian(Function):
+    """A Gaussian slope less two wide ones beside it: negative beyond |x| = 1.27 for the defaults.
+
+    The value, its integral, goes from 0 at -inf to 1 - h at inf.
+
+    value: ((1 + h) * ndtr(x / sigma) - h * ndtr((x - sigma) / (s * sigma)) - h * ndtr((x + sigma) / (s * sigma)))
+    slope: ((1 + h) * exp(-((x / sigma)**2) / 2) - h / s * exp(-(((x - sigma) / (s * sigma))**2) / 2)
+        - h / s * exp(-(((x + sigma) / (s * sigma))**2) / 2)) / (sqrt(2 * pi) * sigma)
+    Args:
+        h: the height of the wide Gaussians, in [0, inf), default 0.15.
+        s: how many times wider they are, in (0, inf), default 6.
+        sigma: the deviation of the narrow Gaussian and the distance of the wide ones, in (0, inf), default 0.5.
+    Source: Yin, Corradi and Bohte 2021, doi:10.1038/s42256-021-00397-w; their code halves this slope.
+    """
+
+    odd = True
+    h: float = nonnegative(0.15)
+    s: float = positive(6.0)
+    sigma: float = positive(0.5)
+
+    def value(self, x):
+        return self._mixture(_normal_distribution, x)
+
+    def slope(self, x):
+        return self._mixture(_normal_density, x)
+
+    def _mixture(self, normal, x):
+        wide = self.s * self.sigma
+        beside = normal(x - self.sigma, wide) + normal(x + self.sigma, wide)
+        return (1 + self.h) * normal(x, self.sigma) - self.h * beside
+
+
+def _normal_distribution(x, deviation):
+    return tf.math.erfc(-x / (math.sqrt(2) * deviation)) / 2
+
+
+def _normal_density(x, deviation):
+    return tf.exp(-(finite(x / deviation) ** 2) / 2) / (math.sqrt(2 * math.pi) * deviation)
+
+
+class SwishSign(Function):
+    """A sigmoid from -1 to 1 that overshoots: its slope is negative beyond |x| = 2.4 / beta, 0.48 for the default.
+
+    value: 2 * sigmoid(beta * x) * (1 + beta * x * (1 - sigmoid(beta * x))) - 1
+    slope: beta * (2 - beta * x * tanh(beta * x / 2)) / (1 + cosh(beta * x))
+    Args:
+        beta: the slope at 0, in (0, inf), default 5.
+    Source: BNN+, Darabi et al. 2018, arXiv:1812.11800; default as larq.
+    """
+
+    odd = True
+    keeps_sign = True
+    beta: float = positive(5.0)
+
+    def value(self, x):
+        scaled = finite(self.beta * x)
+        return tf.tanh(scaled / 2) + 2 * _logistic_density(scaled) * scaled
+
+    def slope(self, x):
+        scaled = finite(self.beta * x)
+        return 2 * self.beta * _logistic_density(scaled) * (2 - scaled * tf.tanh(scaled / 2))
+
+
+def _logistic_density(x):
+    """The slope of the logistic function, 1 / (2 + 2 cosh(x))."""
+    return tf.sigmoid(x) * tf.sigmoid(-x)
+
+
+class QPseudoSpike(Function):
+    """A sigmoid from 0 to 1 whose tails fall off like a power of x, the slope with exponent -alpha.
+
+    value: where(x < 0, (1 + 2 * abs(x) / (alpha - 1))**(1 - alpha) / 2,
+        1 - (1 + 2 * abs(x) / (alpha - 1))**(1 - alpha) / 2)
+    slope: (1 + 2 * abs(x) / (alpha - 1))**-alpha
+    Args:
+        alpha: the exponent, in (1, inf), default 2.
+    Source: Herranz-Celotti and Rouat 2022, arXiv:2202.00282 (there q), in SpikingJelly's parametrisation.
+    """
+
+    odd = True
+    increasing = True
+    alpha: float = above(1, 2.0)
+
+    def value(self, x):
+        left, right = self._log_base(-tf.minimum(x, 0)), self._log_base(tf.nn.relu(x))
+        return tf.exp((1 - self.alpha) * left) / 2 - tf.math.expm1((1 - self.alpha) * right) / 2
+
+    def slope(self, x):
+        return tf.exp(-self.alpha * self._log_base(tf.abs(x)))
+
+    def _log_base(self, distance):
+        return _log1p_of_multiple(2 / (self.alpha - 1), distance)
+
+
+def _log1p_of_multiple(factor, x):
+    """log1p(factor * x) for x >= 0, in two steps so that the product cannot overflow."""
+    near, far = tf.minimum(x, 1), tf.nn.relu(x - 1)
+    return tf.math.log1p(factor * near) + tf.math.log1p(factor / (1 + factor) * far)
+
+
+class LogTailedRelu(Function):
+    """The rectifier that goes on as a logarithm above 1. The slope at 0 is alpha.
+
+    value: where(x > 1, 1 + log(maximum(x, 1)), where(x > 0, x, alpha * x))
+    slope: where(x > 0, 1 / maximum(x, 1), alpha)
+    Args:
+        alpha: the slope for x <= 0, in [0, inf), default 0.
+    Source: Cai et al. 2017, arXiv:1702.00953, in SpikingJelly's parametrisation (as its code; its documentation has
+        log(x) without the 1).
+    """
+
+    increasing = True
+    keeps_sign = True
+    alpha: float = nonnegative(0.0)
+
+    def value(self, x):
+        left = tf.math.multiply_no_nan(tf.minimum(x, 0), self.alpha)
+        return left + tf.nn.relu(tf.minimum(x, 1)) + tf.math.log1p(tf.nn.relu(x - 1))
+
+    def slope(self, x):
+        return tf.where(x > 0, 1 / tf.maximum(x, 1), self.alpha + zero(x))
+
+
+class NonzeroSignLogAbs(Function):
+    """A logarithm on both sides of 0, with value 0 there: unbounded, and cheap in the backward pass.
+
+    value: sign(x) * log1p(alpha * abs(x))
+    slope: 1 / (1 / alpha + abs(x))
+    Args:
+        alpha: the slope at 0, in (0, inf), default 1.
+    Source: SpikingJelly, Fang et al. 2023, doi:10.1126/sciadv.adi1480, value and slope.
+    """
+
+    odd = True
+    increasing = True
+    keeps_sign = True
+    alpha: float = positive(1.0)
+
+    def value(self, x):
+        return _log1p_of_multiple(self.alpha, tf.nn.relu(x)) - _log1p_of_multiple(self.alpha, -tf.minimum(x, 0))
+
+    def slope(self, x):
+        return 1 / (1 / self.alpha + tf.abs(x))
+
+
+class S2nn(Function):
+    """A sigmoid left of 0, a logarithm right of it. The slope at 0 is beta.
+
+    value: where(x < 0, sigmoid(alpha * x), 1 / 2 + beta * log1p(maximum(x, 0)))
+    slope: where(x < 0, alpha * sigmoid(alpha * x) * (1 - sigmoid(alpha * x)), beta / (1 + maximum(x, 0)))
+    Args:
+        alpha: the sharpness on the left, in (0, inf), default 4.
+        beta: the slope at 0 and what the right side is multiplied by, in (0, inf), default 1.
+    Source: Suetake et al. 2022, arXiv:2201.10879, in SpikingJelly's parametrisation (1 / 2 at 0 as in its code, where
+        its documentation has 1).
+    """
+
+    increasing = True
+    alpha: float = positive(4.0)
+    beta: float = positive(1.0)
+
+    def value(self, x):
+        return tf.where(x < 0, tf.sigmoid(self.alpha * x), 0.5 + self.beta * tf.math.log1p(tf.maximum(x, 0)))
+
+    def slope(self, x):
+        left = self.alpha * _logistic_density(self.alpha * x)
+        return tf.where(x < 0, left, self.beta / (1 + tf.maximum(x, 0)))
+
+
+class PiecewiseLeaky(Function):
+    """A step with a ramp from -w to w, and a small slope outside. The ends of the ramp belong to it.
+
+    value: 1 / 2 + clip(x, -w, w) / (2 * w) + c * (x - clip(x, -w, w))
+    slope: where(abs(x) <= w, 1 / (2 * w), c)
+    Args:
+        w: half the length of the ramp, in (0, inf), default 1.
+        c: the slope outside, in [0, inf), default 0.01.
+    Source: SpikingJelly, Fang et al. 2023, doi:10.1126/sciadv.adi1480 (its PiecewiseLeakyReLU, whose primitive this
+        is; its backward has 1 / w inside).
+    """
+
+    odd = True
+    increasing = True
+    w: float = positive(1.0)
+    c: float = nonnegative(0.01)
+
+    def value(self, x):
+        inner = tf.clip_by_value(x, -self.w, self.w)
+        return 0.5 + inner / (2 * self.w) + tf.math.multiply_no_nan(x - inner, self.c)
+
+    def slope(self, x):
+        beyond = outside(x, self.w)
+        return (1 - beyond) / (2 * self.w) + self.c * beyond

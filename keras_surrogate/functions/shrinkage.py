@@ -1,0 +1,153 @@
+"""Shrinkage, thresholds and rounding: functions that send small inputs to 0, or whole intervals to one number."""
+
+import tensorflow as tf
+
+from keras_surrogate.functions.base import Function, nonnegative, outside, real, zero
+
+
+class TanhShrink(Function):
+    """What the hyperbolic tangent takes away.
+
+    value: x - tanh(x)
+    slope: tanh(x)**2
+    Source: as Keras.
+    """
+
+    odd = True
+    increasing = True
+
+    def value(self, x):
+        return x - tf.tanh(x)
+
+    def slope(self, x):
+        return tf.square(tf.tanh(x))
+
+
+class HardShrink(Function):
+    """The identity, with small inputs sent to 0. The slope at the thresholds is 0.
+
+    value: where(abs(x) > threshold, x, 0)
+    slope: where(abs(x) > threshold, 1, 0)
+    Args:
+        threshold: inputs up to this size are sent to 0, in [0, inf), default 0.5.
+    Source: Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425; default as Keras.
+    """
+
+    odd = True
+    increasing = True
+    threshold: float = nonnegative(0.5)
+
+    def value(self, x):
+        return tf.where(tf.abs(x) > self.threshold, x, zero(x))
+
+    def slope(self, x):
+        return outside(x, self.threshold)
+
+    def gradient_from_output(self, upstream, y, of):
+        return upstream * tf.abs(tf.sign(y)) if of == self else None
+
+
+class SoftShrink(Function):
+    """The identity, moved towards 0 by the threshold but not beyond. The slope at the thresholds is 0.
+
+    value: sign(x) * maximum(abs(x) - threshold, 0)
+    slope: where(abs(x) > threshold, 1, 0)
+    Args:
+        threshold: how far inputs are moved, in [0, inf), default 0.5.
+    Source: Donoho 1995, doi:10.1109/18.382009; default as Keras.
+    """
+
+    odd = True
+    increasing = True
+    threshold: float = nonnegative(0.5)
+
+    def value(self, x):
+        return x - tf.clip_by_value(x, -self.threshold, self.threshold)
+
+    def slope(self, x):
+        return outside(x, self.threshold)
+
+    def gradient_from_output(self, upstream, y, of):
+        return upstream * tf.abs(tf.sign(y)) if of == self else None
+
+
+class Threshold(Function):
+    """The identity above a threshold, a constant up to it. With the defaults, the thresholded rectifier.
+
+    value: where(x > threshold, x, default_value)
+    slope: where(x > threshold, 1, 0)
+    Args:
+        threshold: inputs up to this one are replaced, any finite number, default 1.
+        default_value: what replaces them, any finite number, default 0.
+    Source: Konda et al. 2014, arXiv:1402.3337 (1 and 0); parameters as keras.activations.threshold, which has no
+        defaults.
+    """
+
+    increasing = True
+    threshold: float = real(1.0)
+    default_value: float = real(0.0)
+
+    def value(self, x):
+        return tf.where(x > self.threshold, x, self.default_value + zero(x))
+
+    def slope(self, x):
+        return tf.nn.relu(tf.sign(x - self.threshold))
+
+
+class Round(Function):
+    """The nearest whole number, halves to the even one.
+
+    value: round(x)
+    slope: 0
+    Source: as NumPy.
+    """
+
+    odd = True
+    increasing = True
+    slope_needs_only_sign = True
+
+    def value(self, x):
+        return tf.round(x) + zero(x)
+
+    def slope(self, x):
+        return zero(x)
+
+
+class Floor(Function):
+    """The largest whole number that is not above x.
+
+    value: floor(x)
+    slope: 0
+    Source: as NumPy.
+    """
+
+    increasing = True
+    slope_needs_only_sign = True
+
+    def value(self, x):
+        return tf.floor(x) + zero(x)
+
+    def slope(self, x):
+        return zero(x)
+
+
+class Ternary(Function):
+    """The sign, with small inputs sent to 0, the thresholds among them.
+
+    value: where(abs(x) > threshold, sign(x), 0)
+    slope: 0
+    Args:
+        threshold: inputs up to this size are sent to 0, in [0, inf), default 0.5.
+    Source: ternary weight networks, Li et al. 2016, arXiv:1605.04711.
+    """
+
+    odd = True
+    increasing = True
+    slope_needs_only_sign = True
+    threshold: float = nonnegative(0.5)
+
+    def value(self, x):
+        return tf.sign(x) * outside(x, self.threshold)
+
+    def slope(self, x):
+        return zero(x)

@@ -1,4 +1,4 @@
-"""The logger against a plain `GradientTape` in the ways Keras can train: each is a row, its twin a hand-written loop."""
+"""The logger against a plain `GradientTape`, in the ways Keras can train; each twin is a hand-written loop."""
 
 import keras
 import numpy as np

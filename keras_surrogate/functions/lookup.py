@@ -87,8 +87,8 @@ def get(identifier, **parameters):
     """The `Function` that `identifier` stands for.
 
     Args:
-        identifier: a name in the collection ("softplus"), the name of a Keras activation ("sparse_plus"), a configuration
-            made by `Function.get_config`, an elementwise callable on tensors, or a `Function`.
+        identifier: a name in the collection ("softplus"), the name of a Keras activation ("sparse_plus"), a
+            configuration made by `Function.get_config`, an elementwise callable on tensors, or a `Function`.
         parameters: for a name in the collection, its parameters: `get("leaky_relu", negative_slope=0.1)`.
 
     Raises:

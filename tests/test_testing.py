@@ -84,6 +84,26 @@ def test_faults_of_functions_are_caught_by_name(fault):
         testing.check_function(function)
 
 
+def test_a_float32_constant_is_caught():
+    class Rounded(Function, collect=False):
+        """value: tanh(0.7 * x)"""
+
+        constant = 0.7
+
+        def value(self, x):
+            return tf.tanh(tf.cast(self.constant, x.dtype) * x)
+
+    with pytest.raises(AssertionError, match="value against its formula"):
+        testing.check_function(Rounded())
+
+    class Mixed(Rounded, collect=False):
+        def value(self, x):
+            return tf.tanh(tf.constant(self.constant) * x)
+
+    with pytest.raises(AssertionError, match="value in float16: it cannot be computed"):
+        testing.check_function(Mixed())
+
+
 def test_a_lost_parameter_is_caught():
     class Lossy(Function, collect=False):
         alpha: float = functions.positive(1.0)

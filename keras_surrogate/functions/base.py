@@ -141,9 +141,9 @@ def _validate(function, field):
     object.__setattr__(function, field.name, number)
 
 
-def finite(x):
-    """`x` with the infinities moved to the largest finite numbers, where a quotient of infinities has a limit."""
-    return tf.clip_by_value(x, x.dtype.min, x.dtype.max)
+def finite(x, share=1.0):
+    """`x` clipped to that share of its dtype's range: where infinities have a limit, or a multiple would overflow."""
+    return tf.clip_by_value(x, share * x.dtype.min, share * x.dtype.max)
 
 
 def zero(x):

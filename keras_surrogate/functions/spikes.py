@@ -8,6 +8,11 @@ import tensorflow as tf
 from keras_surrogate.functions.base import Function, above, between, finite, nonnegative, outside, positive, zero
 
 
+def _sign(x, at_zero):
+    """The sign, -1, 0 or 1 at 0, in operations that are cheap outside XLA and keep NaN."""
+    return tf.sign(x) if at_zero == 0 else tf.sign(tf.sign(x) + at_zero / 2)
+
+
 class Step(Function):
     """The Heaviside step.
 
@@ -22,7 +27,9 @@ class Step(Function):
     at_zero: float = between(0, 1, 1.0)
 
     def value(self, x):
-        return tf.where(x == 0, tf.constant(self.at_zero, x.dtype), tf.nn.relu(tf.sign(x)))
+        if self.at_zero in (0, 1):
+            return tf.nn.relu(_sign(x, self.at_zero))
+        return tf.where(tf.equal(x, 0), tf.constant(self.at_zero, x.dtype), tf.nn.relu(tf.sign(x)))
 
     def slope(self, x):
         return zero(x)
@@ -42,7 +49,9 @@ class Sign(Function):
     at_zero: float = between(-1, 1, 0.0)
 
     def value(self, x):
-        return tf.where(x == 0, tf.constant(self.at_zero, x.dtype), tf.sign(x))
+        if self.at_zero in (-1, 0, 1):
+            return _sign(x, self.at_zero)
+        return tf.where(tf.equal(x, 0), tf.constant(self.at_zero, x.dtype), tf.sign(x))
 
     def slope(self, x):
         return zero(x)
@@ -195,8 +204,14 @@ class SwishSign(Function):
         return tf.tanh(scaled / 2) + 2 * _logistic_density(scaled) * scaled
 
     def slope(self, x):
-        scaled = finite(self.beta * x)
-        return 2 * self.beta * _logistic_density(scaled) * (2 - scaled * tf.tanh(scaled / 2))
+        return self.gradient(tf.ones_like(x), x)
+
+    def gradient(self, upstream, x):
+        # One exponential: with e = sigmoid(-abs(beta * x)), tanh(abs(beta * x) / 2) is 1 - 2 e.
+        scaled = tf.abs(finite(self.beta * x, 1 / 1024))
+        small = tf.sigmoid(-scaled)
+        density = tf.raw_ops.SigmoidGrad(y=small, dy=2 * self.beta * upstream)
+        return (2 - (1 - 2 * small) * scaled) * density
 
 
 def _logistic_density(x):

@@ -1,7 +1,8 @@
 """What an activation costs: time against native ReLU, outside and inside XLA, and peak memory of a training step.
 
     python tests/benchmarks/activations.py                           every preset; memory of a chosen few
-    python tests/benchmarks/activations.py flat_spot "relu|bsilu"    these, a preset or "forward|backward" each
+    python tests/benchmarks/activations.py flat_spot "relu|bsilu"    these, a preset or "forward|backward" each;
+                                                                     "relu|bsilu|uint8" with a compressed residual
 
 Time is that of value and gradient with a given upstream gradient. All take turns in random order, so that whatever
 else the machine does meets all of them alike; a ratio is the median over the rounds. "Native" is the same value,
@@ -30,13 +31,15 @@ tf.get_logger().setLevel("ERROR")
 
 SHAPE, ROUNDS, WARM_UP = (1024, 4096), 31, 3
 DEPTH, WIDTH, BATCH = 30, 512, 8192
-MEMORY = ["leaky_backward", "artificial_relu", "flat_spot"]
+MEMORY = ["leaky_backward", "flat_spot", "artificial_relu", "relu|softplus|bfloat16", "relu|softplus|uint8"]
 
 
 def surrogate_of(name):
-    """A preset by its name, or a pair as "forward|backward"; "forward|" is the ordinary activation."""
-    forward, bar, backward = name.partition("|")
-    return Surrogate(forward, backward or None) if bar else presets.get(name)
+    """A preset by its name, or a pair as "forward|backward" or "forward|backward|residual"; "relu|" is plain ReLU."""
+    forward, backward, residual = (*name.split("|"), None, None)[:3]
+    if backward is None:
+        return presets.get(name)
+    return Surrogate(forward, backward or None, residual=residual)
 
 
 def native(surrogate):

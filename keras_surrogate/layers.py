@@ -44,7 +44,7 @@ class SurrogateActivation(keras.layers.Layer):
             `keras_surrogate.get` takes: a `Surrogate`, a preset's name ("sugar_bsilu") or a surrogate's configuration.
         backward: the function whose slope the backward pass takes. Default: that of `forward`.
         scale: multiplies the slope; any finite number, default 1.
-        residual: None, "bfloat16" or "uint8", as in `Surrogate`; default None.
+        residual, jit_compile: as in `Surrogate`; default None and False.
         blend: the share of the surrogate in the slope, the rest being the true one's; from 0 to 1, default 1.
             `callbacks.SurrogateAnnealing` changes it during training. As long as it is 1 for good it costs nothing.
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
@@ -55,10 +55,11 @@ class SurrogateActivation(keras.layers.Layer):
         ValueError: as `Surrogate`; or `blend` is not from 0 to 1.
     """
 
-    def __init__(self, forward, backward=None, scale=1.0, residual=None, blend=1.0, **kwargs):
+    def __init__(self, forward, backward=None, scale=1.0, residual=None, jit_compile=False, blend=1.0, **kwargs):
         super().__init__(**kwargs)
         pair = presets.get(forward) if backward is None else Surrogate(forward, backward)
-        self.surrogate = dataclasses.replace(pair.scaled(scale), residual=residual or pair.residual)
+        options = {"residual": residual or pair.residual, "jit_compile": jit_compile or pair.jit_compile}
+        self.surrogate = dataclasses.replace(pair.scaled(scale), **options)
         self._blend = _Blend(blend)
         self.supports_masking = True
 

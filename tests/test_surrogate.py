@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import pickle
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_surrogate import Surrogate, functions, presets, true_gradients
+from keras_surrogate import Surrogate, functions, presets, testing, true_gradients
 
 PAIR = Surrogate("relu", "softplus")
 X = np.array([[-2.0, -0.5, 0.5, 3.0]], "float32")
@@ -248,3 +249,23 @@ def test_blended_slopes_in_reverse_and_forward_mode(blend, jit_compile):
 
     for slope in both(tf.constant(X)):
         np.testing.assert_allclose(slope, blend * sigmoid(X) + (1 - blend) * (X > 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sugar_bsilu", "sugar_nelu", "ste_sign", "swish_sign"])
+def test_a_slope_compiled_by_itself_meets_the_whole_contract(name):
+    testing.check_surrogate(dataclasses.replace(presets.get(name), jit_compile=True))
+
+
+def test_a_slope_compiled_by_itself_is_exported(tmp_path):
+    pair = Surrogate("relu", "bsilu", jit_compile=True)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Activation(pair)])
+    model.export(tmp_path / "exported", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "exported")
+    expected = value_and_gradient(Surrogate("relu", "bsilu"), X)[1]
+    np.testing.assert_allclose(value_and_gradient(loaded.serve, X)[1], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [1, None, "auto"])
+def test_jit_compile_is_a_bool(jit_compile):
+    with pytest.raises(ValueError, match="jit_compile must be True or False, but is"):
+        Surrogate("relu", "bsilu", jit_compile=jit_compile)

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/activations.py                           every preset; memory of a chosen few
     python tests/benchmarks/activations.py flat_spot "relu|bsilu"    these, a preset or "forward|backward" each;
-                                                                     "relu|bsilu|uint8" with a compressed residual
+                                                                     "relu|bsilu|uint8" with a compressed residual,
+                                                                     "relu|bsilu|jit" with a slope compiled by itself
 
 Time is that of value and gradient with a given upstream gradient. All take turns in random order, so that whatever
 else the machine does meets all of them alike; a ratio is the median over the rounds. "Native" is the same value,
@@ -39,6 +40,8 @@ def surrogate_of(name):
     forward, backward, residual = (*name.split("|"), None, None)[:3]
     if backward is None:
         return presets.get(name)
+    if residual == "jit":
+        return Surrogate(forward, backward, jit_compile=True)
     return Surrogate(forward, backward or None, residual=residual)
 
 

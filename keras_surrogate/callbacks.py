@@ -38,7 +38,8 @@ class GradientNormLogger(keras.callbacks.Callback):
     A new `fit` starts a new record. After an interruption the record holds all steps that were completed.
 
     Raises:
-        ValueError: `every` is not an integer of at least 1; the model is not compiled; two loggers on one model.
+        ValueError: `every` is not an integer of at least 1; the model is not compiled, or trains on several replicas of
+            a `tf.distribute` strategy; two loggers on one model.
     """
 
     # Steps between two readings of the buffer, each of which waits for the device.
@@ -79,6 +80,11 @@ class GradientNormLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if getattr(self.model, "optimizer", None) is None:
             raise ValueError("GradientNormLogger needs a compiled model: call model.compile(optimizer, loss) first.")
+        if self.model.distribute_strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                "GradientNormLogger measures one replica, but the model trains on "
+                f"{self.model.distribute_strategy.num_replicas_in_sync}. Log a run on one device, outside strategy.scope()."
+            )
         plain = getattr(self.model.train_function, "plain", self.model.train_function)
         if self._recorder is None or self._recorder.plain is not plain or plain is None:
             self.model.train_function = plain

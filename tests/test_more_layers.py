@@ -40,13 +40,14 @@ UPSTREAM = np.array([[1.5, -0.5, 2.0, -1.0], [-3.0, 0.25, -0.75, 1.0], [0.5, 1.2
 
 
 def parameters_of(cls):
-    accepted = inspect.signature(cls).parameters.values()
+    accepted = list(inspect.signature(cls.__init__).parameters.values())[1:]
     return {parameter.name: parameter.default for parameter in accepted if parameter.kind != parameter.VAR_KEYWORD}
 
 
 def make(cls, **kwargs):
-    required = [name for name, default in parameters_of(cls).items() if default is inspect.Parameter.empty]
-    return cls(**{name: REQUIRED[name] for name in required}, **kwargs)
+    """With its defaults, and those of REQUIRED for what has none."""
+    required = {name: REQUIRED[name] for name in parameters_of(cls) if name in REQUIRED}
+    return cls(**required, **kwargs)
 
 
 def value_and_gradients(function, x, upstream=None, weights=()):

@@ -80,10 +80,11 @@ class GradientNormLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if getattr(self.model, "optimizer", None) is None:
             raise ValueError("GradientNormLogger needs a compiled model: call model.compile(optimizer, loss) first.")
-        if self.model.distribute_strategy.num_replicas_in_sync > 1:
+        replicas = self.model.distribute_strategy.num_replicas_in_sync
+        if replicas > 1:
             raise ValueError(
-                "GradientNormLogger measures one replica, but the model trains on "
-                f"{self.model.distribute_strategy.num_replicas_in_sync}. Log a run on one device, outside strategy.scope()."
+                f"GradientNormLogger measures one replica, but the model trains on {replicas}. Log a run on one, "
+                "with the model made outside of strategy.scope()."
             )
         plain = getattr(self.model.train_function, "plain", self.model.train_function)
         if self._recorder is None or self._recorder.plain is not plain or plain is None:

@@ -104,9 +104,8 @@ def run(settings, console=None):
 
 
 def _described(pair):
-    forward, backward = (function.get_config()["name"] for function in (pair.forward, pair.backward))
     scale = "" if pair.scale == 1 else f"{pair.scale:g} times the "
-    return f"{forward} forward, {scale}slope of {backward} backward"
+    return f"{pair.forward.title} forward, {scale}slope of {pair.backward.title} backward"
 
 
 def build(settings, data, activation):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_surrogate import plots, presets
+from keras_surrogate import Surrogate, plots, presets
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +67,12 @@ def test_surrogate_draws_value_true_slope_and_surrogate_slope(name):
 def test_jumps_are_gaps():
     value = plots.surrogate("ste_sign").lines[0].get_ydata()
     assert np.isnan(value).any()
+
+
+def test_a_function_without_a_name_to_save_it_by_is_drawn_too():
+    ax = plots.surrogate(Surrogate(lambda x: 2 * x, tf.math.atan))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "value: <lambda>",
+        "true slope",
+        "surrogate slope: slope of atan",
+    ]

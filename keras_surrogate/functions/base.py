@@ -49,6 +49,11 @@ class Function:
         """The name in the collection: the class's name in snake_case."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
+    @property
+    def title(self):
+        """The name to show to people, in tables and pictures."""
+        return self.registered_name()
+
     def value(self, x):
         raise TypeError(f"{type(self).__name__} defines no value(x).")
 

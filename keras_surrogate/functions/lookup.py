@@ -32,6 +32,10 @@ class FromCallable(Function, collect=False):
                 "have its shape and dtype), so it has no slope to replace. Use it as a layer of its own."
             )
 
+    @property
+    def title(self):
+        return _name_of(self.function)
+
     def value(self, x):
         return self.function(x)
 

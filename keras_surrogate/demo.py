@@ -237,8 +237,9 @@ def _write_norms(runs, path):
 
 def _write_picture(runs, path):
     from keras_surrogate import plots
+    from keras_surrogate.plots.axes import plt
 
-    figure, axes = plots.plt.subplots(1, len(runs), figsize=(5.5 * len(runs), 4.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(runs), figsize=(5.5 * len(runs), 4.2), sharey=True, layout="constrained")
     for finished, ax in zip(runs, np.atleast_1d(axes), strict=True):
         plots.gradient_norms(finished.record, ax)
         ax.set_title(f"{finished.title}: test accuracy {finished.accuracy:.1%}")
@@ -246,4 +247,4 @@ def _write_picture(runs, path):
         if ax is not np.atleast_1d(axes)[0]:
             ax.get_legend().remove()
     figure.savefig(path, dpi=160)
-    plots.plt.close(figure)
+    plt.close(figure)

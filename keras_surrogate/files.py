@@ -13,6 +13,13 @@ def nearest_folder(path):
     return next(place for place in (path, *path.parents) if place.exists())
 
 
+def check_writable(path):
+    """Raises a ValueError if the folder of `path` does not exist or cannot be written to, or `path` is a folder."""
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{path} cannot be written: name a file in an existing folder that can be written to.")
+
+
 @contextlib.contextmanager
 def replacing_file(path):
     """Gives a path to write to, which becomes `path` at the end; on an error nothing does.
@@ -21,8 +28,7 @@ def replacing_file(path):
         ValueError: the folder of `path` does not exist or cannot be written to, or `path` is a folder.
     """
     path = Path(path)
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path} cannot be written: name a file in an existing folder that can be written to.")
+    check_writable(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unfinished-") as temporary:
         unfinished = Path(temporary, path.name)
         yield unfinished

@@ -1,13 +1,9 @@
-"""Gradient norms of the training step itself: taken where the step hands its gradients to the optimizer.
+"""Norms of gradients, whose they are, and their record for a training loop of one's own.
 
-There is no second backward pass, and nothing here knows the loss. While a train step is traced, the optimizers'
-`apply` is wrapped; what it is given, one number per layer, goes into a buffer that the graph writes and the host reads.
+For `model.fit` there is `callbacks.GradientNormLogger`.
 """
 
-import contextlib
-
 import keras
-import numpy as np
 import tensorflow as tf
 
 
@@ -20,7 +16,7 @@ def norms(gradients):
     Args:
         gradients: floating tensors of any shape, or `tf.IndexedSlices`, whose repeated rows are added up; at least one.
     """
-    gradients = [_at_least_float32(tf.convert_to_tensor(gradient)) for gradient in gradients]
+    gradients = [at_least_float32(tf.convert_to_tensor(gradient)) for gradient in gradients]
     squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(gradient)), tf.float64) for gradient in gradients])
     fit = tf.reduce_all((squares > _LEAST_SQUARE) & tf.math.is_finite(squares))
     return tf.cond(fit, lambda: tf.sqrt(squares), lambda: tf.stack([_scaled_norm(gradient) for gradient in gradients]))
@@ -30,7 +26,8 @@ def norms(gradients):
 _LEAST_SQUARE = 1e-30
 
 
-def _at_least_float32(tensor):
+def at_least_float32(tensor):
+    """In float32 where the dtype is a shorter one."""
     return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.float16, tf.bfloat16) else tensor
 
 
@@ -55,6 +52,24 @@ def layer_variables(model):
     return groups
 
 
+def variables_by_name(model):
+    """The trainable variables of a model, each under its layer's name and its own: "encoder/dense/kernel"."""
+    groups = {}
+    for name, variables in layer_variables(model).items():
+        for variable in variables:
+            groups[_unused(f"{name}/{variable.name}", groups)] = [variable]
+    return groups
+
+
+def layers_by_name(model):
+    """The layers that compute something, each once: a dictionary from name, as in `layer_variables`, to layer."""
+    layers = {}
+    for name, layer in _named_layers(model):
+        if not isinstance(layer, keras.Model | keras.layers.InputLayer) and layer not in layers.values():
+            layers[_unused(name, layers)] = layer
+    return layers
+
+
 def _named_layers(model, prefix=""):
     for layer in model.layers:
         if isinstance(layer, keras.Model):
@@ -63,145 +78,6 @@ def _named_layers(model, prefix=""):
 
 
 def _unused(name, taken):
-    """`name`, with the first of _1, _2, ... that makes it new."""
-    candidates = [name, *(f"{name}_{number}" for number in range(1, len(taken) + 1))]
-    return next(candidate for candidate in candidates if candidate not in taken)
-
-
-@contextlib.contextmanager
-def tapped(optimizers, record):
-    """While open, `record(optimizer, gradients, variables)` sees what each optimizer is about to apply.
-
-    Of optimizers within optimizers (loss scaling) only the outermost is seen, since it has the step's own gradients.
-    """
-    applying = []
-
-    def tap(optimizer, apply):
-        def tapping(grads, trainable_variables=None):
-            if not applying:
-                record(optimizer, grads, trainable_variables)
-            applying.append(optimizer)
-            try:
-                return apply(grads, trainable_variables)
-            finally:
-                applying.pop()
-
-        return tapping
-
-    for optimizer in optimizers:
-        vars(optimizer)["apply"] = tap(optimizer, optimizer.apply)
-    try:
-        yield
-    finally:
-        for optimizer in optimizers:
-            del vars(optimizer)["apply"]
-
-
-def _optimizers(model):
-    """Every optimizer that the model holds: the compiled one, and those a custom train step uses."""
-    held = [model.optimizer, *vars(model).values()]
-    return list({id(item): item for item in held if isinstance(item, keras.optimizers.Optimizer)}.values())
-
-
-class RowBuffer:
-    """Rows of numbers that a graph writes, one a step, and the host reads: the newest `capacity` of them are kept."""
-
-    def __init__(self, width, capacity):
-        with tf.init_scope():
-            self._rows = tf.Variable(tf.zeros((capacity, width), tf.float64), trainable=False)
-            self._written = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._capacity = capacity
-        self._read = 0
-
-    def write(self, row):
-        """Appends a row, in graph. A masked assignment, because XLA compiles it well."""
-        here = tf.range(self._capacity, dtype=tf.int64) == self._written % self._capacity
-        self._rows.assign(tf.where(here[:, tf.newaxis], row, self._rows))
-        self._written.assign_add(1)
-
-    def read(self):
-        """The rows written since the last call, oldest first: an array of shape (rows, width)."""
-        written = int(self._written.numpy())
-        first = max(self._read, written - self._capacity)
-        self._read = written
-        return self._rows.numpy()[np.arange(first, written) % self._capacity]
-
-
-class StepRecorder:
-    """A second train function for a compiled model, which also records the gradient norms of each step it runs.
-
-    Args:
-        model: a compiled Keras model. Its own `train_function` is left as it was, and nothing stays patched.
-        capacity: the number of steps kept until they are read.
-
-    Attributes:
-        plain: the model's own train function.
-        function: the recording one; takes what the plain one takes, and trains the same.
-        layer_names: names of the layers as in `layer_variables`; empty until the first step is traced.
-        saw_gradients: whether the traced step handed any gradients to an optimizer.
-    """
-
-    def __init__(self, model, capacity):
-        model.make_train_function()
-        self.plain = model.train_function
-        self.layer_names = []
-        self.saw_gradients = False
-        self._capacity = capacity
-        self._buffer = None
-        self._layers = None
-        self.function = self._make_function(model)
-
-    def _make_function(self, model):
-        vars(model)["train_step"] = self._recording(model, model.train_step)
-        try:
-            model.make_train_function(force=True)
-            return model.train_function
-        finally:
-            del vars(model)["train_step"]
-            model.train_function = self.plain
-
-    def _recording(self, model, train_step):
-        def recording_step(data):
-            applied = []
-            with tapped(_optimizers(model), lambda *call: applied.extend(_unscaled_gradients(model, *call))):
-                outputs = train_step(data)
-            if self._buffer is None:
-                self._allocate(layer_variables(model))
-            self._write(applied)
-            return outputs
-
-        return recording_step
-
-    def _allocate(self, layers):
-        """Done while the first step is traced, because a model may not be built before."""
-        self.layer_names = list(layers)
-        self._layers = list(layers.values())
-        self._buffer = RowBuffer(1 + len(layers), self._capacity)
-
-    def _write(self, applied):
-        """One row: the global norm, then that of each layer; NaN where the step applied no gradients at all."""
-        self.saw_gradients = bool(applied)
-        if not applied:
-            return self._buffer.write(tf.fill([1 + len(self._layers)], tf.constant(np.nan, tf.float64)))
-        variables, gradients, loss_scales = zip(*applied, strict=True)
-        squares = tf.square(norms(gradients) / tf.stack(loss_scales))
-        layers = tf.math.unsorted_segment_sum(squares, self._layer_of(variables), 1 + len(self._layers))[:-1]
-        return self._buffer.write(tf.sqrt(tf.concat([[tf.reduce_sum(squares)], layers], axis=0)))
-
-    def _layer_of(self, variables):
-        """The index of each variable's layer; one past the last for a variable that is in none."""
-        index = {id(variable): number for number, layer in enumerate(self._layers) for variable in layer}
-        return [index.get(id(variable), len(self._layers)) for variable in variables]
-
-    def read(self):
-        """Global norms, shape (steps,), and layer norms, shape (steps, layers), recorded since the last call."""
-        rows = self._buffer.read() if self._buffer else np.empty((0, 1))
-        return rows[:, 0], rows[:, 1:]
-
-
-def _unscaled_gradients(model, optimizer, gradients, variables):
-    """(variable, gradient, the factor that the loss was multiplied with) for each variable that has a gradient."""
-    variables = model.trainable_variables if variables is None else variables
-    loss_scale = tf.cast(optimizer.scale_loss(tf.constant(1.0)), tf.float64)
-    pairs = zip(variables, gradients, strict=True)
-    return [(variable, gradient, loss_scale) for variable, gradient in pairs if gradient is not None]
+    """`name`, with the first of _1, _2, ... that makes it new; "global" is taken by the norm over all layers."""
+    candidates = [name, *(f"{name}_{number}" for number in range(1, len(taken) + 2))]
+    return next(candidate for candidate in candidates if candidate not in {"global", *taken})

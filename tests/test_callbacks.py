@@ -255,15 +255,6 @@ def test_a_model_that_is_not_compiled():
         logger.on_train_begin()
 
 
-def test_several_replicas_are_refused():
-    strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices("CPU")])
-    with strategy.scope():
-        model = make_model()
-        model.compile("sgd", LOSSES["crossentropy"](), jit_compile=False)
-    with pytest.raises(ValueError, match="trains on 2"):
-        model.fit(X, Y, verbose=0, callbacks=[GradientNormLogger()])
-
-
 def test_two_loggers_on_one_model_are_refused():
     model = make_model()
     model.compile("sgd", LOSSES["crossentropy"]())

@@ -74,30 +74,3 @@ def test_equal_names_are_told_apart_and_a_models_own_variable_has_its_name():
         "dense_1": 2,
         "twin": 1,
     }
-
-
-def test_the_tap_sees_only_the_outermost_optimizer_and_leaves_nothing_behind():
-    inner = keras.optimizers.SGD(1.0)
-    outer = keras.optimizers.LossScaleOptimizer(inner)
-    variable = keras.Variable([1.0])
-    outer.build([variable])
-    seen = []
-    with pytest.raises(RuntimeError), gradients.tapped([outer, inner], lambda *applied: seen.append(applied[0])):
-        outer.apply([tf.constant([1.0])], [variable])
-        raise RuntimeError
-    assert seen == [outer]
-    assert "apply" not in vars(outer)
-    assert "apply" not in vars(inner)
-
-
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_buffer_keeps_the_newest_rows_in_order(jit_compile):
-    buffer = gradients.RowBuffer(width=2, capacity=3)
-    write = tf.function(buffer.write, jit_compile=jit_compile)
-    for number in range(2):
-        write(tf.constant([number, 10.0 * number], tf.float64))
-    np.testing.assert_array_equal(buffer.read(), [[0, 0], [1, 10]])
-    for number in range(2, 7):
-        write(tf.constant([number, 10.0 * number], tf.float64))
-    np.testing.assert_array_equal(buffer.read(), [[4, 40], [5, 50], [6, 60]])
-    assert buffer.read().shape == (0, 2)

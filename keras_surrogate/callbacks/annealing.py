@@ -1,0 +1,75 @@
+"""From the surrogate to the true derivative in the course of training."""
+
+import keras
+
+from keras_surrogate.layers import SurrogateActivation
+
+
+class SurrogateAnnealing(keras.callbacks.Callback):
+    """Changes, step by step, the share of the surrogate in the slope of every `SurrogateActivation` of the model.
+
+        slope = blend * surrogate slope + (1 - blend) * true slope,        blend = schedule(step)
+
+    so that training may begin with a surrogate and end with the true derivative. The train function is compiled once,
+    at the start. The share is saved with the model, in each layer's configuration.
+
+    Args:
+        schedule: from the number of steps the optimizer has made to a share from 0 to 1: any callable, or a
+            `keras.optimizers.schedules.LearningRateSchedule`, such as `PolynomialDecay(1.0, 1000, 0.0)`.
+
+    Attributes:
+        blend: the share in the last step, a float; None before the first.
+
+    Raises:
+        ValueError: the schedule is not callable, or gives something else than a number from 0 to 1; the model has no
+            `SurrogateActivation` (a bare `Surrogate` as `activation=` has a fixed slope).
+    """
+
+    def __init__(self, schedule):
+        super().__init__()
+        if not callable(schedule):
+            raise ValueError(f"SurrogateAnnealing: schedule must be a callable of the step, but is {schedule!r}.")
+        self.schedule = schedule
+        self.blend = None
+
+    def set_model(self, model):
+        super().set_model(model)
+        self._layers = list(_surrogate_activations(model))
+        if not self._layers:
+            raise ValueError(
+                "SurrogateAnnealing found no SurrogateActivation in the model. Use that layer, or "
+                "activation=SurrogateActivation(...), in place of a Surrogate, whose slope is fixed."
+            )
+        for layer in self._layers:
+            layer.hold_blend()
+        model.train_function = None
+
+    def on_train_begin(self, logs=None):
+        self._step = int(self.model.optimizer.iterations)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.blend = float(self.schedule(self._step))
+        for layer in self._layers:
+            layer.blend = self.blend
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += self.model.steps_per_execution
+
+
+def _surrogate_activations(layer, seen=None):
+    """Every `SurrogateActivation` within a layer or model, however deep, each once."""
+    seen = set() if seen is None else seen
+    if isinstance(layer, SurrogateActivation):
+        yield layer
+    for item in _layers_held(vars(layer).values()):
+        if id(item) not in seen:
+            seen.add(id(item))
+            yield from _surrogate_activations(item, seen)
+
+
+def _layers_held(values):
+    for value in values:
+        if isinstance(value, keras.layers.Layer):
+            yield value
+        elif isinstance(value, list | tuple | dict):
+            yield from _layers_held(value.values() if isinstance(value, dict) else value)

@@ -1,0 +1,369 @@
+"""The numbers that can be recorded of a train step: one class for each, found by name.
+
+A quantity says what its columns are called and, from what a traced `taps.Step` has shown, computes their values in
+graph. Where there are several replicas each computes the same values, those of the joined batch.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from keras_surrogate import functions, gradients
+from keras_surrogate.buffers import local_variable
+from keras_surrogate.functions.tables import saturation
+
+# The classes of the optional quantities by the name under which a user asks for them.
+COLLECTION = {}
+
+
+def names():
+    """The names that `GradientNormLogger(also=...)` takes."""
+    return tuple(COLLECTION)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What the columns are about.
+
+    Attributes:
+        groups: a dictionary from the name of a layer (or of a variable) to its trainable variables.
+        layers: a dictionary from name to layer, of the layers whose outputs are observed.
+    """
+
+    groups: dict
+    layers: dict
+
+    def totals(self, values, variables, segment=tf.math.unsorted_segment_sum):
+        """What the values make together, one row a variable: first over all variables, then for each group."""
+        index = {id(variable): number for number, group in enumerate(self.groups.values(), 1) for variable in group}
+        group_of = tf.constant([index.get(id(variable), 0) for variable in variables])
+        everything = segment(values, tf.zeros_like(group_of), 1)
+        return tf.concat([everything, segment(values, group_of, 1 + len(self.groups))[1:]], axis=0)
+
+
+class Quantity:
+    """A number, or several, recorded of each step.
+
+    What a class declares:
+        name: what its columns begin with, and the keys in Keras's logs.
+        logged: whether it goes into Keras's logs, as the mean over an epoch's steps; default True.
+        weights, outputs, deltas: whether it needs the step to show these; default False.
+        last: whether an epoch's value is that of its last step, and not the mean; default False.
+    """
+
+    logged = True
+    weights = outputs = deltas = last = False
+
+    def __init_subclass__(cls, ask_for=None):
+        if ask_for is not None:
+            COLLECTION.setdefault(ask_for, []).append(cls)
+
+    def columns(self, layout):
+        """The names of the columns, "<quantity>/<layer>"."""
+        return [f"{self.name}/{name}" for name in ("global", *layout.groups)]
+
+    def values(self, step, layout):
+        """The values of the columns, in float64, shape (columns,)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no values(step, layout).")
+
+    def begin_epoch(self):
+        """Forgets what concerns one epoch."""
+
+
+class GradientQuantity(Quantity):
+    """What is measured on each variable's gradient, put together for each layer.
+
+    A subclass defines `measure`, and may replace how the parts are joined and what is made of the totals.
+    """
+
+    width = 1
+    segment = staticmethod(tf.math.unsorted_segment_sum)
+
+    def measure(self, gradients):
+        """In float64, shape (gradients, width)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no measure(gradients).")
+
+    def finish(self, totals, sizes):
+        """The values, shape (1 + groups, width), from the joined parts and the numbers of elements."""
+        return totals
+
+    def values(self, step, layout):
+        measured, variables = step.measured(self)
+        sizes = layout.totals(tf.constant([[float(math.prod(v.shape))] for v in variables], tf.float64), variables)
+        return tf.reshape(self.finish(layout.totals(measured, variables, self.segment), sizes), [-1])
+
+
+class GradientNorm(GradientQuantity):
+    """sqrt(sum(gradient**2))"""
+
+    name = "gradient_norm"
+
+    def measure(self, tensors):
+        return tf.square(gradients.norms(tensors))[:, tf.newaxis]
+
+    def finish(self, totals, sizes):
+        return tf.sqrt(totals)
+
+
+class GradientNorm1(GradientQuantity, ask_for="norm_1"):
+    """sum(abs(gradient))"""
+
+    name = "gradient_norm_1"
+
+    def measure(self, tensors):
+        return tf.stack([[_sum(tf.abs(tensor))] for tensor in tensors])
+
+
+class GradientMeanAbsolute(GradientNorm1, ask_for="mean_absolute"):
+    """mean(abs(gradient))"""
+
+    name = "gradient_mean_absolute"
+
+    def finish(self, totals, sizes):
+        return totals / sizes
+
+
+class GradientNormInfinity(GradientQuantity, ask_for="norm_inf"):
+    """max(abs(gradient))"""
+
+    name = "gradient_norm_inf"
+
+    def measure(self, tensors):
+        return tf.stack([[tf.cast(tf.reduce_max(tf.abs(tensor)), tf.float64)] for tensor in tensors])
+
+    @staticmethod
+    def segment(values, segments, count):
+        # The maximum of a segment ignores NaN, and is the lowest number where there is none.
+        nan = tf.where(tf.math.is_nan(values), values, 0)
+        largest = tf.maximum(tf.math.unsorted_segment_max(values, segments, count), 0)
+        return largest + tf.math.unsorted_segment_sum(nan, segments, count)
+
+
+class GradientHistogram(GradientQuantity, ask_for="histogram"):
+    """How many elements have an absolute value of 0, from 10**k to 10**(k + 1) for each k, and which are not finite."""
+
+    name = "gradient_histogram"
+    logged = False
+    lowest, highest = -12, 3
+    labels = ("0", f"<1e{lowest}", *(f"1e{k}" for k in range(lowest, highest)), f">=1e{highest}", "not finite")
+    width = len(labels)
+
+    def measure(self, tensors):
+        return tf.stack([self._counts(gradients.at_least_float32(tensor)) for tensor in tensors])
+
+    def _counts(self, tensor):
+        size = tf.abs(tf.reshape(tensor, [-1]))
+        decade = tf.floor(tf.experimental.numpy.log10(size)) - (self.lowest - 2)
+        bins = tf.where(size == 0, 0.0, tf.clip_by_value(decade, 1, self.width - 2))
+        bins = tf.cast(tf.where(tf.math.is_finite(size), bins, self.width - 1), tf.int32)
+        return tf.math.bincount(bins, minlength=self.width, maxlength=self.width, dtype=tf.float64)
+
+    def columns(self, layout):
+        owners = ("global", *layout.groups)
+        return [f"{self.name}[{label}]/{owner}" for owner in owners for label in self.labels]
+
+
+class GradientClipped(Quantity):
+    """1 where the optimizer's clipping changed the gradient, 0 where not.
+
+    NaN with gradient accumulation, which hides what is clipped. It is recorded whenever an optimizer has
+    `clipnorm`, `clipvalue` or `global_clipnorm`.
+    """
+
+    name = "gradient_clipped"
+
+    def columns(self, layout):
+        return [f"{self.name}/global"]
+
+    def values(self, step, layout):
+        acted = [_clips(optimizer, step.unscaled(optimizer)) for optimizer in step.optimizers()]
+        return tf.minimum(_over_replicas(tf.reduce_max(tf.stack(acted), keepdims=True)), 1)
+
+
+def clips(optimizer):
+    """Whether an optimizer clips gradients."""
+    optimizer = _innermost(optimizer)
+    return bool(optimizer.clipnorm or optimizer.clipvalue or optimizer.global_clipnorm)
+
+
+def _innermost(optimizer):
+    """The optimizer itself, or the one within a `LossScaleOptimizer`."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _clips(optimizer, tensors):
+    """1.0 where one of the gradients exceeds the optimizer's threshold, else 0.0."""
+    optimizer = _innermost(optimizer)
+    if not clips(optimizer):
+        return tf.constant(0.0, tf.float64)
+    if optimizer.gradient_accumulation_steps:
+        return tf.constant(np.nan, tf.float64)
+    if optimizer.clipvalue:
+        largest, threshold = tf.reduce_max(GradientNormInfinity().measure(tensors)), optimizer.clipvalue
+    elif optimizer.clipnorm:
+        largest, threshold = tf.reduce_max(gradients.norms(tensors)), optimizer.clipnorm
+    else:
+        largest, threshold = tf.norm(gradients.norms(tensors)), optimizer.global_clipnorm
+    return tf.cast(largest > threshold, tf.float64)
+
+
+class UpdateRatio(Quantity, ask_for="update_ratio"):
+    """norm(change of the weights in the step) / norm(weights before it); NaN where these were all 0."""
+
+    name = "update_ratio"
+    weights = True
+
+    def values(self, step, layout):
+        variables = [variable for _, _, variable in step.gradients]
+        before = [step.weights_before[id(variable)] for variable in variables]
+        change = [variable.value - value for variable, value in zip(variables, before, strict=True)]
+        changed, held = (layout.totals(tf.square(gradients.norms(tensors)), variables) for tensors in (change, before))
+        return tf.where(held > 0, tf.sqrt(changed / held), np.nan)
+
+
+class OutputQuantity(Quantity):
+    """What is measured on the outputs of each observed layer; NaN for a layer that was not called."""
+
+    outputs = True
+
+    def columns(self, layout):
+        return [f"{self.name}/{name}" for name in self.observed(layout)]
+
+    def observed(self, layout):
+        """The layers it is about, a dictionary from name to layer."""
+        return layout.layers
+
+    def values(self, step, layout):
+        nothing = tf.constant(np.nan, tf.float64)
+        shown = [(layer, step.outputs.get(id(layer))) for layer in self.observed(layout).values()]
+        return tf.stack([nothing if outputs is None else self.measure(layer, outputs) for layer, outputs in shown])
+
+    def measure(self, layer, outputs):
+        """A float64 number from a layer's outputs, of all its calls in the step."""
+        return _mean(self.elementwise(layer, _flat(outputs)))
+
+    def elementwise(self, layer, outputs):
+        """What it is the mean of, from the elements of the outputs."""
+        raise NotImplementedError(f"{type(self).__name__} defines no elementwise(layer, outputs).")
+
+
+class ActivationMean(OutputQuantity, ask_for="activations"):
+    """mean(output)"""
+
+    name = "activation_mean"
+
+    def elementwise(self, layer, outputs):
+        return outputs
+
+
+class ActivationVariance(OutputQuantity, ask_for="activations"):
+    """mean((output - mean(output))**2)"""
+
+    name = "activation_variance"
+
+    def elementwise(self, layer, outputs):
+        return tf.square(outputs - tf.cast(_mean(outputs), outputs.dtype))
+
+
+class ActivationZeros(OutputQuantity, ask_for="activations"):
+    """The share of elements that are exactly 0."""
+
+    name = "activation_zeros"
+
+    def elementwise(self, layer, outputs):
+        return tf.cast(outputs == 0, tf.float64)
+
+
+class ActivationSaturated(OutputQuantity, ask_for="activations"):
+    """The share of elements in a squashing function's flat ends, where its slope is below 1 % of its largest.
+
+    Only for layers whose activation is such a function; see `functions.tables.saturation`.
+    """
+
+    name = "activation_saturated"
+
+    def observed(self, layout):
+        return {name: layer for name, layer in layout.layers.items() if saturation_of(layer)}
+
+    def elementwise(self, layer, outputs):
+        low, high = saturation_of(layer)
+        return tf.cast((outputs <= low) | (outputs >= high), tf.float64)
+
+
+def saturation_of(layer):
+    """The saturation of a layer's activation, as `functions.tables.saturation` gives it; None if it has none."""
+    activation = getattr(layer, "surrogate", getattr(layer, "activation", None))
+    function = getattr(activation, "forward", activation)
+    if not isinstance(function, functions.Function):
+        name = getattr(function, "__name__", None)
+        function = functions.get(name) if name in functions.names() else None
+    return function and saturation(function)
+
+
+class DeadUnits(OutputQuantity, ask_for="activations"):
+    """The share of a layer's units (channels) whose output was 0 in every recorded step since the epoch began."""
+
+    name = "dead_units"
+    last = True
+
+    def __init__(self):
+        self._fired = {}
+
+    def measure(self, layer, outputs):
+        axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+        units = outputs[0].shape[axis]
+        if units is None or any(output.shape[axis] != units for output in outputs):
+            return tf.constant(np.nan, tf.float64)
+        if id(layer) not in self._fired:
+            self._fired[id(layer)] = local_variable(np.zeros(units))
+        firing = [tf.reduce_any(output != 0, _axes_but(axis, output)) for output in outputs]
+        fired = self._fired[id(layer)] + _over_replicas(tf.cast(tf.reduce_any(firing, axis=0), tf.float64))
+        self._fired[id(layer)].assign(fired)
+        return tf.reduce_mean(tf.cast(fired == 0, tf.float64))
+
+    def begin_epoch(self):
+        for fired in self._fired.values():
+            fired.assign(tf.zeros_like(fired))
+
+
+class DeltaNorm(OutputQuantity, ask_for="delta_norm"):
+    """sqrt(sum(delta**2)), delta being the gradient of the loss with respect to the layer's output."""
+
+    name = "delta_norm"
+    deltas = True
+
+    def values(self, step, layout):
+        nothing = tf.constant(np.nan, tf.float64)
+        shown = [step.unscaled_deltas(layer) for layer in layout.layers.values()]
+        squares = [tf.reduce_sum(tf.square(gradients.norms(deltas))) if deltas else nothing for deltas in shown]
+        return tf.sqrt(_over_replicas(tf.stack(squares)))
+
+
+def _flat(tensors):
+    tensors = [tf.reshape(gradients.at_least_float32(tensor), [-1]) for tensor in tensors]
+    return tensors[0] if len(tensors) == 1 else tf.concat(tensors, axis=0)
+
+
+def _sum(tensor):
+    return tf.cast(tf.reduce_sum(tensor), tf.float64)
+
+
+def _mean(tensor):
+    """The mean over all elements on all replicas, whose shares of a batch may differ in size."""
+    total, count = tf.unstack(_over_replicas(tf.stack([_sum(tensor), tf.cast(tf.size(tensor), tf.float64)])))
+    return total / count
+
+
+def _axes_but(axis, tensor):
+    return [number for number in range(len(tensor.shape)) if number != axis % len(tensor.shape)]
+
+
+def _over_replicas(tensor):
+    """The sum of what the replicas have."""
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return tensor
+    # Not all_reduce: its collective operations are numbered, and would get mixed up with those of another model.
+    return replica.merge_call(lambda strategy, parts: tf.add_n(strategy.experimental_local_results(parts)), (tensor,))

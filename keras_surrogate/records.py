@@ -1,0 +1,233 @@
+"""What was recorded of a training run, as arrays and as files."""
+
+import contextlib
+import csv
+import dataclasses
+import warnings
+
+import numpy as np
+
+from keras_surrogate.files import check_writable, replacing_file
+
+_INDEX = ("step", "epoch", "kind")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Rows of numbers, one a recorded step.
+
+    Attributes:
+        columns: their names, "<quantity>/<layer>", as "gradient_norm/global" or "update_ratio/encoder/dense".
+        steps: the numbers of the steps, from 0, shape (steps,).
+        epochs: the numbers of their epochs, from 0, shape (steps,).
+        values: shape (steps, columns), in float64.
+        kind: "raw" for gradients as they reach the optimizer, "applied" for those that the updates are made with.
+
+    `record["update_ratio"]` is an array of shape (steps, layers), of the layers `record.names("update_ratio")`.
+    """
+
+    columns: tuple
+    steps: np.ndarray
+    epochs: np.ndarray
+    values: np.ndarray
+    kind: str = "raw"
+
+    @property
+    def quantities(self):
+        """The quantities that were recorded, in order."""
+        return tuple(dict.fromkeys(column.split("/")[0] for column in self.columns))
+
+    def names(self, quantity):
+        """The layers (or variables) of a quantity, in order, without "global"."""
+        self._check(quantity)
+        split = [column.split("/", 1) for column in self.columns]
+        return tuple(name for owner, name in split if owner == quantity and name != "global")
+
+    def __getitem__(self, quantity):
+        return self._of(quantity, self.names(quantity))
+
+    def total(self, quantity):
+        """The numbers of a quantity over all layers, shape (steps,)."""
+        self._check(quantity)
+        return self._of(quantity, ["global"])[:, 0]
+
+    def _of(self, quantity, names):
+        return self.values[:, [self.columns.index(f"{quantity}/{name}") for name in names]]
+
+    def _check(self, quantity):
+        if quantity not in self.quantities:
+            raise ValueError(f"No quantity {quantity!r} was recorded. There is: {', '.join(self.quantities)}.")
+
+    def histograms(self):
+        """The counts of the gradient histograms: a dictionary from layer to an array of shape (steps, bins).
+
+        The bins are those of `quantities.GradientHistogram.labels`. Empty where no histograms were recorded.
+        """
+        bins = [quantity for quantity in self.quantities if quantity.startswith("gradient_histogram[")]
+        owners = ("global", *self.names(bins[0])) if bins else ()
+        return {name: np.stack([self._of(one, [name])[:, 0] for one in bins], axis=1) for name in owners}
+
+    @property
+    def layer_names(self):
+        return list(self.names("gradient_norm")) if self.columns else []
+
+    @property
+    def norms(self):
+        """The gradient norm of each layer, shape (steps, layers)."""
+        return self["gradient_norm"] if self.columns else np.empty((0, 0))
+
+    @property
+    def global_norms(self):
+        """The gradient norm over all layers, shape (steps,)."""
+        return self.total("gradient_norm") if self.columns else np.empty(0)
+
+    @property
+    def nonfinite_steps(self):
+        """The recorded steps whose gradient has NaN or infinity in it, as in those that loss scaling skips."""
+        return self.steps[~np.isfinite(self.global_norms)]
+
+    def to_csv(self, path):
+        """Writes a header and one line a step; `load` reads it."""
+        with replacing_file(path) as unfinished:
+            Writer(unfinished, self.kind).write(self.columns, self.steps, self.epochs, self.values)
+
+    def to_npz(self, path):
+        """Writes the arrays as NumPy's compressed archive; `load` reads it."""
+        with replacing_file(path) as unfinished, open(unfinished, "wb") as file:
+            arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+            np.savez_compressed(file, **{**arrays, "columns": np.array(self.columns, dtype=str)})
+
+    def to_dataframe(self):
+        """A pandas `DataFrame`, one row a step, indexed by step and epoch.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_dataframe() needs pandas: python -m pip install pandas.") from error
+        index = pandas.MultiIndex.from_arrays([self.steps, self.epochs], names=["step", "epoch"])
+        return pandas.DataFrame(self.values, index, list(self.columns))
+
+
+class Series:
+    """Rows that are appended while training runs, of which the newest are kept.
+
+    Args:
+        keep: how many; default None, all.
+
+    Attributes:
+        newest: the last row that was appended; NaN before.
+        nonfinite: how many rows of this epoch have a global norm that is not finite.
+    """
+
+    def __init__(self, keep=None):
+        self._keep = keep
+        self._chunks = []
+        self.newest = np.nan
+        self.begin_epoch()
+
+    def begin_epoch(self):
+        """Starts the means anew."""
+        self._sums, self._counts, self.nonfinite = 0.0, 0, 0
+
+    def append(self, steps, epochs, rows):
+        """Adds rows, shape (steps, columns), of which the first column is the global norm."""
+        finite = np.isfinite(rows)
+        self._sums = self._sums + np.sum(rows, axis=0, where=finite)
+        self._counts = self._counts + np.sum(finite, axis=0)
+        self.nonfinite += int(np.sum(~finite[:, 0]))
+        self.newest = rows[-1]
+        self._chunks.append((steps, epochs, rows))
+        while self._keep and sum(len(chunk[0]) for chunk in self._chunks[1:]) >= self._keep:
+            del self._chunks[0]
+
+    def means(self):
+        """Of each column, over this epoch's rows in which it is finite; NaN where there are none."""
+        with np.errstate(invalid="ignore"):
+            return np.divide(self._sums, self._counts)
+
+    def record(self, columns, kind):
+        """Everything kept, as a `Record`."""
+        none = (np.empty(0, int), np.empty(0, int), np.empty((0, len(columns))))
+        arrays = (
+            np.concatenate(chunks)[-self._keep if self._keep else 0 :]
+            for chunks in zip(none, *self._chunks, strict=True)
+        )
+        return Record(tuple(columns), *arrays, kind)
+
+
+class Writer:
+    """A CSV file that grows while training runs; what is killed leaves all complete lines behind.
+
+    Args:
+        path: the file, which is begun anew.
+        kind: the `Record`'s.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+
+    def __init__(self, path, kind):
+        check_writable(path)
+        open(path, "w").close()
+        self._path, self._kind, self._begun = path, kind, False
+
+    def write(self, columns, steps, epochs, rows):
+        """Appends rows, and before the first of them the header."""
+        with open(self._path, "a", newline="") as file:
+            writer = csv.writer(file)
+            if not self._begun:
+                writer.writerow([*_INDEX, *columns])
+            for step, epoch, row in zip(steps, epochs, rows, strict=True):
+                writer.writerow([step, epoch, self._kind, *map(repr, map(float, row))])
+        self._begun = True
+
+
+def load(path):
+    """Reads a `Record` from a CSV or NPZ file, also from the CSV of a run that was killed.
+
+    Raises:
+        ValueError: the file does not exist, or holds something else.
+    """
+    with _as_value_error(path):
+        with open(path, "rb") as file:
+            is_archive = file.read(2) == b"PK"
+        return _from_npz(path) if is_archive else _from_csv(path)
+
+
+@contextlib.contextmanager
+def _as_value_error(path):
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
+        message = f"{path} is no record of a training run, as to_csv and to_npz write it ({error})."
+        raise ValueError(message) from error
+
+
+def _from_npz(path):
+    with np.load(path) as arrays:
+        columns = tuple(str(name) for name in arrays["columns"])
+        return Record(columns, arrays["steps"], arrays["epochs"], arrays["values"], str(arrays["kind"]))
+
+
+def _from_csv(path):
+    with open(path, newline="") as file:
+        lines = file.readlines()
+    if lines and not lines[-1].endswith("\n"):
+        warnings.warn(f"{path}: the last line is incomplete and was dropped.", stacklevel=4)
+        lines.pop()
+    header, *rows = csv.reader(lines)
+    if tuple(header[: len(_INDEX)]) != _INDEX:
+        raise ValueError(f"the first columns are {header[: len(_INDEX)]}, not {list(_INDEX)}")
+    values = np.array([[float(number) for number in row[len(_INDEX) :]] for row in rows])
+    return Record(
+        columns=tuple(header[len(_INDEX) :]),
+        steps=np.array([int(row[0]) for row in rows], dtype=int),
+        epochs=np.array([int(row[1]) for row in rows], dtype=int),
+        values=values.reshape(len(rows), len(header) - len(_INDEX)),
+        kind=rows[0][2] if rows else "raw",
+    )

@@ -12,13 +12,16 @@ class RowBuffer:
     Args:
         width: numbers in a row.
         capacity: rows kept until they are read.
+
+    Attributes:
+        count: the number of rows that had been written when they were last read.
     """
 
     def __init__(self, width, capacity):
         self._rows = local_variable(np.zeros((capacity, width)))
         self._written = local_variable(np.int64(0))
         self._capacity = capacity
-        self._read = 0
+        self.count = 0
 
     def write(self, row):
         """Appends a row, in graph. A masked assignment, because XLA compiles it well."""
@@ -29,8 +32,8 @@ class RowBuffer:
     def read(self):
         """The rows written since the last call, oldest first: an array of shape (rows, width)."""
         written = int(_first_local(self._written).numpy())
-        first = max(self._read, written - self._capacity)
-        self._read = written
+        first = max(self.count, written - self._capacity)
+        self.count = written
         return _first_local(self._rows).numpy()[np.arange(first, written) % self._capacity]
 
 

@@ -4,7 +4,11 @@ For `model.fit` there is `callbacks.GradientNormLogger`.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from keras_surrogate.buffers import RowBuffer
+from keras_surrogate.records import Series
 
 
 def norms(gradients):
@@ -35,6 +39,21 @@ def _scaled_norm(tensor):
     largest = tf.reduce_max(tf.abs(tensor))
     unit = tf.where(largest > 0, largest, tf.ones_like(largest))
     return tf.cast(unit, tf.float64) * tf.cast(tf.sqrt(tf.reduce_sum(tf.square(tensor / unit))), tf.float64)
+
+
+def totals(values, variables, groups, segment=tf.math.unsorted_segment_sum):
+    """What values make together: first over all variables, then for each group.
+
+    Args:
+        values: a tensor whose rows belong to the variables.
+        variables: as many variables.
+        groups: a dictionary from name to variables, as `layer_variables` gives it.
+        segment: how rows are joined, default their sum.
+    """
+    index = {id(variable): number for number, group in enumerate(groups.values(), 1) for variable in group}
+    group_of = tf.constant([index.get(id(variable), 0) for variable in variables])
+    everything = segment(values, tf.zeros_like(group_of), 1)
+    return tf.concat([everything, segment(values, group_of, 1 + len(groups))[1:]], axis=0)
 
 
 def layer_variables(model):
@@ -81,3 +100,109 @@ def _unused(name, taken):
     """`name`, with the first of _1, _2, ... that makes it new; "global" is taken by the norm over all layers."""
     candidates = [name, *(f"{name}_{number}" for number in range(1, len(taken) + 2))]
     return next(candidate for candidate in candidates if candidate not in {"global", *taken})
+
+
+class GradientNorms:
+    """Records gradient norms in a training loop of one's own.
+
+        norms = GradientNorms(model)
+
+        @tf.function
+        def step(x, y):
+            ...
+            norms.record(zip(gradients, model.trainable_variables))
+            optimizer.apply(gradients, model.trainable_variables)
+
+    They are L2 norms of the gradients as they are given. In a replica of a `tf.distribute` strategy they are those of
+    the replicas' sum, which is what Keras's optimizers apply; so every replica and every worker records the same. Free
+    them of a loss scale before.
+
+    Args:
+        variables_or_model: a built model, whose layers are measured; or variables, each of which is measured by itself.
+        capacity: the steps kept until they are read, default 1024. Reading waits for the device.
+
+    Attributes:
+        recorded: everything recorded, as a `records.Record`.
+        layer_names: the names of the layers, or of the variables.
+        steps: the numbers of the recorded steps, counted from 0, shape (steps,).
+        norms: shape (steps, layers).
+        global_norms: over all layers, shape (steps,).
+
+    Raises:
+        ValueError: there are no variables, as in a model that is not built; a gradient of another variable; it was not
+            made under the strategy that it is used in.
+    """
+
+    def __init__(self, variables_or_model, capacity=1024):
+        self._groups = _groups(variables_or_model)
+        self._known = {id(variable) for group in self._groups.values() for variable in group}
+        self._strategy = tf.distribute.get_strategy()
+        self._buffer = RowBuffer(1 + len(self._groups), capacity)
+        self._series = Series()
+
+    def record(self, grads_and_vars):
+        """Records one step, in graph or in eager mode, on one replica or on each.
+
+        Args:
+            grads_and_vars: pairs of a gradient (a tensor, `tf.IndexedSlices`, or None, which is left out) and its
+                variable.
+        """
+        pairs = [(gradient, variable) for gradient, variable in grads_and_vars if gradient is not None]
+        self._check(variable for _, variable in pairs)
+        tensors, variables = zip(*pairs, strict=True)
+        squares = tf.square(norms(self._over_replicas(map(tf.convert_to_tensor, tensors))))
+        self._buffer.write(tf.sqrt(totals(squares, variables, self._groups)))
+
+    def _check(self, variables):
+        unknown = [variable.name for variable in variables if id(variable) not in self._known]
+        if unknown:
+            raise ValueError(
+                f"GradientNorms: no such variables were given to it: {', '.join(unknown)}. Give record() the variables "
+                "themselves, as in zip(gradients, model.trainable_variables)."
+            )
+
+    def _over_replicas(self, tensors):
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return list(tensors)
+        if tf.distribute.get_strategy() is not self._strategy:
+            raise ValueError("GradientNorms: make it within `with strategy.scope():`, as the model.")
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
+
+    @property
+    def recorded(self):
+        rows = self._buffer.read()
+        steps = np.arange(self._buffer.count - len(rows), self._buffer.count)
+        if len(rows):
+            self._series.append(steps, np.zeros(len(rows), int), rows)
+        kind = "applied" if self._strategy.num_replicas_in_sync > 1 else "raw"
+        return self._series.record([f"gradient_norm/{name}" for name in ("global", *self._groups)], kind)
+
+    @property
+    def layer_names(self):
+        return self.recorded.layer_names
+
+    @property
+    def steps(self):
+        return self.recorded.steps
+
+    @property
+    def norms(self):
+        return self.recorded.norms
+
+    @property
+    def global_norms(self):
+        return self.recorded.global_norms
+
+
+def _groups(variables_or_model):
+    """Names and variables, as `layer_variables` gives them."""
+    if isinstance(variables_or_model, keras.Model):
+        groups = layer_variables(variables_or_model)
+    else:
+        groups = {}
+        for variable in variables_or_model:
+            groups[_unused(getattr(variable, "path", variable.name), groups)] = [variable]
+    if not groups:
+        raise ValueError("GradientNorms: there are no trainable variables. Build the model before, or call it once.")
+    return groups

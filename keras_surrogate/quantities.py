@@ -36,11 +36,8 @@ class Layout:
     layers: dict
 
     def totals(self, values, variables, segment=tf.math.unsorted_segment_sum):
-        """What the values make together, one row a variable: first over all variables, then for each group."""
-        index = {id(variable): number for number, group in enumerate(self.groups.values(), 1) for variable in group}
-        group_of = tf.constant([index.get(id(variable), 0) for variable in variables])
-        everything = segment(values, tf.zeros_like(group_of), 1)
-        return tf.concat([everything, segment(values, group_of, 1 + len(self.groups))[1:]], axis=0)
+        """`gradients.totals` for the groups."""
+        return gradients.totals(values, variables, self.groups, segment)
 
 
 class Quantity:
@@ -158,7 +155,7 @@ class GradientHistogram(GradientQuantity, ask_for="histogram"):
         decade = tf.floor(tf.experimental.numpy.log10(size)) - (self.lowest - 2)
         bins = tf.where(size == 0, 0.0, tf.clip_by_value(decade, 1, self.width - 2))
         bins = tf.cast(tf.where(tf.math.is_finite(size), bins, self.width - 1), tf.int32)
-        return tf.math.bincount(bins, minlength=self.width, maxlength=self.width, dtype=tf.float64)
+        return tf.math.unsorted_segment_sum(tf.ones_like(bins, tf.float64), bins, self.width)
 
     def columns(self, layout):
         owners = ("global", *layout.groups)
@@ -238,7 +235,8 @@ class OutputQuantity(Quantity):
     def values(self, step, layout):
         nothing = tf.constant(np.nan, tf.float64)
         shown = [(layer, step.outputs.get(id(layer))) for layer in self.observed(layout).values()]
-        return tf.stack([nothing if outputs is None else self.measure(layer, outputs) for layer, outputs in shown])
+        values = [nothing if outputs is None else self.measure(layer, outputs) for layer, outputs in shown]
+        return tf.convert_to_tensor(values, tf.float64)
 
     def measure(self, layer, outputs):
         """A float64 number from a layer's outputs, of all its calls in the step."""
@@ -294,8 +292,8 @@ class ActivationSaturated(OutputQuantity, ask_for="activations"):
 
 def saturation_of(layer):
     """The saturation of a layer's activation, as `functions.tables.saturation` gives it; None if it has none."""
-    activation = getattr(layer, "surrogate", getattr(layer, "activation", None))
-    function = getattr(activation, "forward", activation)
+    activation = getattr(layer, "activation", layer)
+    function = getattr(getattr(activation, "surrogate", activation), "forward", activation)
     if not isinstance(function, functions.Function):
         name = getattr(function, "__name__", None)
         function = functions.get(name) if name in functions.names() else None
@@ -338,7 +336,7 @@ class DeltaNorm(OutputQuantity, ask_for="delta_norm"):
         nothing = tf.constant(np.nan, tf.float64)
         shown = [step.unscaled_deltas(layer) for layer in layout.layers.values()]
         squares = [tf.reduce_sum(tf.square(gradients.norms(deltas))) if deltas else nothing for deltas in shown]
-        return tf.sqrt(_over_replicas(tf.stack(squares)))
+        return tf.sqrt(_over_replicas(tf.convert_to_tensor(squares, tf.float64)))
 
 
 def _flat(tensors):

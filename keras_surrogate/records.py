@@ -1,9 +1,12 @@
 """What was recorded of a training run, as arrays and as files."""
 
-import contextlib
+import collections
 import csv
 import dataclasses
+import functools
 import warnings
+import zipfile
+import zlib
 
 import numpy as np
 
@@ -12,7 +15,7 @@ from keras_surrogate.files import check_writable, replacing_file
 _INDEX = ("step", "epoch", "kind")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Record:
     """Rows of numbers, one a recorded step.
 
@@ -47,16 +50,30 @@ class Record:
         return self._of(quantity, self.names(quantity))
 
     def total(self, quantity):
-        """The numbers of a quantity over all layers, shape (steps,)."""
+        """The numbers of a quantity over all layers, shape (steps,).
+
+        Raises:
+            ValueError: the quantity was not recorded, or, as those of the layers' outputs, not over all layers.
+        """
         self._check(quantity)
+        if f"{quantity}/global" not in self._places:
+            raise ValueError(f"{quantity} was recorded layer by layer only: use record[{quantity!r}].")
         return self._of(quantity, ["global"])[:, 0]
 
+    @functools.cached_property
+    def _places(self):
+        return {column: place for place, column in enumerate(self.columns)}
+
     def _of(self, quantity, names):
-        return self.values[:, [self.columns.index(f"{quantity}/{name}") for name in names]]
+        return self.values[:, [self._places[f"{quantity}/{name}"] for name in names]]
 
     def _check(self, quantity):
         if quantity not in self.quantities:
             raise ValueError(f"No quantity {quantity!r} was recorded. There is: {', '.join(self.quantities)}.")
+
+    def rows(self, which):
+        """The same with some of the steps only, a slice or an array of indices."""
+        return dataclasses.replace(self, steps=self.steps[which], epochs=self.epochs[which], values=self.values[which])
 
     def histograms(self):
         """The counts of the gradient histograms: a dictionary from layer to an array of shape (steps, bins).
@@ -82,9 +99,15 @@ class Record:
         return self.total("gradient_norm") if self.columns else np.empty(0)
 
     @property
-    def nonfinite_steps(self):
-        """The recorded steps whose gradient has NaN or infinity in it, as in those that loss scaling skips."""
-        return self.steps[~np.isfinite(self.global_norms)]
+    def nonfinite(self):
+        """Where gradients were NaN or infinite: a dictionary from step to layer, the first in the backward pass.
+
+        Such are the steps that loss scaling skips. With `kind` "applied" a step that updates nothing is not among them.
+        """
+        norms, names = self.norms, self.layer_names
+        updates_nothing = np.isnan(norms).all(axis=1, keepdims=True) & (self.kind == "applied")
+        steps, layers = np.nonzero(~np.isfinite(norms) & ~updates_nothing)
+        return {int(self.steps[step]): names[layer] for step, layer in zip(steps, layers, strict=True)}
 
     def to_csv(self, path):
         """Writes a header and one line a step; `load` reads it."""
@@ -124,7 +147,7 @@ class Series:
 
     def __init__(self, keep=None):
         self._keep = keep
-        self._chunks = []
+        self._chunks, self._held = collections.deque(), 0
         self.newest = np.nan
         self.begin_epoch()
 
@@ -140,8 +163,9 @@ class Series:
         self.nonfinite += int(np.sum(~finite[:, 0]))
         self.newest = rows[-1]
         self._chunks.append((steps, epochs, rows))
-        while self._keep and sum(len(chunk[0]) for chunk in self._chunks[1:]) >= self._keep:
-            del self._chunks[0]
+        self._held += len(steps)
+        while self._keep and self._held - len(self._chunks[0][0]) >= self._keep:
+            self._held -= len(self._chunks.popleft()[0])
 
     def means(self):
         """Of each column, over this epoch's rows in which it is finite; NaN where there are none."""
@@ -171,12 +195,15 @@ class Writer:
 
     def __init__(self, path, kind):
         check_writable(path)
-        open(path, "w").close()
         self._path, self._kind, self._begun = path, kind, False
+        try:
+            self._open("w").close()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be written: {error.strerror or error}.") from error
 
     def write(self, columns, steps, epochs, rows):
         """Appends rows, and before the first of them the header."""
-        with open(self._path, "a", newline="") as file:
+        with self._open("a") as file:
             writer = csv.writer(file)
             if not self._begun:
                 writer.writerow([*_INDEX, *columns])
@@ -184,26 +211,23 @@ class Writer:
                 writer.writerow([step, epoch, self._kind, *map(repr, map(float, row))])
         self._begun = True
 
+    def _open(self, mode):
+        return open(self._path, mode, newline="", encoding="utf-8")
+
 
 def load(path):
-    """Reads a `Record` from a CSV or NPZ file, also from the CSV of a run that was killed.
+    """Reads a `Record` from a CSV or NPZ file, also from the CSV of a run that was killed or goes on.
 
     Raises:
-        ValueError: the file does not exist, or holds something else.
+        ValueError: the file does not exist, is empty, or holds something else.
     """
-    with _as_value_error(path):
+    try:
         with open(path, "rb") as file:
             is_archive = file.read(2) == b"PK"
         return _from_npz(path) if is_archive else _from_csv(path)
-
-
-@contextlib.contextmanager
-def _as_value_error(path):
-    try:
-        yield
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, IndexError, EOFError, csv.Error, zipfile.BadZipFile, zlib.error) as error:
         message = f"{path} is no record of a training run, as to_csv and to_npz write it ({error})."
         raise ValueError(message) from error
 
@@ -211,23 +235,40 @@ def _as_value_error(path):
 def _from_npz(path):
     with np.load(path) as arrays:
         columns = tuple(str(name) for name in arrays["columns"])
-        return Record(columns, arrays["steps"], arrays["epochs"], arrays["values"], str(arrays["kind"]))
+        steps, epochs, values = arrays["steps"], arrays["epochs"], arrays["values"]
+        if values.shape != (len(steps), len(columns)) or epochs.shape != steps.shape:
+            raise ValueError(f"{len(steps)} steps of {len(columns)} columns have values of shape {values.shape}")
+        return Record(columns, steps, epochs, values, str(arrays["kind"]))
 
 
 def _from_csv(path):
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
         lines = file.readlines()
     if lines and not lines[-1].endswith("\n"):
-        warnings.warn(f"{path}: the last line is incomplete and was dropped.", stacklevel=4)
+        warnings.warn(f"{path}: the last line is incomplete and was dropped.", stacklevel=3)
         lines.pop()
+    if not lines:
+        raise ValueError("it has no complete line: no step was recorded, or none written yet")
     header, *rows = csv.reader(lines)
     if tuple(header[: len(_INDEX)]) != _INDEX:
         raise ValueError(f"the first columns are {header[: len(_INDEX)]}, not {list(_INDEX)}")
-    values = np.array([[float(number) for number in row[len(_INDEX) :]] for row in rows])
     return Record(
         columns=tuple(header[len(_INDEX) :]),
         steps=np.array([int(row[0]) for row in rows], dtype=int),
         epochs=np.array([int(row[1]) for row in rows], dtype=int),
-        values=values.reshape(len(rows), len(header) - len(_INDEX)),
+        values=_numbers(rows, len(header)),
         kind=rows[0][2] if rows else "raw",
     )
+
+
+def _numbers(rows, width):
+    for number, row in enumerate(rows, 2):
+        if len(row) != width:
+            raise ValueError(f"line {number} has {len(row)} entries, the header {width}")
+    numbers = [[float(number) for number in row[len(_INDEX) :]] for row in rows]
+    return np.array(numbers, dtype=float).reshape(len(rows), width - len(_INDEX))
+
+
+def shortened(name, length=24):
+    """The end of a long name, which tells layers of one model apart better than its beginning."""
+    return name if len(name) <= length else "\u2026" + name[1 - length :]

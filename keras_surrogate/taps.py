@@ -206,8 +206,10 @@ class AppliedGradients:
 
     def measured(self, quantity):
         """One row a variable, and the variables; NaN where the step updated nothing."""
-        rows = tf.gather(self._values[:, self._columns[quantity]], list(self._seen))
-        return rows, list(self._seen.values())
+        if self._values is None:
+            self._allocate()
+        seen = self._seen or dict(enumerate(self._model.trainable_variables))
+        return tf.gather(self._values[:, self._columns[quantity]], list(seen)), list(seen.values())
 
     def forget(self):
         """Makes the next step begin with NaN."""

@@ -30,3 +30,14 @@ def fresh_names_and_seed():
     """Layer names count from the start and random numbers repeat, whatever test ran before."""
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def two_replicas():
+    """A strategy of two replicas on this machine's processor.
+
+    Not with the default reduction, whose collective operations are numbered anew by each strategy and get mixed up when
+    one process makes several, with plain Keras models too.
+    """
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())

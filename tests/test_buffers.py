@@ -20,9 +20,8 @@ def test_buffer_keeps_the_newest_rows_in_order(jit_compile):
     assert buffer.read().shape == (0, 2)
 
 
-def test_of_several_replicas_the_first_is_read():
-    strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices("CPU")])
-    with strategy.scope():
+def test_of_several_replicas_the_first_is_read(two_replicas):
+    with two_replicas.scope():
         buffer = RowBuffer(width=1, capacity=4)
 
     def write():
@@ -30,5 +29,5 @@ def test_of_several_replicas_the_first_is_read():
         buffer.write(tf.cast(tf.reshape(replica, [1]) + 7, tf.float64))
 
     for _ in range(2):
-        tf.function(strategy.run)(write)
+        tf.function(two_replicas.run)(write)
     np.testing.assert_array_equal(buffer.read(), [[7], [7]])

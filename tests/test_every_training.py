@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_surrogate import Surrogate
+from keras_surrogate import Surrogate, quantities
 from keras_surrogate.callbacks import GradientNormLogger
 
 LAYERS = keras.layers
@@ -91,28 +91,32 @@ OPTIMIZERS = {
 COMPILED = {"jit_compile": {"jit_compile": True}, "graph": {"jit_compile": False}, "eager": {"run_eagerly": True}}
 
 
-def logged(make_model, x, optimizer, **compile_arguments):
+def logged(make_model, x, optimizer, kind=None, **compile_arguments):
     keras.utils.set_random_seed(1)
-    model, logger = make_model(), GradientNormLogger()
+    model, logger = make_model(), GradientNormLogger(kind=kind)
     model.compile(optimizer, "mse", **compile_arguments)
     model.fit(x, TARGETS, batch_size=BATCH, epochs=2, shuffle=False, verbose=0, callbacks=[logger])
     return logger
 
 
-def twin(make_model, x, optimizer):
-    """The norm of the whole gradient in each step of a hand-written loop."""
+def raw_gradients(make_model, x, optimizer):
+    """The gradients in each step of a hand-written loop, free of loss scaling."""
     keras.utils.set_random_seed(1)
-    model, norms = make_model(), []
+    model = make_model()
     for start in [*range(0, SIZE, BATCH)] * 2:
         with tf.GradientTape() as tape:
             outputs = model(x[start : start + BATCH], training=True)
             loss = tf.reduce_mean((TARGETS[start : start + BATCH] - outputs) ** 2)
             loss = optimizer.scale_loss(tf.add_n([loss, *model.losses]))
         gradients = tape.gradient(loss, model.trainable_variables)
-        dense_gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float64) for gradient in gradients]
-        norms.append(tf.linalg.global_norm(dense_gradients) / float(optimizer.scale_loss(1.0)))
+        scale = float(optimizer.scale_loss(1.0))
+        yield [tf.cast(tf.convert_to_tensor(gradient), tf.float64) / scale for gradient in gradients]
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-    return np.array(norms)
+
+
+def twin(make_model, x, optimizer):
+    """The norm of the whole gradient in each of those steps."""
+    return np.array([tf.linalg.global_norm(gradients) for gradients in raw_gradients(make_model, x, optimizer)])
 
 
 @pytest.mark.parametrize("mode", COMPILED)
@@ -194,3 +198,121 @@ def test_several_losses_and_outputs():
     model.fit(VECTORS, {"a": TARGETS, "b": np.zeros((SIZE, 2))}, verbose=0, callbacks=[logger])
     assert logger.layer_names == ["hidden", "a", "b"]
     assert (logger.norms > 0).all()
+
+
+class Applied:
+    """What an optimizer's update of each variable is made with, computed by hand from the raw gradients."""
+
+    def __init__(self, optimizer):
+        self.optimizer, self.waiting = optimizer, []
+
+    def norm(self, gradients):
+        """The norm over all variables; NaN while gradients are only accumulated."""
+        self.waiting.append([np.array(tf.convert_to_tensor(gradient), "float64") for gradient in gradients])
+        if len(self.waiting) < (self.optimizer.gradient_accumulation_steps or 1):
+            return np.nan
+        means = [np.mean(parts, axis=0) for parts in zip(*self.waiting, strict=True)]
+        self.waiting = []
+        return np.sqrt(sum(np.sum(mean**2) for mean in self.clipped(means)))
+
+    def clipped(self, tensors):
+        optimizer, norms = self.optimizer, [np.linalg.norm(tensor) for tensor in tensors]
+        if optimizer.clipvalue:
+            return [np.clip(tensor, -optimizer.clipvalue, optimizer.clipvalue) for tensor in tensors]
+        if optimizer.clipnorm:
+            return [t * min(1, optimizer.clipnorm / n) for t, n in zip(tensors, norms, strict=True)]
+        factor = min(1, optimizer.global_clipnorm / np.linalg.norm(norms)) if optimizer.global_clipnorm else 1
+        return [tensor * factor for tensor in tensors]
+
+
+@pytest.mark.parametrize("mode", COMPILED)
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_applied_gradients(kind, mode):
+    logger = logged(dense, VECTORS, OPTIMIZERS[kind](), "applied", **COMPILED[mode])
+    optimizer = OPTIMIZERS[kind]()
+    applied = Applied(getattr(optimizer, "inner_optimizer", optimizer))
+    expected = [applied.norm(gradients) for gradients in raw_gradients(dense, VECTORS, optimizer)]
+    np.testing.assert_allclose(logger.global_norms, expected, rtol=2e-5)
+    assert logger.kind == logger.record.kind == "applied"
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_applied_gradients_of_models(kind):
+    make_model, x = MODELS[kind]
+    applied = logged(make_model, x, SGD(0.1), "applied")
+    np.testing.assert_allclose(applied.norms, logged(make_model, x, SGD(0.1)).norms, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["jit_compile", "graph"])
+@pytest.mark.parametrize("kind", ["raw", "applied"])
+def test_a_step_that_loss_scaling_skips_is_not_finite_and_named(kind, mode):
+    def overflowing():
+        return keras.optimizers.LossScaleOptimizer(SGD(0.1), initial_scale=2.0**19)
+
+    def model():
+        return dense(dtype="mixed_float16")
+
+    logger = logged(model, VECTORS, overflowing(), kind, **COMPILED[mode])
+    skipped = ~np.isfinite(logger.global_norms)
+    assert 0 < skipped.sum() < len(skipped)
+    if kind == "raw":
+        assert list(logger.record.nonfinite) == list(np.flatnonzero(skipped))
+        assert set(logger.record.nonfinite.values()) == {"dense"}
+    else:
+        assert np.isnan(logger.norms[skipped]).all()
+        assert logger.record.nonfinite == {}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if kind not in ("convolution", "regularised")])
+def test_on_two_replicas_as_on_one_with_the_joined_batch(kind, two_replicas):
+    make_model, x = MODELS[kind]
+    with two_replicas.scope():
+        logger = logged(make_model, x, SGD(0.1), jit_compile=False)
+    assert logger.kind == "applied"
+    np.testing.assert_allclose(logger.global_norms, twin(make_model, x, SGD(0.1)), rtol=1e-5)
+
+
+UNCLIPPED = [kind for kind in OPTIMIZERS if "clip" not in kind and kind not in ("accumulation", "moving average")]
+
+
+@pytest.mark.parametrize("kind", UNCLIPPED)
+def test_optimizers_on_two_replicas(kind, two_replicas):
+    with two_replicas.scope():
+        logger = logged(dense, VECTORS, OPTIMIZERS[kind](), jit_compile=False)
+    np.testing.assert_allclose(logger.global_norms, twin(dense, VECTORS, OPTIMIZERS[kind]()), rtol=2e-5)
+
+
+def test_every_quantity_on_two_replicas_as_on_one(two_replicas):
+    records = []
+    for scope in (tf.distribute.get_strategy().scope, two_replicas.scope):
+        with scope():
+            keras.utils.set_random_seed(1)
+            layers = [LAYERS.Dense(8, name="a"), LAYERS.ReLU(name="b"), LAYERS.Dense(8, "tanh", name="c")]
+            model = keras.Sequential([keras.Input((6,)), *layers, LAYERS.Dense(1, name="d")])
+            logger = GradientNormLogger(kind="applied", also=quantities.names())
+            model.compile(ADAM(0.05), "mse", jit_compile=False)
+        model.fit(VECTORS[:39], TARGETS[:39], batch_size=16, shuffle=False, verbose=0, callbacks=[logger])
+        records.append(logger.record)
+    one, two = records
+    assert one.columns == two.columns
+    np.testing.assert_allclose(two.values[:2], one.values[:2], rtol=2e-4, atol=1e-6)
+    # The last batch is of seven, four for one replica and three for the other. Keras gives both the same weight.
+    for quantity in ("activation_mean", "activation_variance", "activation_zeros", "dead_units"):
+        np.testing.assert_allclose(two[quantity], one[quantity], rtol=2e-4, atol=1e-6)
+    assert np.abs(two.norms[2] / one.norms[2] - 1).max() > 1e-3
+
+
+def test_raw_gradients_of_several_replicas_are_refused(two_replicas):
+    with two_replicas.scope(), pytest.raises(ValueError, match=r'2 replicas.*Use kind="applied"'):
+        logged(dense, VECTORS, SGD(0.1), "raw", jit_compile=False)
+
+
+def test_after_training_on_replicas_nothing_is_patched(two_replicas):
+    with two_replicas.scope():
+        keras.utils.set_random_seed(1)
+        model, logger = dense(), GradientNormLogger(also="activations")
+        model.compile(SGD(0.1), "mse", jit_compile=False)
+    model.fit(VECTORS, TARGETS, verbose=0, callbacks=[logger])
+    assert not {"apply", "update_step"} & set(vars(model.optimizer))
+    assert not any("call" in vars(layer) for layer in model.layers)
+    assert "train_step" not in vars(model)

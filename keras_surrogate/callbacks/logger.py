@@ -110,7 +110,7 @@ class GradientNormLogger(keras.callbacks.Callback):
 
     @property
     def record(self):
-        self._drain()
+        self.read()
         return self._series.record(self._recorder.columns if self._recorder else (), self.kind or "raw")
 
     @property
@@ -147,8 +147,8 @@ class GradientNormLogger(keras.callbacks.Callback):
         self.kind = self._asked_kind or ("applied" if self._replicas() > 1 else "raw")
         if self.kind == "raw" and self._replicas() > 1:
             raise ValueError(
-                f"GradientNormLogger: the model trains on {self._replicas()} replicas, each of which has a raw gradient "
-                'of its own. Use kind="applied", the gradient of the joined batch.'
+                f"GradientNormLogger: the model trains on {self._replicas()} replicas, each with a raw gradient of its "
+                'own. Use kind="applied", the gradient of the joined batch.'
             )
         plain = getattr(self.model.train_function, "plain", self.model.train_function)
         if self._recorder is None or self._recorder.plain is not plain or plain is None:
@@ -169,10 +169,10 @@ class GradientNormLogger(keras.callbacks.Callback):
             yield SummaryWriter(self._log_dir)
 
     def on_train_end(self, logs=None):
-        self._drain()
+        self.read()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._drain()
+        self.read()
         self._epoch = epoch
         self._recorder.begin_epoch()
         self._series.begin_epoch()
@@ -205,12 +205,12 @@ class GradientNormLogger(keras.callbacks.Callback):
             self._unread.extend(range(self._step, self._step + self.model.steps_per_execution))
         self._step += self.model.steps_per_execution
         if len(self._unread) >= self._read_every:
-            self._drain()
+            self.read()
         if recorded and self._batch_logs and logs is not None:
             self._log(logs, self._series.newest)
 
-    def _drain(self):
-        """Moves what the graph has recorded to the host, and on to the files and listeners."""
+    def read(self):
+        """Moves what the graph has recorded to the host, and on to files and listeners; waits for the device."""
         if self._recorder is None:
             return
         rows = self._recorder.read()
@@ -232,7 +232,7 @@ class GradientNormLogger(keras.callbacks.Callback):
                 warnings.warn(f"GradientNormLogger stops writing, training goes on: {error}.", stacklevel=2)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._drain()
+        self.read()
         if not self._recorder.saw_gradients:
             self._warn_of_silence()
         if logs is not None:

@@ -24,7 +24,8 @@ def saturation(function, share=0.01):
     """The outputs (low, high) from which on a squashing function is saturated.
 
     That is where its slope is below a share of its largest: for the sigmoid 0.0025 and 0.9975, for tanh -0.995 and
-    0.995, for a function with corners its ends. None for what is no squashing function: not increasing, unbounded (ReLU, whose zeros are another matter), or without any slope.
+    0.995, for a function with corners its ends. None for what is no squashing function: not increasing, unbounded
+    (ReLU, whose zeros are another matter), or without any slope.
 
     Args:
         function: a `Function`.

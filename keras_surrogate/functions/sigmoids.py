@@ -94,7 +94,8 @@ class ScaledTanh(Function):
     slope: n * (1 - tanh(n * x)**2)
     Args:
         n: the slope at 0, in (0, inf), default 2.
-    Source: "Why not tanh(nx) against vanishing gradients?", Cross Validated.
+    Source: "Can the vanishing gradient problem be solved by multiplying the input of tanh with a coefficient?",
+    Data Science Stack Exchange.
     """
 
     odd = True

@@ -1,6 +1,8 @@
-"""CPU time of training with the gradient logger over the same training without, interleaved in one run.
+"""What the gradient logger costs: CPU time of training with it over the same training without, interleaved in one run.
 
-python tests/benchmarks/logger.py            a 30 x 256 MLP at batch 128, in graphs and under XLA; two minutes
+python tests/benchmarks/logger.py cost        an MLP and a CNN, in graphs and under XLA; five minutes
+python tests/benchmarks/logger.py also        the optional quantities, on the MLP
+python tests/benchmarks/logger.py layers      10 to 1000 layers: microseconds a step and layer, and time to trace
 """
 
 import sys
@@ -11,51 +13,96 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from keras_surrogate import quantities
 from keras_surrogate.callbacks import GradientNormLogger
 
 STEPS, BATCH = 60, 128
-X = np.random.default_rng(0).normal(size=(STEPS * BATCH, 256)).astype("float32")
-Y = np.random.default_rng(1).integers(0, 10, STEPS * BATCH)
 LOGGERS = {
-    "none": lambda: [],
-    "every step": lambda: [GradientNormLogger()],
-    "every 10th": lambda: [GradientNormLogger(10)],
+    "every step": GradientNormLogger,
+    "every 10th": lambda: GradientNormLogger(10),
+    'kind="applied"': lambda: GradientNormLogger(kind="applied"),
 }
+QUANTITIES = {name: lambda name=name: GradientNormLogger(also=name) for name in quantities.names()}
 
 
-def build(jit_compile, depth=30, width=256):
+def mlp(depth=30, width=256):
     hidden = [keras.layers.Dense(width, activation="relu", kernel_initializer="he_normal") for _ in range(depth)]
-    model = keras.Sequential([keras.Input((256,)), *hidden, keras.layers.Dense(10)])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(1e-4), loss, jit_compile=jit_compile)
-    return model
+    return keras.Sequential([keras.Input((width,)), *hidden, keras.layers.Dense(10)])
 
 
-def seconds(model, callbacks):
-    start = time.process_time()
-    model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=callbacks)
-    return time.process_time() - start
+def cnn():
+    layers = [layer for filters in (16, 32, 64) for layer in (convolution(filters), convolution(filters, strides=2))]
+    return keras.Sequential(
+        [keras.Input((32, 32, 3)), *layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)]
+    )
 
 
-def ratios(jit_compile, rounds):
-    """Median over the rounds of each variant's CPU time over that of no logger in the same round."""
-    variants = {name: (build(jit_compile), make()) for name, make in LOGGERS.items()}
-    for model, callbacks in variants.values():
-        seconds(model, callbacks)
-    times = {name: [] for name in variants}
+def convolution(filters, **arguments):
+    return keras.layers.Conv2D(filters, 3, padding="same", activation="relu", **arguments)
+
+
+class Run:
+    """A compiled model with its data, to be fitted again and again with one logger or none."""
+
+    def __init__(self, model, jit_compile, logger=None, steps=STEPS, batch=BATCH):
+        random = np.random.default_rng(0)
+        self.model, self.batch, self.callbacks = model, batch, [logger] if logger else []
+        self.x = random.normal(size=(steps * batch, *model.input_shape[1:])).astype("float32")
+        self.y = random.integers(0, 10, steps * batch)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(1e-4), loss, jit_compile=jit_compile)
+
+    def seconds(self, clock=time.process_time):
+        start = clock()
+        self.model.fit(self.x, self.y, batch_size=self.batch, verbose=0, shuffle=False, callbacks=self.callbacks)
+        return clock() - start
+
+
+def ratios(build, jit_compile, loggers, rounds, steps):
+    """Median over the rounds of each logger's CPU time over that of none in the same round."""
+    runs = {"none": Run(build(), jit_compile, steps=steps)}
+    runs |= {name: Run(build(), jit_compile, make(), steps=steps) for name, make in loggers.items()}
+    times = {name: [] for name in runs}
+    for run in runs.values():
+        run.seconds()
     for _ in range(rounds):
-        for name, (model, callbacks) in variants.items():
-            times[name].append(seconds(model, callbacks))
+        for name, run in runs.items():
+            times[name].append(run.seconds())
     return {name: np.median(np.divide(taken, times["none"])) for name, taken in times.items()}
 
 
-def main(rounds=15):
-    table = Table("logger", "graph", "XLA", title=f"CPU time over no logger, median of {rounds}")
-    graph, xla = ratios(False, rounds), ratios(True, rounds)
-    for name in LOGGERS:
-        table.add_row(name, f"{graph[name]:.2f}", f"{xla[name]:.2f}")
-    Console().print(table)
+def table_of(loggers, models, rounds):
+    """A table, one row a logger, one column for each model in graphs and under XLA."""
+    columns = [(name, jit_compile) for name in models for jit_compile in (False, True)]
+    titles = [f"{name}, {'XLA' if jit_compile else 'graph'}" for name, jit_compile in columns]
+    results = [ratios(models[name][0], jit_compile, loggers, rounds, models[name][1]) for name, jit_compile in columns]
+    table = Table("", *titles, title=f"CPU time over no logger, median of {rounds} rounds")
+    for name in loggers:
+        table.add_row(name, *(f"{result[name]:.2f}" for result in results))
+    return table
+
+
+def by_layers(rounds=5, counts=(10, 100, 1000)):
+    """What a layer costs in a step, and what tracing costs, in small models of many layers."""
+    table = Table("layers", "us a step and layer", "first fit over that of no logger", title="width 16, batch 32, graphs")
+    for count in counts:
+        plain = Run(mlp(count, 16), False, steps=20, batch=32)
+        logged = Run(mlp(count, 16), False, GradientNormLogger(), steps=20, batch=32)
+        first = logged.seconds(time.perf_counter) / plain.seconds(time.perf_counter)
+        extra = [logged.seconds() - plain.seconds() for _ in range(rounds)]
+        table.add_row(str(count), f"{np.median(extra) / 20 / count * 1e6:.1f}", f"{first:.2f}")
+    return table
+
+
+def main(which="cost", rounds=15):
+    models = {"MLP 30 x 256": (mlp, STEPS), "CNN": (cnn, 12)}
+    tables = {
+        "cost": lambda: table_of(LOGGERS, models, rounds),
+        "also": lambda: table_of(QUANTITIES, {"MLP 30 x 256": (mlp, STEPS)}, rounds),
+        "layers": by_layers,
+    }
+    Console().print(tables[which]())
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:2], *map(int, sys.argv[2:]))

@@ -1,0 +1,69 @@
+"""What a conversion changed and what it could not reach."""
+
+import dataclasses
+import warnings
+import weakref
+
+# The last report on each model, as long as the model lives.
+_REPORTS = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One activation that was changed: where, and the names of what was there and of what is there now."""
+
+    path: str
+    before: str
+    after: str
+
+    def __str__(self):
+        return f"{self.path}: {self.before} -> {self.after}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Unreached:
+    """A place that was left as it was, or could only be changed in part, and why."""
+
+    path: str
+    reason: str
+
+    def __str__(self):
+        return f"{self.path}: {self.reason}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a conversion did to a model.
+
+    Attributes:
+        changes: a `Change` for each activation that was changed, first layer first.
+        unreached: an `Unreached` for each place that the conversion could not change or look into.
+    """
+
+    changes: tuple
+    unreached: tuple = ()
+
+    def __str__(self):
+        lines = [f"{len(self.changes)} activation(s) changed", *(f"  {change}" for change in self.changes)]
+        if self.unreached:
+            lines += [f"{len(self.unreached)} place(s) not reached", *(f"  {place}" for place in self.unreached)]
+        return "\n".join(lines)
+
+
+def report(model):
+    """The `Report` on a model that `swap` or `strip` returned; printed, it is a list.
+
+    Raises:
+        ValueError: neither of them returned this model.
+    """
+    if model not in _REPORTS:
+        raise ValueError(f"There is no report on {model!r}: neither swap nor strip returned it.")
+    return _REPORTS[model]
+
+
+def keep(model, found):
+    """Keeps a report for `report`, and warns of what was not reached."""
+    _REPORTS[model] = found
+    if found.unreached:
+        places = "; ".join(map(str, found.unreached))
+        warnings.warn(f"{len(found.unreached)} place(s) of {model.name} were not reached: {places}", stacklevel=3)

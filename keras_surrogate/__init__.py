@@ -19,14 +19,27 @@ if keras.backend.backend() != "tensorflow":
         "environment variable KERAS_BACKEND=tensorflow before keras is imported."
     )
 
-from keras_surrogate import callbacks, functions, gradients, layers, presets
+from keras_surrogate import callbacks, functions, gradients, initializers, layers, presets, records, theory
 from keras_surrogate.presets import get
 from keras_surrogate.surrogate import Surrogate, true_gradients
 
 # Imported when first used: plots needs matplotlib, which not everyone has, and the others are seldom needed.
-_LATE = ("datasets", "plots", "roundtrip", "testing")
+_LATE = ("conversion", "datasets", "diagnosis", "plots", "roundtrip", "simulation", "testing")
 
-__all__ = ["Surrogate", "callbacks", "functions", "get", "gradients", "layers", "presets", "true_gradients", *_LATE]
+__all__ = [
+    "Surrogate",
+    "callbacks",
+    "functions",
+    "get",
+    "gradients",
+    "initializers",
+    "layers",
+    "presets",
+    "records",
+    "theory",
+    "true_gradients",
+    *_LATE,
+]
 
 
 def __getattr__(name):

@@ -21,9 +21,16 @@ def norms(gradients):
         gradients: floating tensors of any shape, or `tf.IndexedSlices`, whose repeated rows are added up; at least one.
     """
     gradients = [at_least_float32(tf.convert_to_tensor(gradient)) for gradient in gradients]
-    squares = tf.stack([tf.cast(tf.reduce_sum(tf.square(gradient)), tf.float64) for gradient in gradients])
+    squares = tf.stack([_sum_of_squares(gradient) for gradient in gradients])
     fit = tf.reduce_all((squares > _LEAST_SQUARE) & tf.math.is_finite(squares))
     return tf.cond(fit, lambda: tf.sqrt(squares), lambda: tf.stack([_scaled_norm(gradient) for gradient in gradients]))
+
+
+def _sum_of_squares(tensor):
+    squares = tf.square(tensor)
+    # The absolute value changes nothing. Without it XLA makes one slow sum, scalar by scalar, of the two.
+    columns = tf.abs(tf.reduce_sum(squares, axis=0)) if tensor.shape.rank > 1 else squares
+    return tf.cast(tf.reduce_sum(columns), tf.float64)
 
 
 # Sums of squares below this may have lost elements to underflow in float32, whose smallest normal number is 1.2e-38.

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
 
-from keras_surrogate import cli, datasets, demo, functions, presets
+from keras_surrogate import cli, datasets, demo, functions, presets, records
+from keras_surrogate.layers import SurrogateActivation
 
 
 def test_options_reach_the_demo(monkeypatch, tmp_path):
@@ -130,3 +133,189 @@ def test_plot_mistakes_are_one_line_and_leave_nothing(arguments, message, tmp_pa
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_predict_prints_verdict_layers_and_advice(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    arguments = ["--forward", "relu", "--backward", "bsilu", "--depth", "50", "--initializer", "he_normal"]
+    assert cli.main(["predict", *arguments]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "explodes: the first layer gets 2.7e+05 times" in printed
+    assert "Balanced, with scale=0.775" in printed
+    assert "50 layers" in printed
+    assert "true slope" in printed
+
+
+def test_predict_takes_a_preset_a_width_weights_and_a_picture(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["predict", "--forward", "superspike", "--weight-variance", "2", "--width", "64", "--depth", "5"]
+    assert cli.main([*arguments, "--plot", "x.png"]) == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "5 layers of width 64" in printed
+    assert "undefined" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--forward", "rleu"], "'rleu'. Did you mean 'relu'"),
+        (["--forward", "sugar_bsilu", "--backward", "silu"], "has its backward"),
+        (["--forward", "relu", "--depth", "0"], "depth must be an integer of at least 1, but is 0"),
+        (["--forward", "relu", "--initializer", "he_norml"], "he_norml"),
+        (["--forward", "exponential"], "The signal explodes"),
+        (["--forward", "relu", "--plot", "missing/x.png"], "missing/x.png cannot be written"),
+    ],
+)
+def test_predict_mistakes_are_one_line_and_status_2(arguments, message, capsys):
+    assert cli.main(["predict", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def save_model(path, *layers):
+    model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3, name="last")])
+    model.save(path)
+    return model
+
+
+def test_swap_and_strip_from_file_to_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    layers = keras.layers.Dense(5, activation="relu", name="first"), keras.layers.Dense(5, activation="tanh")
+    save_model("in.keras", *layers)
+    model = keras.saving.load_model("in.keras")
+    pairs = ["--activation", "relu", "--surrogate", "leaky_backward", "--activation", "tanh", "--surrogate", "softsign"]
+    assert cli.main(["swap", "in.keras", "swapped.keras", *pairs]) == 0
+    printed = capsys.readouterr().out
+    assert "first.activation: relu -> relu with the slope of leaky_relu" in printed
+    assert "Written to swapped.keras." in printed
+    assert keras.saving.load_model("swapped.keras").layers[0].activation == presets.get("leaky_backward")
+    assert cli.main(["strip", "swapped.keras", "stripped.keras"]) == 0
+    assert "2 activation(s) changed" in capsys.readouterr().out
+    stripped = keras.saving.load_model("stripped.keras")
+    assert stripped.get_config() == model.get_config()
+    np.testing.assert_array_equal(stripped(np.ones((2, 4))), model(np.ones((2, 4))))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.keras", "stripped.keras", "swapped.keras"]
+
+
+def test_an_existing_model_is_overwritten_only_by_force(tmp_path, capsys):
+    path = str(tmp_path / "model.keras")
+    save_model(path, keras.layers.ReLU())
+    arguments = ["swap", path, path, "--activation", "relu", "--surrogate", "softplus"]
+    before = (tmp_path / "model.keras").read_bytes()
+    assert cli.main(arguments) == 2
+    assert "exists already; --force" in capsys.readouterr().err
+    assert (tmp_path / "model.keras").read_bytes() == before
+    assert cli.main([*arguments, "--force"]) == 0
+    assert keras.saving.load_model(path).layers[0].surrogate == presets.get("artificial_relu")
+
+
+def test_code_in_a_model_is_run_only_with_unsafe(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_model("in.keras", keras.layers.ReLU(), keras.layers.Lambda(lambda x: x + 1))
+    arguments = ["swap", "in.keras", "out.keras", "--activation", "relu", "--surrogate", "softplus"]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Lambda" in error and "--unsafe" in error
+    assert not (tmp_path / "out.keras").exists()
+    assert cli.main([*arguments, "--unsafe"]) == 0
+    assert "a Lambda layer is not looked into" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["swap", "none.keras", "out.keras", "--activation", "relu", "--surrogate", "elu"], "no file none.keras"),
+        (
+            ["swap", "bad.keras", "out.keras", "--activation", "relu", "--surrogate", "elu"],
+            "bad.keras cannot be",
+        ),
+        (["swap", "in.keras", "out.h5", "--activation", "relu", "--surrogate", "elu"], "must be a .keras file"),
+        (["swap", "in.keras", "no/out.keras", "--activation", "relu", "--surrogate", "elu"], "cannot be written"),
+        (["swap", "in.keras", "out.keras", "--activation", "selu", "--surrogate", "elu"], "no activation 'selu'"),
+        (["swap", "in.keras", "out.keras", "--activation", "relu", "--surrogate", "rleu"], "Did you mean 'relu'"),
+        (["swap", "in.keras", "out.keras", "--activation", "relu", "--surrogate", "elu", "--surrogate", "elu"], "one"),
+        (
+            ["swap", "in.keras", "out.keras", "--activation", "relu", "--surrogate", "elu", "--layers", "lats"],
+            "no layer 'lats'. Did you mean 'last'",
+        ),
+        (["strip", "spike.keras", "out.keras"], "Keras has nothing that computes surrogate_activation (step)"),
+    ],
+)
+def test_swap_and_strip_mistakes_are_one_line_and_leave_nothing(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_model("in.keras", keras.layers.ReLU())
+    save_model("spike.keras", SurrogateActivation("superspike", name="surrogate_activation"))
+    (tmp_path / "bad.keras").write_bytes(b"not a model")
+    files = sorted(tmp_path.iterdir())
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == files
+
+
+@pytest.fixture
+def recorded_run(tmp_path, monkeypatch):
+    """A file of a training run, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    columns = ("gradient_norm/global", "gradient_norm/first", "gradient_norm/last", "update_ratio/global")
+    values = np.random.default_rng(0).random((6, len(columns)))
+    record = records.Record(columns, np.arange(6), np.arange(6) // 2, values)
+    record.to_npz("run.npz")
+    record.to_csv("run.csv")
+    return tmp_path
+
+
+@pytest.mark.parametrize("run", ["run.npz", "run.csv"])
+def test_plot_run_writes_a_picture(run, recorded_run, capsys):
+    assert cli.main(["plot-run", run]) == 0
+    assert "Written to run.png" in capsys.readouterr().out
+    assert (recorded_run / "run.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["plot-run", run, "--output", "other.pdf"]) == 0
+    assert (recorded_run / "other.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_plot_run_draws_a_killed_run_with_a_word_on_it(recorded_run, capsys):
+    (recorded_run / "killed.csv").write_bytes((recorded_run / "run.csv").read_bytes()[:-5])
+    assert cli.main(["plot-run", "killed.csv"]) == 0
+    assert capsys.readouterr().err == (
+        "keras-surrogate: warning: killed.csv: the last line is incomplete and was dropped.\n"
+    )
+    assert (recorded_run / "killed.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.npz"], "missing.npz cannot be read"),
+        (["empty.csv"], "empty.csv is no record of a training run"),
+        (["started.csv"], "nothing to draw: the record has no steps"),
+        (["run.npz", "--output", "missing/run.png"], "missing/run.png cannot be written"),
+        (["run.npz", "--output", "run.nonsense"], "nonsense"),
+    ],
+)
+def test_plot_run_mistakes_are_one_line_and_leave_nothing(arguments, message, recorded_run, capsys):
+    (recorded_run / "empty.csv").write_text("")
+    (recorded_run / "started.csv").write_text("step,epoch,kind,gradient_norm/global,gradient_norm/a\r\n")
+    before = sorted(recorded_run.iterdir())
+    assert cli.main(["plot-run", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert sorted(recorded_run.iterdir()) == before
+
+
+def test_plot_run_that_fails_while_it_writes_leaves_the_picture_before(recorded_run, monkeypatch, capsys):
+    def fail(figure, path, **arguments):
+        with open(path, "w") as file:
+            file.write("half")
+        raise ValueError("no more")
+
+    assert cli.main(["plot-run", "run.npz"]) == 0
+    before = (recorded_run / "run.png").read_bytes()
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    assert cli.main(["plot-run", "run.npz"]) == 2
+    assert (recorded_run / "run.png").read_bytes() == before

@@ -32,7 +32,7 @@ def run(tmp_path_factory):
     @functools.cache
     def run(path):
         folder, working = tmp_path_factory.mktemp("output"), tmp_path_factory.mktemp("working")
-        tiny = {"epochs": 1, "output": folder, "starts": [("Adam", -3.0)]}
+        tiny = {"epochs": 1, "networks": 40, "steps": 2, "output": folder, "starts": [("Adam", -3.0)]}
         main = load(path).main
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(working)
@@ -150,6 +150,13 @@ def test_spiking_cell_fires_at_the_threshold_starts_anew_and_survives_saving(tmp
     assert loaded.layers[2].cell.spike == model.layers[2].cell.spike
 
 
+def test_swap_resnet_serves_what_was_trained_with_the_surrogate(run):
+    results, folder, _ = run(script("swap_resnet"))
+    assert results["served"] == pytest.approx(results["leaky slope"], abs=1e-6)
+    model = keras.saving.load_model(folder / "served.keras")
+    assert sum(isinstance(layer, keras.layers.ReLU) for layer in model.layers) == 6
+
+
 @pytest.mark.slow
 def test_spiking_learns_the_digits():
     results = load(script("spiking")).main()
@@ -157,3 +164,27 @@ def test_spiking_learns_the_digits():
     assert accuracy > 0.95
     assert without < accuracy - 0.1
     assert all(0.01 < rate < 0.5 for rate in rates)
+
+
+def test_tanh_nx_is_tanh_with_other_rates_for_the_hidden_layers_alone(run):
+    results, folder, _ = run(script("tanh_nx"))
+    differences = {name: difference for name, (difference, _) in results.items()}
+    assert differences.pop("n² r hidden, r last") < 1e-4
+    assert differences.pop("r") == 0
+    assert min(differences.values()) > 0.1
+    assert (folder / "tanh_thresholds.png").stat().st_size > 10_000
+
+
+def test_gradient_paths_says_how_often_products_exceed_what_is_told_never_to_be(run):
+    results, folder, _ = run(script("gradient_paths"))
+    assert 1 / 10 < results["uniform"][1] < 1 / 9
+    assert results["relu"][0] == 1 and results["sugar_bsilu"][3] > 0.5
+    assert (folder / "gradient_paths.png").stat().st_size > 50_000
+
+
+def test_predictions_are_near_what_training_measures(run):
+    results, folder, _ = run(script("predict_then_train"))
+    for predicted, measured, _ in results.values():
+        assert abs(np.log10(predicted / measured)) < 0.5
+    assert results["B-SiLU slope"][1] > 30 > 3 > results["B-SiLU slope, balanced"][1]
+    assert (folder / "predict_then_train.png").stat().st_size > 10_000

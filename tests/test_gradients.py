@@ -37,9 +37,19 @@ def test_norm_of_sparse_gradients_adds_repeated_rows():
     np.testing.assert_allclose(gradients.norms([slices]), 5)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_norm_of_what_is_not_finite_is_not_finite(bad):
-    assert not np.isfinite(gradients.norms([tf.constant([1.0, bad])])[0])
+@pytest.mark.parametrize("shape", [(), (2,), (2, 1), (1, 2), (1, 2, 1, 1)])
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_norm_of_what_is_not_finite_is_not_finite(bad, jit_compile, shape):
+    compiled = tf.function(lambda tensor: gradients.norms([tensor, tf.ones(3)]), jit_compile=jit_compile)
+    assert not np.isfinite(compiled(tf.reshape([1.0, bad][-int(np.prod(shape)) :], shape))[0])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 5), max_size=4), st.integers(0, 9))
+def test_norm_of_tensors_of_every_shape(shape, seed):
+    array = np.random.default_rng(seed).normal(size=shape)
+    np.testing.assert_allclose(gradients.norms([tf.constant(array)])[0], np.sqrt(np.sum(array**2)), rtol=1e-12)
 
 
 def test_layers_are_named_by_path_and_counted_once():

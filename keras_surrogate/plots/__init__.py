@@ -1,6 +1,43 @@
 """Pictures. Every function takes data and an axis, or makes one, and returns the axis. Needs matplotlib."""
 
 from keras_surrogate.plots.pairs import surrogate
-from keras_surrogate.plots.training import gradient_norms
+from keras_surrogate.plots.prediction import prediction
+from keras_surrogate.plots.simulation import (
+    gradient_distribution,
+    gradient_map,
+    joint_histogram,
+    two_state_chain,
+    uniform_products,
+    vanishing_rates,
+)
+from keras_surrogate.plots.tanh import tanh_thresholds
+from keras_surrogate.plots.training import (
+    dead_units,
+    gradient_flow,
+    gradient_heatmap,
+    gradient_histograms,
+    gradient_norms,
+    gradient_ratio,
+    over_time,
+    overview,
+)
 
-__all__ = ["gradient_norms", "surrogate"]
+__all__ = [
+    "dead_units",
+    "gradient_distribution",
+    "gradient_flow",
+    "gradient_heatmap",
+    "gradient_histograms",
+    "gradient_map",
+    "gradient_norms",
+    "gradient_ratio",
+    "joint_histogram",
+    "over_time",
+    "overview",
+    "prediction",
+    "surrogate",
+    "tanh_thresholds",
+    "two_state_chain",
+    "uniform_products",
+    "vanishing_rates",
+]

@@ -11,7 +11,20 @@ def axis(ax):
     return plt.subplots(layout="constrained")[1] if ax is None else ax
 
 
+def panels(count, columns=2):
+    """A figure, and so many axes on it, row by row, each with room of its own for legends and colour bars."""
+    rows = -(-count // columns)
+    figure = plt.figure(figsize=(7.2 * columns, 4.2 * rows), layout="constrained")
+    parts = figure.subfigures(rows, columns, squeeze=False).flat
+    return figure, [part.add_subplot() for part, _ in zip(parts, range(count), strict=False)]
+
+
 def colors(count, low=0.0, high=0.9):
     """So many colours in order, from dark to light."""
     step = (high - low) / max(1, count - 1)
     return [plt.get_cmap("viridis")(low + step * index) for index in range(count)]
+
+
+def map_colors():
+    """For values from low to high, from dark to light; white for what is below, red for what is no number."""
+    return plt.get_cmap("viridis").with_extremes(under="white", bad="tab:red")

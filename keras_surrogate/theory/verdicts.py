@@ -1,0 +1,90 @@
+"""A prediction in words, and the bounds that the words stand for."""
+
+import math
+
+# First over last gradient norm; the bounds of AUTOTRAINER (Zhang et al. 2021, ICSE).
+VANISHING, EXPLODING = 1e-3, 70.0
+# Below the first, training measurably suffers although norms are right; below the second, the gradient points
+# elsewhere.
+ALIGNED, LOST = 0.7, 0.4
+# Last over first variance of the signal, either way.
+_SIGNAL_BOUND = 1e6
+# 1 - correlation: float32 can no longer tell two such inputs apart.
+_INDISTINGUISHABLE = 1e-7
+
+
+def in_words(prediction):
+    sentences = [_signal(prediction), _correlation(prediction), gradient(prediction), direction(prediction)]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def signal_is_lost(prediction):
+    """Whether no backward pass can help, because the outputs do not tell inputs apart or leave the range of floats."""
+    return bool(_signal_trouble(prediction) or _correlation(prediction))
+
+
+def _signal_trouble(prediction):
+    first, last = prediction.signal_variance[[0, -1]]
+    if last == 0 or last < first / _SIGNAL_BOUND:
+        return "dies out"
+    return "explodes" if last > first * _SIGNAL_BOUND else None
+
+
+def _signal(prediction):
+    trouble, (first, last) = _signal_trouble(prediction), prediction.signal_variance[[0, -1]]
+    if trouble:
+        return f"The signal {trouble} on its way forward: its variance goes from {first:.2g} to {last:.2g}."
+    return f"The signal survives: its variance goes from {first:.2g} to {last:.2g}."
+
+
+def _correlation(prediction):
+    if prediction.correlation is None or not prediction.correlation[-1] > 1 - _INDISTINGUISHABLE:
+        return None
+    layer = int((prediction.correlation > 1 - _INDISTINGUISHABLE).argmax()) + 1
+    return f"From layer {layer} on two inputs can no longer be told apart in float32, which no backward pass repairs."
+
+
+def gradient_is_off(prediction):
+    """Whether the gradient vanishes or explodes."""
+    return not VANISHING <= prediction.gradient_ratio <= EXPLODING
+
+
+def gradient(prediction):
+    """What becomes of the gradient's norm."""
+    ratio = prediction.gradient_ratio
+    if ratio == 0:
+        return "No gradient reaches the first layer."
+    word = "vanishes" if ratio < VANISHING else "explodes" if ratio > EXPLODING else "keeps its size"
+    return f"The gradient {word}: the first layer gets {ratio:.2g} times what the last one gets."
+
+
+def direction(prediction):
+    """Where the gradient points."""
+    if prediction.surrogate.backward == prediction.surrogate.forward and prediction.surrogate.scale > 0:
+        return "Its direction is the true one."
+    if prediction.alignment is None:
+        return "Its alignment is undefined, because the true gradient is zero."
+    cosine = float(prediction.alignment[0])
+    measured = f"its cosine with the true gradient at the first layer is {cosine:.2f}"
+    if cosine <= -LOST:
+        return f"It points uphill: {measured}."
+    word = (
+        "keeps its direction"
+        if cosine >= ALIGNED
+        else "loses some of its direction"
+        if cosine >= LOST
+        else "loses its direction"
+    )
+    return f"It {word}: {measured}."
+
+
+def worth(prediction):
+    """A number to rank by: how close to 1 the norms' ratio stays, and how much of the direction.
+
+    Norms count by decades, beyond the first as much as a lost direction does; of the cosine only what is positive
+    counts.
+    """
+    ratio = prediction.gradient_ratio
+    decades = abs(math.log10(ratio)) if ratio > 0 else math.inf
+    cosine = 1.0 if prediction.alignment is None else max(0.0, float(prediction.alignment[0]))
+    return cosine / max(1.0, decades)

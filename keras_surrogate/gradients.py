@@ -155,12 +155,16 @@ class GradientNorms:
                 variable.
         """
         pairs = [(gradient, variable) for gradient, variable in grads_and_vars if gradient is not None]
-        self._check(variable for _, variable in pairs)
+        self._check([variable for _, variable in pairs])
         tensors, variables = zip(*pairs, strict=True)
         squares = tf.square(norms(self._over_replicas(map(tf.convert_to_tensor, tensors))))
         self._buffer.write(tf.sqrt(totals(squares, variables, self._groups)))
 
     def _check(self, variables):
+        if not variables:
+            raise ValueError(
+                "GradientNorms: there are no gradients. A zip can be used only once: make one for each use."
+            )
         unknown = [variable.name for variable in variables if id(variable) not in self._known]
         if unknown:
             raise ValueError(

@@ -7,6 +7,7 @@ graph. Where there are several replicas each computes the same values, those of 
 import dataclasses
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -306,6 +307,10 @@ class DeadUnits(OutputQuantity, ask_for="activations"):
     name = "dead_units"
     last = True
 
+    def observed(self, layout):
+        """Layers with units: not those that only rearrange, as Flatten, whose zeros are those of their input."""
+        return {name: layer for name, layer in layout.layers.items() if _has_units(layer)}
+
     def __init__(self):
         self._fired = {}
 
@@ -337,6 +342,11 @@ class DeltaNorm(OutputQuantity, ask_for="delta_norm"):
         shown = [step.unscaled_deltas(layer) for layer in layout.layers.values()]
         squares = [tf.reduce_sum(tf.square(gradients.norms(deltas))) if deltas else nothing for deltas in shown]
         return tf.sqrt(_over_replicas(tf.convert_to_tensor(squares, tf.float64)))
+
+
+def _has_units(layer):
+    activates = hasattr(layer, "activation") or hasattr(layer, "surrogate") or isinstance(layer, keras.layers.ReLU)
+    return activates or bool(layer.weights)
 
 
 def _flat(tensors):

@@ -233,7 +233,7 @@ def load(path):
 
 
 def _from_npz(path):
-    with np.load(path) as arrays:
+    with open(path, "rb") as file, np.load(file) as arrays:
         columns = tuple(str(name) for name in arrays["columns"])
         steps, epochs, values = arrays["steps"], arrays["epochs"], arrays["values"]
         if values.shape != (len(steps), len(columns)) or epochs.shape != steps.shape:

@@ -15,7 +15,7 @@ tf.config.set_logical_device_configuration(
 
 
 def pytest_addoption(parser):
-    parser.addoption("--all-pairs", action="store_true", help="the whole contract for every pair, not for each fourth")
+    parser.addoption("--all-pairs", action="store_true", help="the whole contract for every pair, not for each eighth")
 
 
 def pytest_collection_modifyitems(items):

@@ -319,3 +319,63 @@ def test_plot_run_that_fails_while_it_writes_leaves_the_picture_before(recorded_
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     assert cli.main(["plot-run", "run.npz"]) == 2
     assert (recorded_run / "run.png").read_bytes() == before
+
+
+def test_diagnose_prints_table_and_findings_and_draws(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    hidden = [keras.layers.Dense(16, "sigmoid", name=f"hidden_{number}") for number in range(8)]
+    model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10)])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.save("model.keras")
+    assert cli.main(["diagnose", "model.keras", "--data", "digits", "--batch", "50", "--plot", "x.png"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "one batch of 50" in printed
+    assert "cannot learn: From hidden_" in printed
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_diagnose_takes_arrays_from_a_file_with_and_without_targets(tmp_path, capsys):
+    path, data = str(tmp_path / "model.keras"), str(tmp_path / "data.npz")
+    save_model(path, keras.layers.Dense(8, "relu", kernel_initializer="he_normal"))
+    x = np.random.default_rng(0).standard_normal((40, 4))
+    np.savez(data, x=x, y=np.arange(40))
+    assert cli.main(["diagnose", path, "--data", data]) == 0
+    assert "one batch of 40" in capsys.readouterr().out
+    model = keras.saving.load_model(path)
+    model.compile("sgd", "mse")
+    model.save(path)
+    assert cli.main(["diagnose", path, "--data", data]) == 2
+    assert "the compiled loss cannot be computed from y of shape (40,)" in capsys.readouterr().err
+    np.savez(data, x=x)
+    assert cli.main(["diagnose", path, "--data", data]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.keras", "--data", "digits"], "no file none.keras"),
+        (["bad.keras", "--data", "digits"], "bad.keras cannot be loaded"),
+        (["in.keras", "--data", "imagenet"], "No data set is called 'imagenet'"),
+        (["in.keras", "--data", "digits"], "cannot be called on x of shape (256, 8, 8)"),
+        (["in.keras", "--data", "none.npz"], "none.npz cannot be read"),
+        (["in.keras", "--data", "bad.npz"], "bad.npz cannot be read"),
+        (["in.keras", "--data", "objects.npz"], "objects.npz cannot be read"),
+        (["in.keras", "--data", "z.npz"], "none that is called x"),
+        (["in.keras", "--data", "digits", "--batch", "0"], "--batch must be at least 1, but is 0"),
+        (["in.keras", "--data", "digits", "--plot", "no/x.png"], "no/x.png cannot be written"),
+        (["code.keras", "--data", "digits"], "--unsafe"),
+    ],
+)
+def test_diagnose_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_model("in.keras", keras.layers.ReLU())
+    save_model("code.keras", keras.layers.Lambda(lambda x: x + 1))
+    (tmp_path / "bad.keras").write_bytes(b"not a model")
+    (tmp_path / "bad.npz").write_bytes(b"PK no arrays")
+    np.savez("objects.npz", x=np.array([{}], dtype=object))
+    np.savez("z.npz", z=np.zeros(3))
+    assert cli.main(["diagnose", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -50,6 +50,8 @@ def numbers(result):
     """All numbers in nested dictionaries, lists and tuples."""
     if isinstance(result, dict):
         result = list(result.values())
+    if isinstance(result, np.ndarray):
+        return result.ravel().tolist()
     return [number for part in result for number in numbers(part)] if isinstance(result, list | tuple) else [result]
 
 
@@ -188,3 +190,29 @@ def test_predictions_are_near_what_training_measures(run):
         assert abs(np.log10(predicted / measured)) < 0.5
     assert results["B-SiLU slope"][1] > 30 > 3 > results["B-SiLU slope, balanced"][1]
     assert (folder / "predict_then_train.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_two_workers_record_the_same_norms_as_one_process(run):
+    first, second, alone = run(script("multi_worker"))[0]
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, alone, rtol=1e-5)
+
+
+def test_diagnose_finds_each_planted_fault_and_nothing_in_the_sound_model(run):
+    results, folder, _ = run(script("diagnose"))
+    found = {fault: set(findings) for fault, findings in results["found"].items()}
+    assert found.pop("nothing") == set()
+    expected = {
+        "a dead layer": "dead_units",
+        "saturated": "saturated",
+        "exploding weights": "exploding_signal",
+        "inputs not centred": "uncentred",
+        "vanishing gradient": "vanishing_gradient",
+        "collapsed signal": "collapsed_signal",
+        "surrogate far from the slope": "misaligned",
+    }
+    assert all(expected[fault] in kinds for fault, kinds in found.items())
+    assert len(found) == len(expected)
+    assert results["accuracy"][1] > results["accuracy"][0]
+    assert (folder / "diagnosis.png").stat().st_size > 10_000

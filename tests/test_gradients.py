@@ -84,3 +84,90 @@ def test_equal_names_are_told_apart_and_a_models_own_variable_has_its_name():
         "dense_1": 2,
         "twin": 1,
     }
+
+
+def custom_loop(make_norms, jit_compile=False, steps=4):
+    """A hand-written loop with Adam, recorded by `GradientNorms`; also the norms that NumPy finds."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Embedding(5, 3, name="table"), keras.layers.Flatten(), keras.layers.Dense(1, name="head")]
+    model = keras.Sequential([keras.Input((2,), dtype="int32"), *layers])
+    optimizer = keras.optimizers.Adam(0.1)
+    optimizer.build(model.trainable_variables)
+    norms, expected = make_norms(model), []
+
+    @tf.function(jit_compile=jit_compile)
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(model(x)))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        norms.record(zip(gradients, model.trainable_variables, strict=True))
+        optimizer.apply(gradients, model.trainable_variables)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    for number in range(steps):
+        shown = step(tf.constant([[0, number % 5], [0, 3]]))
+        expected.append([np.linalg.norm(gradient) for gradient in shown])
+    return norms, np.array(expected)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_norms_in_a_loop_of_ones_own(jit_compile):
+    norms, expected = custom_loop(gradients.GradientNorms, jit_compile)
+    assert norms.layer_names == ["table", "head"]
+    np.testing.assert_allclose(norms.norms[:, 0], expected[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(norms.norms[:, 1], np.hypot(expected[:, 1], expected[:, 2]), rtol=1e-5)
+    np.testing.assert_allclose(norms.global_norms, np.linalg.norm(expected, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(norms.steps, range(4))
+    assert norms.recorded.kind == "raw"
+
+
+def test_norms_of_single_variables_and_of_more_steps_than_the_buffer_holds():
+    norms, expected = custom_loop(lambda model: gradients.GradientNorms(model.trainable_variables, capacity=3), steps=5)
+    np.testing.assert_array_equal(norms.steps, [2, 3, 4])
+    np.testing.assert_allclose(norms.norms, expected[2:], rtol=1e-5)
+    assert [name.split("/")[-1] for name in norms.layer_names] == ["embeddings", "kernel", "bias"]
+
+
+def test_norms_of_plain_variables_in_eager_mode_without_those_that_have_no_gradient():
+    used, unused = tf.Variable([3.0, 4.0], name="used"), tf.Variable(1.0, name="unused")
+    norms = gradients.GradientNorms([used, unused])
+    norms.record([(2 * used, used), (None, unused)])
+    np.testing.assert_allclose(norms.norms, [[10, 0]])
+
+
+def test_norms_on_two_replicas_are_those_of_the_sum(two_replicas):
+    with two_replicas.scope():
+        variable = tf.Variable([1.0, 1.0])
+        norms = gradients.GradientNorms([variable])
+
+    def step():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        norms.record([(tf.cast(tf.stack([3 * replica, 4 - 4 * replica]), tf.float32), variable)])
+
+    tf.function(two_replicas.run)(step)
+    np.testing.assert_allclose(norms.norms, [[5]])
+    assert norms.recorded.kind == "applied"
+
+
+def test_norms_made_outside_of_the_strategy_that_they_are_used_in(two_replicas):
+    with two_replicas.scope():
+        variable = tf.Variable([1.0])
+    norms = gradients.GradientNorms([variable])
+    with pytest.raises(ValueError, match=r"make it within `with strategy\.scope\(\):`"):
+        two_replicas.run(lambda: norms.record([(tf.constant([1.0]), variable)]))
+
+
+def test_norms_of_nothing_and_of_strange_variables():
+    with pytest.raises(ValueError, match="there are no trainable variables"):
+        gradients.GradientNorms(keras.Sequential([keras.layers.Dense(1)]))
+    norms = gradients.GradientNorms([tf.Variable(1.0)])
+    with pytest.raises(ValueError, match="no such variables were given to it: other"):
+        norms.record([(tf.constant(1.0), tf.Variable(2.0, name="other"))])
+    with pytest.raises(ValueError, match="no gradients"):
+        norms.record([])
+
+
+def test_the_name_of_the_total_is_not_given_to_a_layer():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="global")])
+    assert list(gradients.layer_variables(model)) == ["global_1"]
+    assert list(gradients.layers_by_name(model)) == ["global_1"]

@@ -278,3 +278,13 @@ def test_with_gradient_accumulation_it_is_not_known_whether_clipping_acted():
 
 def test_no_columns_for_clipping_without_clipping(record):
     assert not any("clipped" in column for column in record.columns)
+
+
+def test_layers_that_only_rearrange_have_no_units_to_die():
+    inputs = keras.Input((2, 3))
+    rearranged = keras.layers.Dropout(0.1)(keras.layers.Flatten()(inputs))
+    outputs = keras.layers.Dense(1, name="head")(keras.layers.ReLU()(keras.layers.Dense(4)(rearranged)))
+    model, logger = keras.Model(inputs, outputs), GradientNormLogger(also="activations")
+    model.compile("sgd", "mse")
+    model.fit(np.zeros((4, 2, 3)), np.zeros(4), verbose=0, callbacks=[logger])
+    assert logger.record.names("dead_units") == ("dense", "re_lu", "head")

@@ -71,23 +71,32 @@ class GradientAlerts(keras.callbacks.Callback):
         if action not in ("warn", "stop") and not callable(action):
             raise ValueError(f'GradientAlerts: action must be "warn", "stop" or a function, but is {action!r}.')
         self._thresholds = _Thresholds(
-            _positive("vanishing", vanishing), _positive("exploding", exploding), _positive("dead", dead), patience
+            _positive("vanishing", vanishing), _positive("exploding", exploding), _share("dead", dead), patience
         )
         self._logger, self._action = logger, action
-        self.alerts = []
+        self._reset()
         logger.listen(self)
 
-    def on_train_begin(self, logs=None):
+    def _reset(self):
         self.alerts = []
+        self._newest = None
         self._lasted = dict.fromkeys(_CONDITIONS, 0)
         self._already_dead = set()
 
+    def on_train_begin(self, logs=None):
+        self._reset()
+
     def on_train_batch_begin(self, batch, logs=None):
-        if self._logger.model is not self.model:
+        self._check(self._logger.model is self.model)
+
+    def _check(self, logger_is_at_work):
+        if not logger_is_at_work:
             raise ValueError("GradientAlerts: put its GradientNormLogger into the callbacks of the same fit.")
 
     def write(self, columns, steps, epochs, rows):
         """Takes what the logger has read."""
+        if self._logger.model is not self.model:
+            return
         record = Record(tuple(columns), steps, epochs, rows, self._logger.kind)
         for row in range(len(steps)):
             self._look(record.rows(slice(row, row + 1)))
@@ -107,12 +116,18 @@ class GradientAlerts(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._logger.read()
-        if self._thresholds.dead is None or "dead_units" not in self._newest.quantities:
+        # A logger that is not in this fit, but was in an earlier one of the same model, has nothing new to say.
+        self._check(self._newest is not None or self._logger.every > 1)
+        if self._newest is None or self._thresholds.dead is None or "dead_units" not in self._newest.quantities:
             return
         for layer, share in zip(self._newest.names("dead_units"), self._newest["dead_units"][0], strict=True):
             if share > self._thresholds.dead and layer not in self._already_dead:
                 self._speak_up(
-                    "dead", self._newest, layer, share, f"{share:.0%} of the units of {layer} were 0 all through"
+                    "dead",
+                    self._newest,
+                    layer,
+                    share,
+                    f"{share:.0%} of the units of {layer} were 0 all through the epoch",
                 )
             (self._already_dead.add if share > self._thresholds.dead else self._already_dead.discard)(layer)
 
@@ -122,7 +137,7 @@ class GradientAlerts(keras.callbacks.Callback):
         self.alerts.append(alert)
         if callable(self._action):
             return self._action(alert)
-        warnings.warn(alert.message, stacklevel=2)
+        warnings.warn(alert.message, stacklevel=3)
         if self._action == "stop":
             self.model.stop_training = True
 
@@ -177,6 +192,12 @@ _TITLES = {
 
 
 def _positive(name, number):
-    return (
-        None if number is None else real_number(number, "GradientAlerts", name, "positive", lambda number: number > 0)
-    )
+    return _number(name, number, "positive", lambda number: number > 0)
+
+
+def _share(name, number):
+    return _number(name, number, "above 0 and at most 1", lambda number: 0 < number <= 1)
+
+
+def _number(name, number, meaning, accepts):
+    return None if number is None else real_number(number, "GradientAlerts", name, meaning, accepts)

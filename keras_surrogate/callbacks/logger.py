@@ -1,13 +1,12 @@
 """The gradient monitor: when to measure, what, and where to write."""
 
-import importlib.util
 import warnings
 
 import keras
 import numpy as np
 
 from keras_surrogate import quantities, records
-from keras_surrogate.callbacks.summaries import SummaryWriter
+from keras_surrogate.callbacks.summaries import SummaryWriter, check_log_dir
 from keras_surrogate.files import check_writable
 from keras_surrogate.recording import StepRecorder
 
@@ -90,8 +89,8 @@ class GradientNormLogger(keras.callbacks.Callback):
         self._path, self._log_dir = path, log_dir
         if path is not None:
             check_writable(path)
-        if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
-            raise ImportError("GradientNormLogger: log_dir needs TensorBoard: python -m pip install tensorboard.")
+        if log_dir is not None:
+            check_log_dir(log_dir)
         self._read_every = 1 if batch_logs else _at_least_one("read_every", read_every)
         self._keep = keep if keep is None else _at_least_one("keep", keep)
         self._listeners = []

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -47,7 +48,7 @@ class SummaryWriter:
         try:
             self._writer = tf.summary.create_file_writer(str(log_dir))
         except tf.errors.OpError as error:
-            raise ValueError(f"log_dir {log_dir} cannot be used: {error.message}.") from error
+            raise ValueError(f"log_dir {log_dir} cannot be used: {_short(error.message)}.") from error
 
     def write(self, columns, steps, epochs, rows):
         """Writes rows, one number a column, and flushes.
@@ -92,4 +93,9 @@ def _as_os_error():
     try:
         yield
     except tf.errors.OpError as error:
-        raise OSError(f"TensorBoard's file cannot be written ({error.message})") from error
+        raise OSError(f"TensorBoard's file cannot be written ({_short(error.message)})") from error
+
+
+def _short(message):
+    """The first line of TensorFlow's message, without its operations."""
+    return re.sub(r"\{\{.*?\}\} | \[Op:.*", "", message.splitlines()[0])

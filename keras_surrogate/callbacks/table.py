@@ -5,7 +5,7 @@ import math
 
 import keras
 import numpy as np
-from rich.console import Console
+from rich.console import Console, Group
 from rich.control import Control
 from rich.segment import ControlType
 from rich.table import Table
@@ -25,7 +25,8 @@ class GradientTable(keras.callbacks.Callback):
     A norm is the mean over the epoch's recorded steps in which it is finite, as in Keras's `logs`; the change is its
     quotient by the last epoch's; the bars are on a log scale, between the powers of ten that the column's head names.
 
-    With Keras's progress bar the tables stand between the epochs. With `verbose=0`, in a terminal, each one takes the
+    With Keras's progress bar the tables stand between the epochs; `callbacks=[table, keras.callbacks.ProgbarLogger(),
+    logger]` keeps the norms out of the bar itself. With `verbose=0`, in a terminal, each one takes the
     place of the last; where the output is no terminal, each is printed below the last, without control codes.
 
     Args:
@@ -110,10 +111,10 @@ _NOT_IN_FIT = "GradientTable: put its GradientNormLogger into the callbacks of t
 
 
 def norm_table(title, names, norms, before, rows=16, ascii_only=False):
-    """A `rich.table.Table` of norms, of which the last stands for all layers, with their change since `before`."""
+    """To print: a table of norms, of which the last stands for all layers, with their change since `before`."""
     layers = len(norms) - 1
     low, high = decades(norms[:layers])
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("", "layer", "norm", "change"):
         table.add_column(heading, justify="left" if heading == "layer" else "right", no_wrap=True)
     table.add_column(f"1e{low} to 1e{high}", no_wrap=True, min_width=_BAR)
@@ -123,7 +124,7 @@ def norm_table(title, names, norms, before, rows=16, ascii_only=False):
         table.add_row(*map(Text, row), block * lengths[place])
     shown = f"{rows} of {layers} layers" if layers > rows else ""
     table.add_row("", names[layers], *_numbers(norms[layers], before[layers]), shown)
-    return table
+    return Group(Text(title), table)
 
 
 def _name(name, ascii_only):

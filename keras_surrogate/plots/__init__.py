@@ -1,5 +1,6 @@
 """Pictures. Every function takes data and an axis, or makes one, and returns the axis. Needs matplotlib."""
 
+from keras_surrogate.plots.diagnosis import diagnosis
 from keras_surrogate.plots.pairs import surrogate
 from keras_surrogate.plots.prediction import prediction
 from keras_surrogate.plots.simulation import (
@@ -24,6 +25,7 @@ from keras_surrogate.plots.training import (
 
 __all__ = [
     "dead_units",
+    "diagnosis",
     "gradient_distribution",
     "gradient_flow",
     "gradient_heatmap",

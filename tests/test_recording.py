@@ -1,0 +1,286 @@
+"""The recorder and the logger in the course of a training: when, where to, and what is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_surrogate import records
+from keras_surrogate.callbacks import GradientNormLogger
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(60, 6)).astype("float32")
+Y = RANDOM.normal(size=(60, 1)).astype("float32")
+BATCH, STEPS = 10, 6
+
+
+def make_model(**arguments):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(4, "tanh", name="a"), keras.layers.Dense(1, name="b")]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "mse", **arguments)
+    return model
+
+
+def fit(model, *callbacks, **arguments):
+    arguments = {"batch_size": BATCH, "shuffle": False, "verbose": 0, **arguments}
+    return model.fit(X, Y, callbacks=list(callbacks), **arguments)
+
+
+def expected_norms(epochs=1):
+    model = make_model()
+    for start in [*range(0, len(X), BATCH)] * epochs:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(X[start : start + BATCH]) - Y[start : start + BATCH]) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        yield float(tf.linalg.global_norm(gradients))
+
+
+def test_train_on_batch():
+    model, logger = make_model(), GradientNormLogger()
+    callbacks = keras.callbacks.CallbackList([logger], model=model)
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(0)
+    for batch, start in enumerate(range(0, len(X), BATCH)):
+        callbacks.on_train_batch_begin(batch)
+        model.train_on_batch(X[start : start + BATCH], Y[start : start + BATCH])
+        callbacks.on_train_batch_end(batch)
+    callbacks.on_train_end()
+    np.testing.assert_allclose(logger.global_norms, list(expected_norms()), rtol=1e-5)
+
+
+def test_two_models_with_loggers_at_once():
+    loggers = GradientNormLogger(), GradientNormLogger(2)
+    inner = make_model()
+
+    class TrainsAnother(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                fit(inner, loggers[1], epochs=2)
+
+    fit(make_model(), loggers[0], TrainsAnother())
+    expected = np.array(list(expected_norms(2)))
+    np.testing.assert_allclose(loggers[0].global_norms, expected[:STEPS], rtol=1e-5)
+    np.testing.assert_allclose(loggers[1].global_norms, expected[::2], rtol=1e-5)
+
+
+def test_a_logger_is_reused_on_other_models_and_after_another_compile():
+    logger = GradientNormLogger()
+    expected = list(expected_norms(2))
+    for _ in range(2):
+        fit(make_model(), logger)
+        np.testing.assert_allclose(logger.global_norms, expected[:STEPS], rtol=1e-5)
+    model = make_model()
+    fit(model, logger)
+    fit(model, logger)
+    np.testing.assert_allclose(logger.global_norms, expected[STEPS:], rtol=1e-5)
+    model.compile("sgd", "mae")
+    fit(model, logger)
+    assert logger.global_norms.shape == (STEPS,)
+
+
+def count_traces(model):
+    """The model's train step, counting how often it is traced."""
+    traces, step = [], model.train_step
+    model.train_step = lambda data: traces.append(1) or step(data)
+    return traces
+
+
+def test_a_second_fit_with_the_same_logger_traces_nothing_and_without_it_once():
+    model, logger = make_model(jit_compile=False), GradientNormLogger()
+    traces = count_traces(model)
+    fit(model, logger)
+    first = len(traces)
+    fit(model, logger)
+    assert len(traces) == first
+    fit(model)
+    plain = len(traces)
+    assert plain > first
+    fit(model)
+    fit(model, logger)
+    assert len(traces) == plain
+
+
+def test_after_fit_the_train_function_is_the_models_own():
+    model, logger = make_model(), GradientNormLogger(every=2)
+    fit(model)
+    own = model.train_function
+    fit(model, logger)
+    assert model.train_function is own
+
+
+class Saves(keras.callbacks.Callback):
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 3:
+            self.model.save(self.folder / "during.keras")
+            self.model.export(self.folder / "during", verbose=False)
+
+
+def test_saving_and_exporting_during_and_after_training_leave_no_trace_of_the_logger(tmp_path):
+    plain, logged, logger = make_model(), make_model(), GradientNormLogger(also=("activations", "delta_norm"))
+    config = logged.get_config()
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "checkpoint.keras")
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    fit(plain)
+    fit(logged, logger, Saves(tmp_path), checkpoint, backup)
+    logged.save(tmp_path / "after.keras")
+    assert logged.get_config() == config
+    for name in ("during", "after", "checkpoint"):
+        with zipfile.ZipFile(tmp_path / f"{name}.keras") as file:
+            assert b"keras_surrogate" not in file.read("config.json")
+        loaded = keras.saving.load_model(tmp_path / f"{name}.keras")
+        fit(loaded)
+    exported = tf.saved_model.load(tmp_path / "during")
+    assert exported.serve(X).shape == (60, 1)
+    np.testing.assert_allclose(plain.predict(X, verbose=0), logged.predict(X, verbose=0), rtol=1e-5)
+
+
+def test_batch_logs():
+    seen = []
+    batches = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(dict(logs)))
+    logger = GradientNormLogger(every=2, batch_logs=True)
+    fit(make_model(), logger, batches)
+    found = [logs.get("gradient_norm/global") for logs in seen]
+    np.testing.assert_allclose([norm for norm in found if norm is not None], logger.global_norms)
+    assert [norm is None for norm in found] == [False, True] * 3
+    assert {"gradient_norm/a", "gradient_norm/b"} <= set(seen[0])
+
+
+def test_epoch_logs_hold_means_over_finite_steps_and_the_number_of_the_others():
+    model, logger = make_model(), GradientNormLogger(also="activations")
+    fit(model)
+    x = X.copy()
+    x[25] = np.nan
+
+    class Restores(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.weights = self.model.get_weights() if batch == 2 else None
+
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                self.model.set_weights(self.weights)
+                for variable in self.model.optimizer.variables:
+                    variable.assign(tf.zeros_like(variable.value))
+
+    history = model.fit(x, Y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[logger, Restores()]).history
+    finite = np.isfinite(logger.global_norms)
+    assert list(finite) == [True, True, False, True, True, True]
+    assert history["gradient_norm/nonfinite_steps"] == [1]
+    np.testing.assert_allclose(history["gradient_norm/global"], logger.global_norms[finite].mean())
+    assert history["dead_units/a"] == [0.0]
+
+
+@pytest.mark.parametrize("keep", [1, 4, 5, 100])
+@pytest.mark.parametrize("read_every", [1, 3, 64])
+def test_memory_can_be_bounded(keep, read_every):
+    logger, everything = GradientNormLogger(keep=keep, read_every=read_every), GradientNormLogger()
+    history = [fit(make_model(), one, epochs=3).history for one in (logger, everything)]
+    np.testing.assert_array_equal(logger.steps, everything.steps[-keep:])
+    np.testing.assert_allclose(logger.norms, everything.norms[-keep:])
+    np.testing.assert_allclose(history[0]["gradient_norm/a"], history[1]["gradient_norm/a"])
+
+
+def test_the_file_is_what_the_record_is(tmp_path):
+    logger = GradientNormLogger(also="norm_inf", path=tmp_path / "run.csv", read_every=4)
+    for _ in range(2):
+        fit(make_model(), logger, epochs=2)
+    loaded = records.load(tmp_path / "run.csv")
+    assert loaded.columns == logger.record.columns
+    np.testing.assert_array_equal(loaded.values, logger.record.values)
+    np.testing.assert_array_equal(loaded.steps, np.arange(2 * STEPS))
+    np.testing.assert_array_equal(loaded.epochs, np.repeat([0, 1], STEPS))
+    assert loaded.kind == "raw"
+
+
+KILLED = """
+import sys, keras, numpy as np
+from keras_surrogate.callbacks import GradientNormLogger
+model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse", jit_compile=False)
+model.fit(np.zeros((100000, 6)), np.zeros((100000, 1)), batch_size=1, verbose=0,
+          callbacks=[GradientNormLogger(path=sys.argv[1], read_every=8)])
+"""
+
+
+def test_a_killed_run_leaves_all_but_the_last_steps(tmp_path):
+    path = tmp_path / "run.csv"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not path.exists() or path.stat().st_size < 2000:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    record = records.load(path)
+    np.testing.assert_array_equal(record.steps, np.arange(len(record.steps)))
+    assert len(record.steps) > 8
+
+
+def test_when_the_disk_is_full_training_goes_on(tmp_path, monkeypatch):
+    def write(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.Writer, "write", write)
+    model, logger = make_model(), GradientNormLogger(path=tmp_path / "run.csv")
+    with pytest.warns(UserWarning, match="stops writing, training goes on: .*No space left"):
+        fit(model, logger, epochs=2)
+    assert len(logger.steps) == 2 * STEPS
+
+
+def test_before_the_first_step_is_traced_there_is_nothing_to_read():
+    model, logger = make_model(), GradientNormLogger()
+    logger.set_model(model)
+    logger.on_train_begin()
+    assert logger.steps.shape == (0,)
+    assert logger.record.columns == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "both"}, r"kind must be one of \(None, 'raw', 'applied'\), but is 'both'"),
+        ({"per": "model"}, r"per must be one of \('layer', 'variable'\), but is 'model'"),
+        ({"also": "curvature"}, "also takes norm_1, .*delta_norm, but not 'curvature'"),
+        ({"also": ["norm_1", 3]}, "but not 3"),
+        ({"read_every": 0}, "read_every must be an integer of at least 1, but is 0"),
+        ({"keep": 0}, "keep must be an integer of at least 1, but is 0"),
+        ({"path": "missing/folder/run.csv"}, "missing/folder/run.csv cannot be written"),
+        ({"path": "."}, "cannot be written"),
+    ],
+)
+def test_bad_arguments_are_refused_at_construction(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GradientNormLogger(**arguments)
+
+
+def test_without_tensorboard_the_error_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ImportError, match="log_dir needs TensorBoard: python -m pip install tensorboard"):
+        GradientNormLogger(log_dir=tmp_path)
+
+
+def test_listeners_are_given_what_is_read():
+    given = []
+    listener = types.SimpleNamespace(write=lambda columns, steps, epochs, rows: given.append((columns, steps, rows)))
+    logger = GradientNormLogger(read_every=4)
+    logger.listen(listener)
+    fit(make_model(), logger)
+    np.testing.assert_array_equal(np.concatenate([steps for _, steps, _ in given]), logger.steps)
+    np.testing.assert_array_equal(np.concatenate([rows for *_, rows in given]), logger.record.values)
+    assert given[0][0] == list(logger.record.columns)

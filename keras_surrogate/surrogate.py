@@ -101,6 +101,17 @@ class Surrogate:
     def _scaled(self, tensor):
         return tensor if self.scale == 1 else self.scale * tensor
 
+    @property
+    def slope_title(self):
+        """What the backward pass takes, as people read it: "tanh" or "4 * tanh"."""
+        return self.backward.title if self.scale == 1 else f"{self.scale:g} * {self.backward.title}"
+
+    @property
+    def title(self):
+        """The pair as people read it: "sigmoid with the slope of tanh", or "sigmoid" where that is its own slope."""
+        own = self.scale == 1 and self.backward == self.forward
+        return self.forward.title if own else f"{self.forward.title} with the slope of {self.slope_title}"
+
     def true(self):
         """The ordinary activation with the same value: `Surrogate(forward, forward)`."""
         return Surrogate(self.forward)

@@ -269,3 +269,15 @@ def test_a_slope_compiled_by_itself_is_exported(tmp_path):
 def test_jit_compile_is_a_bool(jit_compile):
     with pytest.raises(ValueError, match="jit_compile must be True or False, but is"):
         Surrogate("relu", "bsilu", jit_compile=jit_compile)
+
+
+@pytest.mark.parametrize(
+    ("pair", "title"),
+    [
+        (Surrogate("sigmoid"), "sigmoid"),
+        (Surrogate("sigmoid", "tanh"), "sigmoid with the slope of tanh"),
+        (Surrogate("sigmoid", scale=4), "sigmoid with the slope of 4 * sigmoid"),
+    ],
+)
+def test_titles(pair, title):
+    assert pair.title == title

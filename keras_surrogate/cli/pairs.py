@@ -27,9 +27,7 @@ def _list(options):
     pairs = Table("preset", "value of", "slope of", title="Published pairs")
     for name in presets.names():
         pair = presets.get(name)
-        backward = pair.backward.title
-        scaled = backward if pair.scale == 1 else f"{pair.scale:g} * {backward}"
-        pairs.add_row(name, pair.forward.title, scaled)
+        pairs.add_row(name, pair.forward.title, pair.slope_title)
     Console().print(collection, pairs)
     return 0
 

@@ -85,7 +85,7 @@ def _surrogates(model):
         for slot, value in walking.slots(place.layer).items():
             if isinstance(value, Surrogate):
                 make = functools.partial(matching.keras_activation, value.forward)
-                yield _Found(f"{place.path}.{slot}", place.layer, slot, value.forward.title, make)
+                yield _Found(f"{place.path}.{slot}", place.layer, slot, value.title, make)
         if walking.is_ours(place.layer):
             yield _in_slot(place) or _as_layer(place)
 
@@ -94,14 +94,16 @@ def _in_slot(place):
     """A `SurrogateActivation` that serves as an argument where, by its name, no layer need be; else None."""
     if place.owner is None or not place.layer.name.startswith("surrogate_activation"):
         return None
-    forward = place.layer.surrogate.forward
+    surrogate = place.layer.surrogate
     slot = next(slot for slot, value in vars(place.owner).items() if value is place.layer)
-    return _Found(place.path, place.owner, slot, forward.title, functools.partial(matching.keras_activation, forward))
+    return _Found(
+        place.path, place.owner, slot, surrogate.title, functools.partial(matching.keras_activation, surrogate.forward)
+    )
 
 
 def _as_layer(place):
     layer = place.layer
-    before = layer.surrogate.forward.title if type(layer) is layers.SurrogateActivation else type(layer).__name__
+    before = layer.surrogate.title if type(layer) is layers.SurrogateActivation else type(layer).__name__
     make = _PLAIN.get(type(layer), lambda layer: None)
     return _Found(place.path, layer, None, before, functools.partial(make, layer))
 

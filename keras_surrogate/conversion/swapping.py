@@ -151,9 +151,8 @@ class _Change:
         return getattr(held, "surrogate", held) == self.surrogate
 
     def reported(self):
-        pair = self.slope.pair
-        slope = pair.backward.title if pair.scale == 1 else f"{pair.scale:g} * {pair.backward.title}"
-        return reports.Change(self.site.path, self.site.name, f"{self.site.name} with the slope of {slope}")
+        after = f"{self.site.name} with the slope of {self.slope.pair.slope_title}"
+        return reports.Change(self.site.path, self.site.name, after)
 
 
 def _changed_copy(model, changes):

@@ -24,7 +24,7 @@ from keras_surrogate.presets import get
 from keras_surrogate.surrogate import Surrogate, true_gradients
 
 # Imported when first used: plots needs matplotlib, which not everyone has, and the others are seldom needed.
-_LATE = ("conversion", "datasets", "diagnosis", "plots", "roundtrip", "simulation", "testing")
+_LATE = ("comparison", "conversion", "datasets", "diagnosis", "plots", "roundtrip", "simulation", "testing")
 
 __all__ = [
     "Surrogate",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import keras_surrogate as ks
-from keras_surrogate import presets
+from keras_surrogate import cli, presets
 from keras_surrogate.functions.base import COLLECTION
 
 ROOT = Path(__file__).parents[1]
@@ -63,14 +63,25 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+COMMANDS = sorted(set(re.findall(r"keras-surrogate ([a-z][a-z-]+ [^`&\n]*)", README)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_commands_are_those_of_the_command_line(command, capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        cli.main([command.split()[0], "--help"])
+    assert set(re.findall(r"--[a-z-]+", command)) <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+
+
 def test_readme_has_the_two_commands():
     assert 'python -m pip install ".[examples]" && keras-surrogate demo\n' in README
     assert 'python -m pip install ".[test]" && python -m pytest\n' in README
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("block", BLOCKS, ids=["use", "add a function"])
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_readme_code_runs(block, tmp_path, monkeypatch):
+    """All blocks; the number of the block is its place in the README."""
     monkeypatch.chdir(tmp_path)
     collection = dict(COLLECTION)
     try:

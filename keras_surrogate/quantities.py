@@ -36,6 +36,10 @@ class Layout:
     groups: dict
     layers: dict
 
+    def is_of(self, variables):
+        """Whether the groups are made of just these variables."""
+        return {id(v) for group in self.groups.values() for v in group} == {id(variable) for variable in variables}
+
     def totals(self, values, variables, segment=tf.math.unsorted_segment_sum):
         """`gradients.totals` for the groups."""
         return gradients.totals(values, variables, self.groups, segment)

@@ -34,10 +34,12 @@ class StepRecorder:
         self._model, self._capacity = model, capacity
         self._groups = {"layer": gradients.layer_variables, "variable": gradients.variables_by_name}[per]
         self.quantities = [quantities.GradientNorm(), *(new() for name in also for new in quantities.COLLECTION[name])]
+        if any(quantities.clips(optimizer) for optimizer in taps.optimizers_of(model)):
+            self.quantities.append(quantities.GradientClipped())
         self._tap(kind)
-        self._buffer = None
-        if model.distribute_strategy.num_replicas_in_sync > 1:
-            # Replicas trace in threads of their own, which could not agree on a buffer made by the first of them.
+        self._layout = None
+        if all(layer.built for layer in gradients.layers_by_name(model).values()):
+            # Variables made while a step is traced would have it traced twice, and by each replica.
             with model.distribute_strategy.scope():
                 self._allocate()
         self.function = self._make_function(model)
@@ -67,7 +69,7 @@ class StepRecorder:
         def recording_step(data):
             with self._taps.step() as step:
                 outputs = train_step(data)
-            if self._buffer is None:
+            if self._layout is None or not self._layout.is_of(self._model.trainable_variables):
                 self._allocate()
             self._write(step)
             return outputs
@@ -75,15 +77,15 @@ class StepRecorder:
         return recording_step
 
     def _allocate(self):
-        """Done while the first step is traced, because a model may not be built before."""
-        if any(quantities.clips(optimizer) for optimizer in taps.optimizers_of(self._model)):
-            self.quantities.append(quantities.GradientClipped())
+        """Done before the first step is traced, or, of a model that is not built yet, in the course of it."""
         self._layout = quantities.Layout(self._groups(self._model), self._layers)
         columns = [(quantity, column) for quantity in self.quantities for column in quantity.columns(self._layout)]
         self.columns = [column for _, column in columns]
         self.logged = np.array([quantity.logged for quantity, _ in columns])
         self.last = np.array([quantity.last for quantity, _ in columns])
         self._buffer = RowBuffer(len(columns), self._capacity)
+        if self._applied:
+            self._applied.allocate()
 
     def _write(self, step):
         """One row; NaN where the step applied no gradients at all."""
@@ -101,4 +103,4 @@ class StepRecorder:
 
     def read(self):
         """The rows recorded since the last call, shape (steps, columns)."""
-        return self._buffer.read() if self._buffer else np.empty((0, 0))
+        return self._buffer.read() if self._layout else np.empty((0, 0))

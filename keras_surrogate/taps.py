@@ -187,14 +187,15 @@ class AppliedGradients:
     def see(self, gradient, variable):
         """Stores the measurements of one gradient, on the replica whose part of the variable it updates."""
         if self._values is None:
-            self._allocate()
+            self.allocate()
         tensor = at_least_float32(tf.convert_to_tensor(gradient))
         measured = tf.concat([quantity.measure([tensor]) for quantity in self._columns], axis=1)
         row, replica, owner = self._places[id(variable)]
         self._seen[row] = owner
         _parts(self._values)[replica].scatter_update(tf.IndexedSlices(measured, tf.constant([row])))
 
-    def _allocate(self):
+    def allocate(self):
+        """Makes place for the model's variables, which are built."""
         variables = self._model.trainable_variables
         width = max(columns.stop for columns in self._columns.values())
         self._values = local_variable(np.full((len(variables), width), np.nan))
@@ -206,8 +207,6 @@ class AppliedGradients:
 
     def measured(self, quantity):
         """One row a variable, and the variables; NaN where the step updated nothing."""
-        if self._values is None:
-            self._allocate()
         seen = self._seen or dict(enumerate(self._model.trainable_variables))
         return tf.gather(self._values[:, self._columns[quantity]], list(seen)), list(seen.values())
 

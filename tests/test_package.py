@@ -68,7 +68,7 @@ COMMANDS = sorted(set(re.findall(r"keras-surrogate ([a-z][a-z-]+ [^`&\n]*)", REA
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readme_commands_are_those_of_the_command_line(command, capsys):
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         cli.main([command.split()[0], "--help"])
     assert set(re.findall(r"--[a-z-]+", command)) <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
 

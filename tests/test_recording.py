@@ -248,7 +248,25 @@ def test_before_the_first_step_is_traced_there_is_nothing_to_read():
     logger.set_model(model)
     logger.on_train_begin()
     assert logger.steps.shape == (0,)
-    assert logger.record.columns == ()
+    assert logger.record.values.shape == (0, 3)
+
+
+def test_layers_that_are_built_later_than_others_are_recorded_too():
+    class Lazy(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.early, self.late = keras.layers.Dense(3, name="early"), keras.layers.Dense(1, name="late")
+            self.early.build((None, 6))
+
+        def call(self, x):
+            return self.late(self.early(x))
+
+    for kind in ("raw", "applied"):
+        model, logger = Lazy(), GradientNormLogger(kind=kind)
+        model.compile("sgd", "mse")
+        fit(model, logger)
+        assert logger.layer_names == ["early", "late"]
+        assert (logger.norms > 0).all()
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def _strip(options):
 
 def _converted(options, convert):
     _check_output(options["output"], options["force"])
-    model = _loaded(options["input"], options["unsafe"])
+    model = loaded(options["input"], options["unsafe"])
     with warnings.catch_warnings():
         # They are in the report.
         warnings.filterwarnings("ignore", message=".* not reached")
@@ -82,7 +82,7 @@ def _check_output(output, force):
         raise ValueError(f"{output} exists already; --force overwrites it.")
 
 
-def _loaded(path, unsafe):
+def loaded(path, unsafe):
     if not Path(path).is_file():
         raise ValueError(f"There is no file {path}.")
     try:

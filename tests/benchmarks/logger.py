@@ -84,7 +84,9 @@ def table_of(loggers, models, rounds):
 
 def by_layers(rounds=5, counts=(10, 100, 1000)):
     """What a layer costs in a step, and what tracing costs, in small models of many layers."""
-    table = Table("layers", "us a step and layer", "first fit over that of no logger", title="width 16, batch 32, graphs")
+    sys.setrecursionlimit(10_000)  # Keras walks through a model recursively
+    headers = ("layers", "us a step and layer", "first fit over that of no logger")
+    table = Table(*headers, title="width 16, batch 32, graphs")
     for count in counts:
         plain = Run(mlp(count, 16), False, steps=20, batch=32)
         logged = Run(mlp(count, 16), False, GradientNormLogger(), steps=20, batch=32)

@@ -1,0 +1,43 @@
+"""Which rule is applied when, and what they find, the gravest first."""
+
+from keras_surrogate.diagnosis import advice, backward, forward, passes
+from keras_surrogate.diagnosis.cases import Case
+
+_NONFINITE = {"nonfinite_weights", "nonfinite_signal", "nonfinite_gradient"}
+_CUT = {*_NONFINITE, "dead_units", "constant_weights", "identical_inputs"}
+
+# Each rule with the kinds of findings that it would only repeat. A rule comes after those.
+RULES = {
+    forward.nonfinite_weights: set(),
+    forward.nonfinite_signal: {"nonfinite_weights"},
+    backward.nonfinite_gradient: {"nonfinite_weights", "nonfinite_signal"},
+    forward.constant_weights: _NONFINITE,
+    forward.identical_inputs: _NONFINITE,
+    forward.dead_units: {*_NONFINITE, "constant_weights", "identical_inputs"},
+    forward.collapsed_signal: _CUT,
+    forward.saturated: _NONFINITE,
+    forward.exploding_signal: _NONFINITE,
+    backward.disconnected: _NONFINITE,
+    backward.zero_gradient: {*_CUT, "collapsed_signal"},
+    backward.vanishing_gradient: {*_CUT, "collapsed_signal", "zero_gradient"},
+    backward.exploding_gradient: {*_CUT, "exploding_signal"},
+    backward.misaligned: {*_CUT, "collapsed_signal"},
+    backward.uncentred: {*_CUT, "collapsed_signal"},
+    backward.update_size: {*_CUT, "exploding_signal", "exploding_gradient"},
+}
+
+
+def find(model, batch, rows, stack, has_loss):
+    """The findings of all rules, without those that only follow from others."""
+    case = Case(batch, rows, stack, advice.rescales_gradients(passes.optimizer_of(model)), has_loss)
+    found = {}
+    for rule, covered_by in RULES.items():
+        finding = None if covered_by & {kind for kind, other in found.items() if _covers(other)} else rule(case)
+        if finding:
+            found[finding.kind] = finding
+    return tuple(sorted(found.values(), key=lambda finding: -finding.severity))
+
+
+def _covers(finding):
+    """Whether other faults may be its consequences."""
+    return finding.kind != "dead_units" or finding.severity == 3

@@ -1,0 +1,174 @@
+"""One layer's numbers, from what a pass has shown."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_surrogate import functions, gradients
+from keras_surrogate.functions import tables
+from keras_surrogate.surrogate import Surrogate
+
+# So many examples are compared with one another: the cost grows with their square.
+COMPARED = 64
+
+
+def activation_of(layer):
+    """What a layer applies last, as a `Surrogate`; None where that is nothing, or no function of single numbers."""
+    if isinstance(layer, keras.layers.ReLU):
+        return _of_relu(layer)
+    if isinstance(layer, keras.layers.LeakyReLU):
+        return _surrogate("leaky_relu", negative_slope=float(layer.negative_slope))
+    if isinstance(layer, keras.layers.ELU):
+        return _surrogate("elu", alpha=float(layer.alpha))
+    activation = getattr(layer, "surrogate", None) or getattr(layer, "activation", None)
+    if isinstance(activation, keras.layers.Layer):
+        return activation_of(activation)
+    return activation if isinstance(activation, Surrogate | None) else _surrogate(activation)
+
+
+def _of_relu(layer):
+    if layer.negative_slope:
+        return _surrogate("leaky_relu", negative_slope=float(layer.negative_slope))
+    return Surrogate("relu" if layer.max_value is None else "relu6")
+
+
+def _surrogate(activation, **parameters):
+    try:
+        return Surrogate(functions.get(activation, **parameters))
+    except ValueError:
+        return None
+
+
+_NEGATIVE = np.linspace(-20, -0.01, 100)
+
+
+def is_rectifier(function):
+    """Whether a function is 0, with slope 0, for all negative numbers: ReLU and its kin, and spikes."""
+    value, slope = tables.tabulated(function, _NEGATIVE)
+    return not value.any() and not slope.any()
+
+
+def revives(surrogate):
+    """Whether the backward pass has a slope where a rectifier is off."""
+    return bool(tables.tabulated(surrogate.backward, _NEGATIVE)[1].any() and surrogate.scale)
+
+
+def main_tensor(lists):
+    """The first tensor of each call, joined along the examples; of calls of unlike shapes the first call's; or None."""
+    firsts = [tensors[0] for tensors in lists if tensors]
+    firsts = [tensor for tensor in firsts if tensor.shape.rank and tensor.shape[1:] == firsts[0].shape[1:]]
+    if not firsts:
+        return None
+    return gradients.at_least_float32(tf.concat(firsts, axis=0) if len(firsts) > 1 else firsts[0])
+
+
+def mean_and_variance(tensor):
+    """Over all elements, as floats; scaled by the largest one first where squares do not fit the dtype."""
+    mean, variance = (float(moment) for moment in tf.nn.moments(tensor, list(range(tensor.shape.rank))))
+    if _LEAST_SQUARE < mean**2 + variance < math.inf:
+        return mean, variance
+    largest = float(tf.reduce_max(tf.abs(tensor)))
+    if not 0 < largest < math.inf:
+        return mean, variance
+    mean, variance = tf.nn.moments(tensor / tf.cast(largest, tensor.dtype), list(range(tensor.shape.rank)))
+    return float(mean) * largest, float(variance) * largest**2
+
+
+# In float32 squares below this lose digits.
+_LEAST_SQUARE = 1e-30
+
+
+def centredness(mean, variance):
+    """abs(mean) / sqrt(mean square): 0 where the mean is 0, 1 where all elements are equal; None where all are 0."""
+    power = mean**2 + variance
+    return abs(mean) / power**0.5 if power > 0 else None
+
+
+def _products(tensor):
+    """The inner products of the first examples, in float64; None where there is only one, or all are 0, or not "
+    "finite."""
+    rows = np.asarray(tf.reshape(tensor[:COMPARED], [min(COMPARED, tensor.shape[0]), -1]), "float64")
+    with np.errstate(all="ignore"):
+        products = rows @ rows.T
+    return products if len(rows) > 1 and 0 < np.trace(products) < math.inf else None
+
+
+def effective_rank_and_spread(tensor):
+    """Two numbers that tell how different the outputs for different examples are; None for a single example, or zeros.
+
+    Effective rank: exp(entropy of p), p = singular values / their sum, of the matrix whose rows are the examples. 1
+    where all are multiples of one vector; at most the number of examples, of which the first 64 are used.
+
+    Spread: the share of the mean square that differs between them, mean (x - mean of x)**2 / mean x**2, with means over
+    the same examples. 0 where all are equal; 1 minus the mean cosine of two of them, if all have one norm.
+
+    Source: Roy and Vetterli 2007, "The effective rank", EUSIPCO.
+    """
+    products = _products(tensor)
+    if products is None:
+        return None, None
+    values = np.sqrt(np.maximum(np.linalg.eigvalsh(products), 0))
+    shares = values[values > 0] / values.sum()
+    rank = np.exp(-np.sum(shares * np.log(shares)))
+    return float(rank), float(max(0.0, 1 - products.mean() / np.diag(products).mean()))
+
+
+def dead_units(tensor, channels_first=False):
+    """The share of units (channels) that are 0 for every example and in every place; None for a single example."""
+    if tensor.shape[0] < 2:
+        return None
+    axis = 1 if channels_first else tensor.shape.rank - 1
+    others = [number for number in range(tensor.shape.rank) if number != axis]
+    return 1 - float(tf.reduce_mean(tf.cast(tf.reduce_any(tensor != 0, others), tf.float64)))
+
+
+def saturated(tensor, function):
+    """The share of elements in the flat ends of a squashing function; of a rectifier, in the upper one."""
+    low, high = tables.saturation(function)
+    flat = tensor >= high
+    flat = flat if is_rectifier(function) else flat | (tensor <= low)
+    return float(tf.reduce_mean(tf.cast(flat, tf.float64)))
+
+
+def sign_agreement(gradient):
+    """The share of a unit's weight gradients that have the sign of most, mean over the units with any.
+
+    A unit's weights stand along all axes of the kernel but the last. 1/2 is chance, 1 means that all of a unit's
+    weights can only grow together or shrink together. None where no unit has a gradient.
+    """
+    signs = np.sign(np.asarray(gradient)).reshape(-1, gradient.shape[-1])
+    positive, negative = (signs > 0).sum(axis=0), (signs < 0).sum(axis=0)
+    some = positive + negative > 0
+    return (
+        float(np.mean((np.maximum(positive, negative) / np.maximum(positive + negative, 1))[some]))
+        if some.any()
+        else None
+    )
+
+
+def norms(tensors):
+    """The L2 norm of each tensor, by its key; those that are None are left out."""
+    tensors = {key: tensor for key, tensor in tensors.items() if tensor is not None}
+    return dict(zip(tensors, gradients.norms(tensors.values()).numpy().tolist(), strict=True)) if tensors else {}
+
+
+def joined(norms):
+    """The norm over all elements of tensors with these norms; None where there are none."""
+    return float(np.linalg.norm(norms)) if norms else None
+
+
+def cosine(ones, others):
+    """The cosine between two lists of tensors; None where one is missing, 0 or not finite."""
+    pairs = [(one, other) for one, other in zip(ones, others, strict=True) if one is not None and other is not None]
+    lengths = [float(tf.norm(gradients.norms(side))) for side in zip(*pairs, strict=True)]
+    if not lengths or not 0 < np.prod(lengths) < math.inf:
+        return None
+    return float(np.clip(sum(_product(*pair, *lengths) for pair in pairs), -1, 1))
+
+
+def _product(one, other, length, other_length):
+    """Of each divided by its length, lest tiny numbers underflow."""
+    one, other = one / tf.cast(length, one.dtype), other / tf.cast(other_length, other.dtype)
+    return float(tf.reduce_sum(one * other))

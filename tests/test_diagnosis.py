@@ -1,0 +1,425 @@
+"""The numbers of a diagnosis, each against a second opinion; and that the model stays as it was."""
+
+import io
+import json
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+import keras_surrogate as ks
+from keras_surrogate import diagnosis, plots
+from keras_surrogate.diagnosis import measuring
+
+L = keras.layers
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def batch(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def mlp(activation="relu", depth=3, optimizer="sgd", loss=LOSS):
+    hidden = [
+        L.Dense(16, activation, kernel_initializer="he_normal", name=f"hidden_{number}")
+        for number in range(1, depth + 1)
+    ]
+    model = keras.Sequential([keras.Input((8,)), *hidden, L.Dense(5, name="output")])
+    if optimizer:
+        model.compile(optimizer, loss)
+    return model
+
+
+def with_constraint(optimizer):
+    model = mlp(optimizer=None)
+    model.get_layer("hidden_1").kernel.constraint = keras.constraints.MaxNorm(0.1)
+    model.compile(optimizer, LOSS)
+    return model
+
+
+def rows(result):
+    return {row.layer: row for row in result.rows}
+
+
+def targets(examples, classes=5):
+    return np.arange(examples) % classes
+
+
+def test_gradients_are_those_of_a_plain_tape_on_the_loss():
+    model, x, y = mlp("tanh"), batch(32, 8), targets(32)
+    with tf.GradientTape() as tape:
+        loss = LOSS(y, model(x, training=True))
+    expected = tape.gradient(loss, model.trainable_variables)
+    result = rows(diagnosis.diagnose(model, x, y))
+    norms = [np.sqrt(sum(np.sum(np.square(part)) for part in expected[at : at + 2])) for at in range(0, 8, 2)]
+    np.testing.assert_allclose([row.gradient_norm for row in result.values()], norms, rtol=1e-5)
+    np.testing.assert_allclose([row.gradient_ratio for row in result.values()], norms / norms[-1], rtol=1e-5)
+
+
+def test_without_targets_each_example_gets_a_random_gradient_of_norm_1():
+    x, model = batch(32, 8), mlp(optimizer=None)
+    result = diagnosis.diagnose(model, x)
+    assert result.rows[-1].delta_norm == pytest.approx(1 / np.sqrt(32), rel=1e-5)
+    assert diagnosis.diagnose(model, x).rows == result.rows
+    assert diagnosis.diagnose(model, x, seed=1).rows != result.rows
+    assert all(row.update_ratio is None for row in result.rows)
+
+
+def test_signal_and_the_gradients_that_reach_it():
+    model, x, y = mlp("tanh", depth=2), batch(32, 8), targets(32)
+    hidden = model.get_layer("hidden_1")(x)
+    with tf.GradientTape() as tape:
+        tape.watch(hidden)
+        loss = LOSS(y, model.get_layer("output")(model.get_layer("hidden_2")(hidden)))
+    row = rows(diagnosis.diagnose(model, x, y))["hidden_1"]
+    assert row.signal_mean == pytest.approx(np.mean(hidden), abs=1e-6)
+    assert row.signal_variance == pytest.approx(np.var(hidden), rel=1e-5)
+    assert row.zero_centredness == pytest.approx(abs(np.mean(hidden)) / np.sqrt(np.mean(np.square(hidden))), rel=1e-4)
+    assert row.delta_norm == pytest.approx(np.linalg.norm(tape.gradient(loss, hidden)), rel=1e-5)
+    assert row.input_power == pytest.approx(np.mean(np.square(x)), rel=1e-5)
+    kernel = model.get_layer("hidden_1").kernel.numpy()
+    assert row.weight_variance == pytest.approx(8 * np.mean(np.square(kernel)), rel=1e-5)
+
+
+def test_effective_rank_and_spread_are_those_of_numpy():
+    x = batch(20, 6, 5)
+    values = np.linalg.svd(x.reshape(20, 30).astype(float), compute_uv=False)
+    shares = values / values.sum()
+    rank, spread = measuring.effective_rank_and_spread(tf.constant(x))
+    assert rank == pytest.approx(np.exp(-np.sum(shares * np.log(shares))), rel=1e-6)
+    assert spread == pytest.approx(np.mean(np.var(x, axis=0)) / np.mean(np.square(x)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "rank", "spread"),
+    [
+        (np.eye(4), 4, 0.75),
+        (np.ones((4, 3)), 1, 0),
+        (np.outer([1, -1, 2, -2], [3, 4]), 1, 1),
+        (1e30 * np.eye(4), 4, 0.75),
+        (1e-30 * np.eye(4), 4, 0.75),
+        (np.zeros((4, 3)), None, None),
+        (np.ones((1, 3)), None, None),
+        (np.full((4, 3), np.nan), None, None),
+    ],
+)
+def test_effective_rank_and_spread_of_known_matrices(matrix, rank, spread):
+    found = measuring.effective_rank_and_spread(tf.constant(matrix, tf.float32))
+    assert found == ((None, None) if rank is None else pytest.approx((rank, spread), abs=1e-5))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_mean_and_variance_at_any_scale(scale):
+    x = 1 + batch(50, 4)
+    mean, variance = measuring.mean_and_variance(tf.constant(x * np.float32(scale)))
+    assert mean == pytest.approx(scale * float(np.mean(x)), rel=1e-4)
+    assert variance == pytest.approx(scale**2 * float(np.var(x)), rel=1e-4)
+
+
+def test_dead_and_saturated_units_are_counted():
+    outputs = np.array([[0, 0, 1, 2], [0, 3, 0, 1]], "float32")
+    assert measuring.dead_units(tf.constant(outputs)) == 0.25
+    assert measuring.dead_units(tf.constant(outputs.T[np.newaxis].repeat(2, 0)), channels_first=True) == 0.25
+    assert measuring.dead_units(tf.constant(outputs[:1])) is None
+    tanh, relu6 = ks.functions.get("tanh"), ks.functions.get("relu6")
+    assert measuring.saturated(tf.constant([-0.999, 0.0, 0.9, 0.9999]), tanh) == 0.5
+    assert measuring.saturated(tf.constant([0.0, 3.0, 6.0, 0.0]), relu6) == 0.25
+
+
+def test_sign_agreement():
+    gradient = tf.constant([[1.0, 1.0, 0.0], [2.0, -1.0, 0.0], [3.0, -1.0, 0.0], [4.0, 0.0, 0.0]])
+    assert measuring.sign_agreement(gradient) == pytest.approx((1 + 2 / 3) / 2)
+    assert measuring.sign_agreement(tf.zeros((3, 2))) is None
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"), [("sugar_bsilu", None), (ks.Surrogate("tanh", scale=3), 1), ("gradient_reversal", -1)]
+)
+def test_cosine_is_that_of_numpy(pair, expected):
+    model, x, y = mlp(ks.get(pair), depth=1), batch(32, 8), targets(32)
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            loss = LOSS(y, model(x, training=True))
+        parts = tape.gradient(loss, model.get_layer("hidden_1").trainable_variables)
+        return np.concatenate([np.ravel(part) for part in parts]).astype(float)
+
+    with ks.true_gradients(model):
+        true = gradient()
+    own = gradient()
+    cosine = own @ true / np.linalg.norm(own) / np.linalg.norm(true)
+    found = rows(diagnosis.diagnose(model, x, y))
+    assert found["hidden_1"].cosine == pytest.approx(cosine, abs=1e-5)
+    assert found["output"].cosine == pytest.approx(1, abs=1e-6)
+    assert cosine == pytest.approx(expected, abs=1e-5) if expected else 0.3 < cosine < 0.99
+
+
+def test_where_there_is_no_true_gradient_there_is_no_cosine():
+    found = rows(diagnosis.diagnose(mlp(ks.get("superspike")), batch(32, 8)))
+    assert found["hidden_1"].cosine is None
+    assert found["hidden_1"].gradient_norm > 0
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.SGD(0.5, momentum=0.9, clipnorm=0.01),
+        lambda: keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)),
+        lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
+    ],
+)
+@pytest.mark.parametrize("steps", [0, 3])
+def test_update_ratio_is_that_of_the_next_real_step(optimizer, steps):
+    model, x, y = with_constraint(optimizer()), batch(32, 8), targets(32)
+    for _ in range(steps):
+        model.train_on_batch(x, y)
+    found = rows(diagnosis.diagnose(model, x, y))
+    before = [weight.numpy() for weight in model.trainable_variables]
+    model.train_on_batch(x, y)
+    change = [weight.numpy() - old for weight, old in zip(model.trainable_variables, before, strict=True)]
+    ratios = [
+        np.linalg.norm([*map(np.linalg.norm, change[at : at + 2])])
+        / np.linalg.norm([*map(np.linalg.norm, before[at : at + 2])])
+        for at in range(0, 8, 2)
+    ]
+    assert ratios[0] > 0
+    np.testing.assert_allclose([row.update_ratio for row in found.values()], ratios, rtol=1e-4)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.last = L.Dense(5, name="last")
+        self.first = L.Dense(8, "relu", name="first")
+        self.own = self.add_weight(shape=(5,), name="own")
+
+    def call(self, x, training=False):
+        return self.last(self.first(x)) + self.own
+
+
+def everything():
+    """A functional model with much that a pass changes: moving statistics, dropout seeds, nesting, a shared layer."""
+    inner = keras.Sequential([L.Dense(8, ks.get("sugar_bsilu"), name="dense"), L.Dropout(0.5)], name="inner")
+    first, second, shared = keras.Input((4,)), keras.Input((4,)), L.Dense(8, "tanh", name="shared")
+    joined = L.Concatenate(name="concatenate")([shared(first), shared(second)])
+    x = ks.layers.RReLU()(L.BatchNormalization(name="normalization")(joined))
+    model = keras.Model([first, second], L.Dense(5, name="output")(L.GaussianNoise(0.1)(inner(x))))
+    model.compile(keras.optimizers.Adam(), LOSS, metrics=["accuracy"])
+    return model, [batch(32, 4), batch(32, 4, seed=1)]
+
+
+def state(model):
+    variables = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
+    return [variable.numpy().tobytes() for variable in variables]
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("with_loss", [False, True])
+def test_the_model_is_left_as_it_was_to_the_bit(fitted, with_loss):
+    model, x = everything()
+    if fitted:
+        model.fit(x, targets(32), verbose=0)
+    before, function, attributes = state(model), model.train_function, [dict(vars(layer)) for layer in model.layers]
+    diagnosis.diagnose(model, x, targets(32) if with_loss else None)
+    assert state(model) == before
+    assert model.train_function is function
+    assert all("call" not in vars(layer) for layer in model.layers)
+    assert [list(vars(layer)) for layer in model.layers] == [list(each) for each in attributes]
+    # And what moves in training does move.
+    model(x, training=True)
+    assert state(model) != before
+
+
+def test_training_goes_on_as_if_nothing_had_been():
+    losses = []
+    for diagnosed in (False, True):
+        keras.utils.set_random_seed(3)
+        model, x = everything()
+        model.fit(x, targets(32), verbose=0)
+        if diagnosed:
+            diagnosis.diagnose(model, x, targets(32))
+        losses.append(model.fit(x, targets(32), epochs=2, verbose=0).history["loss"])
+    assert losses[0] == losses[1]
+
+
+def test_the_model_is_left_as_it_was_when_the_loss_fails():
+    model, x = everything()
+    before = state(model)
+    with pytest.raises(ValueError, match="compiled loss"):
+        diagnosis.diagnose(model, x, np.zeros((32, 3, 2)))
+    assert state(model) == before
+    assert all("call" not in vars(layer) for layer in model.layers)
+
+
+def test_layers_stand_in_the_order_of_their_calls_under_their_paths():
+    model, x = everything()
+    names = list(rows(diagnosis.diagnose(model, x)))
+    assert [name for name in names if "_" not in name] == [
+        "shared",
+        "concatenate",
+        "normalization",
+        "inner/dense",
+        "inner/dropout",
+        "output",
+    ]
+    result = diagnosis.diagnose(Subclassed(), batch(32, 4))
+    assert [row.layer for row in result.rows][:2] == ["first", "last"]
+    assert result.rows[2].gradient_norm == pytest.approx(result.rows[1].delta_norm, rel=2)
+    assert result.rows[1].gradient_ratio == 1
+
+
+def test_an_unbuilt_model_is_built():
+    model = keras.Sequential([L.Dense(4, "relu"), L.Dense(2)])
+    assert len(diagnosis.diagnose(model, batch(32, 4)).rows) == 2
+
+
+def test_dictionaries_integers_sequences_and_attention():
+    words = keras.Input((7,), dtype="int32", name="words")
+    x = L.Bidirectional(L.GRU(8, return_sequences=True))(L.Embedding(20, 8)(words))
+    x = L.GlobalAveragePooling1D()(L.Add()([x, L.MultiHeadAttention(2, 8)(x, x)]) if x.shape[-1] == 16 else x)
+    model = keras.Model({"words": words}, {"a": L.Dense(3)(x), "b": L.Dense(2)(x)})
+    numbers = np.random.default_rng(0).integers(0, 20, (32, 7))
+    result = diagnosis.diagnose(model, {"words": numbers})
+    assert result.findings == ()
+    assert all(row.gradient_norm > 0 for row in result.rows if row.has_kernel)
+    assert result.batch.mean is None and result.batch.spread > 0
+
+
+@pytest.mark.parametrize("loss_scaling", [False, True])
+def test_half_precision(loss_scaling):
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        optimizer = keras.optimizers.SGD(0.1)
+        model = mlp(optimizer=keras.optimizers.LossScaleOptimizer(optimizer) if loss_scaling else optimizer)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    x, y = batch(32, 8), targets(32)
+    full = mlp()
+    full.set_weights(model.get_weights())
+    for half, single in zip(diagnosis.diagnose(model, x, y).rows, diagnosis.diagnose(full, x, y).rows, strict=True):
+        assert half.gradient_norm == pytest.approx(single.gradient_norm, rel=0.02)
+        assert half.signal_variance == pytest.approx(single.signal_variance, rel=0.02)
+
+
+def test_costs_two_passes_and_a_third_forward_where_the_model_is_not_built(monkeypatch):
+    calls, backward = [], []
+    gradient = tf.GradientTape.gradient
+    monkeypatch.setattr(tf.GradientTape, "gradient", lambda *args, **kw: backward.append(1) or gradient(*args, **kw))
+
+    class Counting(L.Layer):
+        def call(self, x):
+            calls.append(tf.executing_eagerly())
+            return 2.0 * x
+
+    model = keras.Sequential([Counting(), L.Dense(3)])
+    diagnosis.diagnose(model, batch(32, 4))
+    assert calls.count(True) == 3 and len(backward) == 2
+    diagnosis.diagnose(model, batch(32, 4))
+    assert calls.count(True) == 5 and len(backward) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "y", "message"),
+    [
+        (mlp, batch(32, 5), None, r"whose input shape is \(None, 8\), cannot be called on x of shape \(32, 5\)"),
+        (mlp, batch(0, 8), None, r"x is empty: its shape is \(0, 8\)"),
+        (mlp, 3.0, None, "must have one number of examples"),
+        (mlp, None, None, "x must be an array of numbers"),
+        (mlp, np.full((4, 8), np.nan), None, "x holds 32 numbers that are NaN or infinite"),
+        (mlp, batch(32, 8), targets(31), "x has 32 examples, but y has 31"),
+        (mlp, batch(32, 8), np.zeros((32, 3, 2)), "the compiled loss cannot be computed from y of shape"),
+        (lambda: mlp(optimizer=None), batch(32, 8), targets(32), "no compiled loss"),
+        (lambda: mlp(loss=None), batch(32, 8), targets(32), "no compiled loss"),
+        (lambda: keras.Sequential([keras.Input((8,)), L.ReLU()]), batch(32, 8), None, "no trainable weights"),
+        (
+            lambda: keras.Sequential([keras.Input((8,)), L.Dense(3), L.Lambda(lambda x: tf.argmax(x, -1))]),
+            batch(32, 8),
+            None,
+            "no output of floating numbers",
+        ),
+    ],
+)
+def test_mistakes_are_explained(model, x, y, message):
+    with pytest.raises(ValueError, match=message):
+        diagnosis.diagnose(model(), x, y)
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(TypeError, match="must be a Keras model, but is <Dense"):
+        diagnosis.diagnose(L.Dense(3), batch(4, 4))
+
+
+def test_an_optimizer_that_cannot_be_copied_is_named():
+    class Mine(keras.optimizers.SGD):
+        def __init__(self, needed):
+            super().__init__(0.1)
+
+    with pytest.raises(ValueError, match="Mine cannot be made anew"):
+        diagnosis.diagnose(mlp(optimizer=Mine(1)), batch(32, 8))
+
+
+def printed(result, width, **options):
+    console = Console(width=width, record=True, file=io.StringIO())
+    result.print(console, **options)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_print_shows_every_layer_and_number_without_cutting_any(width):
+    result = diagnosis.diagnose(mlp("sigmoid", depth=12), batch(32, 8))
+    text = printed(result, width)
+    assert "…" not in text and max(map(len, text.splitlines())) <= width
+    assert text.count("hidden_3 ") >= (2 if width == 80 else 1)
+    assert "cannot learn" in text
+    assert f"{result.rows[0].gradient_norm:.2g}".replace("e-0", "e-") in text
+
+
+def test_print_leaves_out_middle_layers_but_not_those_with_a_finding():
+    model = mlp(depth=20)
+    model.get_layer("hidden_11").bias.assign([-100.0] * 16)
+    text = printed(diagnosis.diagnose(model, batch(32, 8)), 140, rows=6)
+    assert "7 of 21 layers" in text
+    assert "hidden_11 " in text and "hidden_8 " not in text
+
+
+def test_one_example_says_what_cannot_be_said():
+    result = diagnosis.diagnose(mlp(), batch(1, 8))
+    assert result.findings == ()
+    assert result.rows[0].dead_units is None and result.rows[0].effective_rank is None
+    assert "Of one example" in printed(result, 80)
+
+
+def test_to_dict_is_json_with_everything_in_it():
+    model = mlp()
+    model.get_layer("hidden_2").bias.assign([np.nan] * 16)
+    result = diagnosis.diagnose(model, batch(32, 8))
+    read = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert read["findings"][0]["kind"] == "nonfinite_weights"
+    assert [row["layer"] for row in read["rows"]] == [row.layer for row in result.rows]
+    assert read["rows"][1]["signal_mean"] == "nan"
+    assert read["batch"]["size"] == 32
+
+
+def test_the_picture_shows_the_numbers_and_a_band_for_each_layer_of_a_finding():
+    result = diagnosis.diagnose(mlp("sigmoid", depth=12), batch(32, 8))
+    (finding,) = result.findings
+    ax = plots.diagnosis(result)
+    lines = {line.get_label(): line for line in ax.lines}
+    norms = lines["gradient norm of the weights"].get_ydata()
+    np.testing.assert_array_equal(norms, [row.gradient_norm for row in result.rows])
+    assert len(ax.patches) == len(finding.layers) > 1
+    assert "collapsed signal" in [text.get_text() for text in ax.get_legend().get_texts()]
+    other = plt.subplots()[1]
+    assert plots.diagnosis(result, other) is other
+    plt.close("all")
+
+
+def test_the_picture_of_numbers_that_are_none():
+    model = mlp()
+    model.get_layer("hidden_1").bias.assign([np.nan] * 16)
+    plots.diagnosis(diagnosis.diagnose(model, batch(32, 8)))
+    plt.close("all")

@@ -1,0 +1,378 @@
+"""Planted faults are found and named, with the right layer and advice; in healthy models nothing is found."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_surrogate as ks
+from keras_surrogate import datasets, diagnosis, presets
+from keras_surrogate.diagnosis import advice, stacks, thresholds
+
+L = keras.layers
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+LARGE = keras.initializers.RandomNormal(stddev=1.0)
+
+every_seed = pytest.mark.parametrize("seed", range(3))
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+X = normal(128, 64)
+
+
+def digits():
+    data = datasets.load("digits")
+    return data.x_train[:128].reshape(-1, 64), data.y_train[:128]
+
+
+def mlp(activation, depth, initializer="he_normal", seed=0, optimizer="sgd", width=64):
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential([keras.Input((64,))])
+    for number in range(1, depth + 1):
+        weights = keras.initializers.get(initializer).clone()
+        model.add(L.Dense(width, activation, kernel_initializer=weights, name=f"hidden_{number}"))
+    model.add(L.Dense(10, name="output"))
+    model.compile(optimizer, LOSS)
+    return model
+
+
+def planted(model, layer, change):
+    """The model with the kernel and bias of one layer changed."""
+    kernel, bias = model.get_layer(layer).get_weights()
+    model.get_layer(layer).set_weights(change(kernel, bias))
+    return model
+
+
+def found(model, x=X, y=None, seed=0):
+    return {finding.kind: finding for finding in diagnosis.diagnose(model, x, y, seed=seed).findings}
+
+
+def words(finding):
+    return str(finding)
+
+
+def resnet(seed, blocks=4, width=16):
+    keras.utils.set_random_seed(seed)
+
+    def convolved(x):
+        x = L.ReLU()(L.BatchNormalization()(x))
+        return L.Conv2D(width, 3, padding="same", kernel_initializer="he_normal")(x)
+
+    inputs = keras.Input((16, 16, 3))
+    x = L.Conv2D(width, 3, padding="same", kernel_initializer="he_normal")(inputs)
+    for _ in range(blocks):
+        x = L.Add()([x, convolved(convolved(x))])
+    x = L.GlobalAveragePooling2D()(L.ReLU()(L.BatchNormalization()(x)))
+    model = keras.Model(inputs, L.Dense(10)(x))
+    model.compile("sgd", LOSS)
+    return model
+
+
+@every_seed
+@pytest.mark.parametrize(("depth", "width"), [(2, 16), (3, 64), (20, 64)])
+def test_nothing_is_found_in_a_he_relu_network(seed, depth, width):
+    x, y = digits()
+    assert found(mlp("relu", depth, seed=seed, width=width), X, seed=seed) == {}
+    model = mlp("relu", depth, seed=seed, optimizer="adam", width=width)
+    assert found(model, x, y) == {}
+    assert found(model, x[:16], y[:16]) == {}
+
+
+@pytest.mark.parametrize(
+    ("activation", "initializer"),
+    [
+        ("tanh", "lecun_normal"),
+        ("selu", "lecun_normal"),
+        ("gelu", "he_normal"),
+        ("elu", "he_normal"),
+        ("relu6", "he_normal"),
+        ("hard_tanh", "glorot_uniform"),
+        (ks.get("leaky_backward", negative_slope=0.1), "he_normal"),
+        (ks.Surrogate("tanh", scale=1.1), "lecun_normal"),
+    ],
+)
+def test_nothing_is_found_with_other_healthy_activations(activation, initializer):
+    for seed in range(3):
+        assert found(mlp(activation, 5, initializer, seed)) == {}
+
+
+@every_seed
+@pytest.mark.parametrize("centred", [True, False])
+def test_nothing_is_found_in_a_residual_network(seed, centred):
+    """Also where the images are all positive, because batch normalisation centres what comes of them."""
+    x = normal(32, 16, 16, 3) if centred else np.random.default_rng(0).random((32, 16, 16, 3))
+    model = resnet(seed)
+    assert found(model, x, seed=seed) == {}
+    assert found(model, x, np.arange(32) % 10) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2", "MobileNetV2"])
+def test_nothing_is_found_in_known_architectures(name):
+    model = getattr(keras.applications, name)(weights=None, input_shape=(64, 64, 3), classes=10)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    assert found(model, normal(32, 64, 64, 3), np.arange(32) % 10) == {}
+
+
+@every_seed
+def test_a_dead_layer(seed):
+    model = planted(mlp("relu", 4, seed=seed), "hidden_3", lambda kernel, bias: (kernel, bias - 100))
+    (finding,) = found(model).values()
+    assert (finding.kind, finding.layer, finding.value, finding.severity) == ("dead_units", "hidden_3", 1, 3)
+    assert "100% of the units of hidden_3" in finding.message and "no gradient comes past it" in finding.message
+    text = words(finding)
+    order = [text.index(word) for word in ("ReLU is still", "leaky_relu or elu", "exponentials", "PReLU", "BatchNorm")]
+    assert order == sorted(order)
+    assert "only with much data" in text and "arXiv:1511.07289" in text
+    assert "outgoing weights of a dead unit get no gradient" in text
+
+
+def test_a_layer_that_is_dead_but_has_a_surrogate_may_revive():
+    model = planted(mlp(ks.get("leaky_backward"), 4), "hidden_3", lambda kernel, bias: (kernel, bias - 100))
+    finding = found(model)["dead_units"]
+    assert finding.layer == "hidden_3" and "may revive by itself" in finding.advice[0]
+    assert "no gradient comes past it" not in finding.message
+    assert not any("leaky_backward" in line for line in finding.advice)
+
+
+def test_most_units_dead_in_a_layer_of_its_own():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((64,)), L.Dense(50, name="linear"), L.ReLU(name="relu"), L.Dense(3)])
+    model.get_layer("linear").bias.assign([-100.0] * 40 + [0.0] * 10)
+    finding = found(model)["dead_units"]
+    assert (finding.layer, finding.severity) == ("relu", 2)
+    assert finding.value == pytest.approx(0.8)
+
+
+@every_seed
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softsign"])
+def test_a_saturated_layer(seed, activation):
+    model = planted(mlp(activation, 4, "glorot_uniform", seed), "hidden_2", lambda kernel, bias: (200 * kernel, bias))
+    finding = found(model)["saturated"]
+    assert (finding.layer, finding.layers) == ("hidden_2", ("hidden_2",))
+    assert finding.value > 0.6 and activation in finding.message
+
+
+@every_seed
+def test_a_saturated_stack_and_the_weights_that_mend_it(seed):
+    (finding,) = found(mlp("tanh", 5, LARGE, seed)).values()
+    assert finding.kind == "saturated"
+    assert finding.layers == tuple(f"hidden_{number}" for number in range(1, 6))
+    assert "sigma_w**2 = fan_in * Var(W) = 1;" in finding.advice[0]
+    assert found(mlp("tanh", 5, ks.initializers.CriticalNormal("tanh"), seed)) == {}
+
+
+def test_a_sigmoid_at_the_output_may_be_saturated():
+    model = keras.Sequential([keras.Input((64,)), L.Dense(1, "sigmoid", kernel_initializer=LARGE)])
+    assert "saturated" not in found(model)
+
+
+@every_seed
+def test_exploding_initial_weights(seed):
+    finding = found(mlp("relu", 4, LARGE, seed))["exploding_signal"]
+    assert (finding.layer, finding.layers) == ("hidden_1", tuple(f"hidden_{number}" for number in range(1, 5)))
+    assert finding.value > 1e5
+    assert 'CriticalNormal("relu"), or "he_normal"' in finding.advice[0]
+    assert "such layers" in finding.prediction
+
+
+@every_seed
+def test_one_layer_that_makes_the_signal_explode(seed):
+    model = planted(mlp("relu", 4, seed=seed), "hidden_3", lambda kernel, bias: (100 * kernel, bias))
+    finding = found(model)["exploding_signal"]
+    assert finding.layers == ("hidden_3",)
+    assert 3e3 < finding.value < 1e5
+
+
+@every_seed
+def test_a_collapsed_signal_and_no_backward_trick_against_it(seed):
+    x, y = digits()
+    for model in (
+        mlp("sigmoid", 20, "glorot_uniform", seed),
+        mlp(ks.Surrogate("sigmoid", "tanh"), 20, "glorot_uniform", seed),
+    ):
+        (finding,) = found(model, x, y).values()
+        assert (finding.kind, finding.severity) == ("collapsed_signal", 3)
+        number = int(finding.layer.removeprefix("hidden_"))
+        assert 6 <= number <= 8 and len(finding.layers) == 22 - number
+        assert finding.value < thresholds.COLLAPSED
+        assert "A surrogate does not help" in finding.advice[0]
+        assert not re.search(r"balance|scale=|flat_spot", words(finding))
+        predicted = int(re.search(r"From layer (\d+) on", finding.prediction).group(1))
+        assert abs(predicted - number) <= 1
+
+
+@pytest.mark.parametrize("make", [lambda: np.abs(X), lambda: np.random.default_rng(0).random((128, 64)), lambda: X - 5])
+def test_inputs_that_are_not_centred(make):
+    for seed in range(3):
+        (finding,) = found(mlp("relu", 3, seed=seed), make(), seed=seed).values()
+        assert (finding.kind, finding.layer, finding.severity) == ("uncentred", "hidden_1", 1)
+        assert finding.value > 0.7 and "zig-zag" in finding.message
+        assert "Normalization" in finding.advice[0]
+
+
+def test_normalised_in_the_model_inputs_need_not_be_centred():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((64,)), L.BatchNormalization(), L.Dense(64, "relu"), L.Dense(3)])
+    assert found(model, np.abs(X)) == {}
+
+
+@every_seed
+def test_a_vanishing_gradient_and_what_is_measured_to_help(seed):
+    x, y = digits()
+    model = mlp("sigmoid", 5, "glorot_uniform", seed)
+    finding = found(model, x, y)["vanishing_gradient"]
+    assert (finding.layer, finding.severity) == ("hidden_1", 2)
+    assert finding.value < 5e-3
+    assert re.fullmatch(r"0\.00\d+ times, over 5 such layers of infinite width\.", finding.prediction)
+    assert 'CriticalNormal("sigmoid")' in finding.advice[0]
+    scale = float(re.search(r'Surrogate\("sigmoid", scale=([\d.]+)\)', words(finding)).group(1))
+    assert scale == pytest.approx(4.2, abs=0.2)
+    assert "flat_spot" not in words(finding)
+    for mended in (ks.Surrogate("sigmoid", scale=scale), "sigmoid"):
+        weights = "glorot_uniform" if mended != "sigmoid" else ks.initializers.CriticalNormal("sigmoid")
+        assert "vanishing_gradient" not in found(mlp(mended, 5, weights, seed), x, y)
+
+
+def test_no_surrogate_is_advised_where_the_optimizer_rescales_gradients():
+    x, y = digits()
+    finding = found(mlp("sigmoid", 5, "glorot_uniform", optimizer="adam"), x, y)["vanishing_gradient"]
+    assert "Surrogate(" not in words(finding)
+    assert "rescales gradients" in finding.message
+
+
+@every_seed
+def test_the_vanishing_gradient_of_relu_with_glorots_weights(seed):
+    (finding,) = found(mlp("relu", 30, "glorot_uniform", seed)).values()
+    assert finding.kind == "vanishing_gradient" and finding.layer == "hidden_1"
+    assert "he_normal" in finding.advice[0]
+    assert not re.search(r"Surrogate\(|Try ReLU", words(finding))
+
+
+@every_seed
+def test_a_surrogate_that_explodes_and_loses_its_direction(seed):
+    kinds = found(mlp(ks.get("sugar_bsilu"), 30, seed=seed))
+    assert set(kinds) == {"exploding_gradient", "misaligned"}
+    exploding, misaligned = kinds["exploding_gradient"], kinds["misaligned"]
+    assert exploding.layer == "hidden_1" and exploding.value > 300
+    scale = float(re.search(r"scale=(\d\.\d+)", exploding.advice[0]).group(1))
+    assert scale == pytest.approx(0.77, abs=0.06)
+    assert misaligned.value < thresholds.LOST and "hidden_1" in misaligned.layers
+    assert "Balancing does not help" in misaligned.advice[-1]
+    balanced = found(mlp(ks.get("sugar_bsilu").scaled(scale), 30, seed=seed))
+    assert set(balanced) == {"misaligned"}
+
+
+def test_a_reversed_gradient_is_meant():
+    assert found(mlp(ks.get("gradient_reversal"), 1)) == {}
+
+
+@pytest.mark.parametrize(("activation", "pairs"), [("step", "superspike"), ("sign", "ste_sign"), ("round", None)])
+def test_a_slope_of_zero_ends_the_gradient(activation, pairs):
+    finding = found(mlp(ks.Surrogate(activation), 3))["zero_gradient"]
+    assert (finding.layer, finding.severity) == ("hidden_3", 3)
+    assert f'ks.get("{pairs}")' in finding.advice[0] if pairs else "straight through" in finding.advice[0]
+    model = keras.Sequential([keras.Input((64,)), L.Dense(8), L.Activation(tf.sign, name="sign"), L.Dense(3)])
+    assert found(model)["zero_gradient"].layer == "sign"
+
+
+def test_layers_without_any_gradient():
+    @keras.saving.register_keras_serializable("tests")
+    class Cut(L.Layer):
+        def call(self, x):
+            return tf.stop_gradient(x)
+
+    model = keras.Sequential([keras.Input((64,)), L.Dense(8, name="before"), Cut(), L.Dense(3)])
+    (finding,) = found(model).values()
+    assert (finding.kind, finding.layer) == ("disconnected", "before")
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_not_finite(number):
+    def change(kernel, bias):
+        kernel[3, 5] = number
+        return kernel, bias
+
+    (finding,) = found(planted(mlp("relu", 4), "hidden_2", change)).values()
+    assert (finding.kind, finding.layers, finding.severity) == ("nonfinite_weights", ("hidden_2",), 3)
+
+
+def test_a_signal_that_overflows():
+    model = planted(mlp("relu", 4), "hidden_2", lambda kernel, bias: (kernel * 1e38, bias))
+    (finding,) = found(model).values()
+    assert (finding.kind, finding.layer) == ("nonfinite_signal", "hidden_2")
+
+
+def test_a_gradient_that_is_not_finite():
+    model = keras.Sequential([keras.Input((64,)), L.Dense(8, "relu", name="first"), L.Lambda(tf.sqrt), L.Dense(3)])
+    (finding,) = found(model).values()
+    assert (finding.kind, finding.layer) == ("nonfinite_gradient", "first")
+
+
+@pytest.mark.parametrize("number", [0.0, 0.1])
+def test_weights_that_are_all_equal(number):
+    model = planted(mlp("relu", 4), "hidden_2", lambda kernel, bias: (0 * kernel + number, bias))
+    finding = next(iter(found(model).values()))
+    assert (finding.kind, finding.layers) == ("constant_weights", ("hidden_2",))
+
+
+@pytest.mark.parametrize("x", [np.repeat(X[:1], 32, axis=0), np.ones((32, 64)), np.zeros((32, 64))])
+def test_a_batch_of_equal_examples(x):
+    (finding,) = found(mlp("relu", 4), x).values()
+    assert (finding.kind, finding.layer, finding.layers) == ("identical_inputs", None, ())
+
+
+@pytest.mark.parametrize(("rate", "kind"), [(100.0, "large_update"), (1e-9, "small_update"), (0.01, None)])
+def test_the_size_of_the_next_step_counts_only_with_a_loss(rate, kind):
+    x, y = digits()
+    model = mlp("relu", 3, optimizer=keras.optimizers.SGD(rate))
+    assert set(found(model, x, y)) == ({kind} if kind else set())
+    assert found(model, x) == {}
+
+
+def test_the_theory_is_asked_about_plain_stacks_alone():
+    def stack(model, x=X):
+        result = diagnosis.diagnose(model, x)
+        return stacks.plain(model, result.batch, result.rows), result
+
+    found_stack, result = stack(mlp("relu", 3))
+    assert found_stack.surrogate == ks.Surrogate("relu") and found_stack.depth == 3
+    assert found_stack.weight_variance == pytest.approx(2, rel=0.1)
+    assert found_stack.input_variance == pytest.approx(1, rel=0.05)
+    assert found_stack.input_correlation == 1 - result.batch.spread
+    separate = [layer for _ in range(3) for layer in (L.Dense(64, kernel_initializer="he_normal"), L.LeakyReLU(0.1))]
+    leaky = stack(keras.Sequential([keras.Input((64,)), *separate, L.Dropout(0.1), L.Dense(3)]))[0]
+    assert leaky.surrogate == ks.Surrogate(ks.functions.get("leaky_relu", negative_slope=0.1))
+    assert stack(resnet(0), normal(8, 16, 16, 3))[0] is None
+    mixed = keras.Sequential([keras.Input((64,)), L.Dense(8, "relu"), L.Dense(8, "tanh"), L.Dense(3)])
+    assert stack(mixed)[0] is None
+    assert stack(planted(mlp("relu", 3), "hidden_2", lambda kernel, bias: (9 * kernel, bias)))[0] is None
+
+
+def test_the_gravest_comes_first_and_every_finding_has_its_number_and_advice():
+    models = {
+        "saturated": planted(
+            mlp("sigmoid", 5, "glorot_uniform"), "hidden_4", lambda kernel, bias: (200 * kernel, bias)
+        ),
+        "not centred": mlp("sigmoid", 5, "glorot_uniform"),
+        "misaligned": mlp(ks.get("sugar_bsilu"), 30),
+    }
+    for model in models.values():
+        findings = diagnosis.diagnose(model, X + 3).findings
+        assert len(findings) > 1
+        severities = [finding.severity for finding in findings]
+        assert severities == sorted(severities, reverse=True)
+        for finding in findings:
+            assert finding.advice and finding.layer in finding.message and re.search(r"\d", finding.message)
+
+
+def test_no_advice_names_what_measurements_speak_against():
+    texts = [text for text in vars(advice).values() if isinstance(text, str) and text != advice.__doc__]
+    assert not any("flat_spot" in text for text in texts)
+    for name in re.findall(r'ks\.get\("(\w+)"', " ".join([*texts, *advice.REVIVE])):
+        assert name in presets.names()

@@ -349,6 +349,10 @@ def test_the_question_of_the_demand_is_answered_in_words():
     assert "loses its direction" in verdict
     assert "vanishes" in theory.predict("artificial_relu", 60, "he_normal").verdict
     assert "keeps its size" in theory.predict("relu", 50, "he_normal").verdict
+    assert (
+        "shrinks: the first layer gets 0.0027 times" in theory.predict("sigmoid", 5, "glorot_uniform", width=64).verdict
+    )
+    assert "grows: the first layer gets 17 times" in theory.predict("sugar_bsilu", 12, "he_normal").verdict
     assert "points uphill" in theory.predict("gradient_reversal", 5, 1.0).verdict
 
 

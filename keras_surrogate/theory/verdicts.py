@@ -4,6 +4,8 @@ import math
 
 # First over last gradient norm; the bounds of AUTOTRAINER (Zhang et al. 2021, ICSE).
 VANISHING, EXPLODING = 1e-3, 70.0
+# Between these the gradient keeps its size; between them and the former it shrinks or grows.
+_SHRINKING, _GROWING = 0.1, 10.0
 # Below the first, training measurably suffers although norms are right; below the second, the gradient points
 # elsewhere.
 ALIGNED, LOST = 0.7, 0.4
@@ -54,7 +56,8 @@ def gradient(prediction):
     ratio = prediction.gradient_ratio
     if ratio == 0:
         return "No gradient reaches the first layer."
-    word = "vanishes" if ratio < VANISHING else "explodes" if ratio > EXPLODING else "keeps its size"
+    bounds = {VANISHING: "vanishes", _SHRINKING: "shrinks", _GROWING: "keeps its size", EXPLODING: "grows"}
+    word = next((word for bound, word in bounds.items() if ratio < bound), "explodes")
     return f"The gradient {word}: the first layer gets {ratio:.2g} times what the last one gets."
 
 

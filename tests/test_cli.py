@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -241,7 +242,10 @@ def test_code_in_a_model_is_run_only_with_unsafe(tmp_path, monkeypatch, capsys):
             ["swap", "in.keras", "out.keras", "--activation", "relu", "--surrogate", "elu", "--layers", "lats"],
             "no layer 'lats'. Did you mean 'last'",
         ),
-        (["strip", "spike.keras", "out.keras"], "Keras has nothing that computes surrogate_activation (step)"),
+        (
+            ["strip", "spike.keras", "out.keras"],
+            "Keras has nothing that computes surrogate_activation (step with the slope",
+        ),
     ],
 )
 def test_swap_and_strip_mistakes_are_one_line_and_leave_nothing(arguments, message, tmp_path, monkeypatch, capsys):
@@ -327,6 +331,7 @@ def test_diagnose_prints_table_and_findings_and_draws(tmp_path, monkeypatch, cap
     hidden = [keras.layers.Dense(16, "sigmoid", name=f"hidden_{number}") for number in range(8)]
     model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10)])
     model.compile("adam", "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)
     model.save("model.keras")
     assert cli.main(["diagnose", "model.keras", "--data", "digits", "--batch", "50", "--plot", "x.png"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
@@ -379,3 +384,140 @@ def test_diagnose_mistakes_are_one_line_and_status_2(arguments, message, tmp_pat
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left():
+    """Matplotlib warns of more than twenty."""
+    yield
+    plt.close("all")
+
+
+COMPARE = ["compare", "--depth", "2", "--width", "8", "--epochs", "1", "--images", "64", "--seeds", "2"]
+COMPARE += ["--backward", "true", "4*true", "--output", "results.jsonl"]
+
+
+def test_compare_writes_results_table_and_pictures_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(COMPARE) == 0
+    shown = capsys.readouterr()
+    assert "4*true" in shown.out and "4 of 4: slope 4*true, seed 1" in shown.err
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"results.jsonl", "results.md", "results-accuracy.png", "results-theory.png"}
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 4
+    assert cli.main([*COMPARE, "--show"]) == 0
+    again = capsys.readouterr()
+    assert again.out == shown.out and again.err == ""
+    more = [*COMPARE, "--balanced", "no", "yes"]
+    assert cli.main([*more, "--show"]) == 0
+    assert "4 of 8 trainings are finished" in capsys.readouterr().out
+
+
+def test_options_of_compare_are_the_fields_of_a_case(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli.comparison.comparison, "run", lambda grid, *_: asked.append(grid) or 1 / 0)
+    values = {
+        "data": ["mnist", "cifar10"],
+        "network": ["vgg", "mlp"],
+        "depth": [3, 4],
+        "width": [5, 6],
+        "forward": ["tanh", "sigmoid"],
+        "backward": ["softplus", "leaky_relu:0.3"],
+        "balanced": [True, False],
+        "initializer": ["critical", "orthogonal"],
+        "bias": [-3.0, 1.0],
+        "normalization": ["batch", "layer"],
+        "residual": [False],
+        "optimizer": ["adam:0.1", "rmsprop:0.2"],
+        "layer_rate": [2.0, 4.0],
+        "annealing": [0.5, 1.0],
+        "epochs": [7, 8],
+        "batch_size": [16, 64],
+        "images": [500, 600],
+        "validation": [0.1, 0.2],
+    }
+    always = ["compare", "--output", str(tmp_path / "results.jsonl"), "--backward", "tanh"]
+    for name, chosen in values.items():
+        words = [{True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value) for value in chosen]
+        with pytest.raises(ZeroDivisionError):
+            cli.main([*always, "--" + name.replace("_", "-"), *words])
+        assert [getattr(case, name) for case in asked[-1].cases] == chosen
+
+
+def test_an_interrupted_comparison_prints_what_there_is_and_has_status_130(tmp_path, monkeypatch, capsys):
+    from keras_surrogate.comparison import training
+
+    monkeypatch.chdir(tmp_path)
+    run, made = training.Trainer.run, []
+
+    def interrupted(self, seed, progress):
+        if len(made) == 3:
+            progress(1)
+            raise KeyboardInterrupt
+        made.append(seed)
+        return run(self, seed, progress)
+
+    monkeypatch.setattr(training.Trainer, "run", interrupted)
+    assert cli.main(COMPARE) == 130
+    shown = capsys.readouterr().out
+    assert "true" in shown and "3 of 4 trainings are finished; the same command goes on." in shown
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
+    made.clear()
+    assert cli.main(COMPARE) == 0
+    assert made == [1]
+
+
+def test_compare_drops_half_a_line_with_one_line_of_warning(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(COMPARE) == 0
+    results = tmp_path / "results.jsonl"
+    results.write_bytes(results.read_bytes()[:-9])
+    capsys.readouterr()
+    assert cli.main(COMPARE) == 0
+    warning, finished = capsys.readouterr().err.splitlines()
+    assert warning.startswith("keras-surrogate: warning: results.jsonl: the last line is half-written and is dropped")
+    assert finished.startswith("4 of 4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backward", "sofplus"], "Did you mean 'softplus'"),
+        (["--data", "imagenet"], "data must be one of"),
+        (["--initializer", "he"], "No initializer is called 'he'"),
+        (["--optimizer", "adam"], "has no learning rate"),
+        (["--depth", "0"], "depth must be an integer of at least 1, but is 0"),
+        (["--seeds", "0"], "The grid is empty"),
+        (["--network", "vgg", "--depth", "20"], "has at most depth 7"),
+        (["--output", "missing/results.jsonl"], "missing/results.jsonl cannot be written"),
+        (["--output", "notes.jsonl"], "notes.jsonl is no file of results"),
+        (["--output", "results.md"], "results.md: the output must be a .jsonl file"),
+        (["--output", "missing.jsonl", "--show"], "missing.jsonl cannot be read"),
+        (["--tune"], "give --validation 0.1"),
+        (["--data", "mnist", "--data-dir", "no/such/folder"], "no/such/folder does not exist"),
+        (["none.py"], "There is no file none.py"),
+        (["bad.py"], "bad.py fails: NameError"),
+        (["empty.py"], "empty.py must define grid"),
+        (["good.py", "--depth", "3", "--seeds", "2"], "good.py says what the grid is; leave out --depth, --seeds"),
+    ],
+)
+def test_compare_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.jsonl").write_text("notes\n")
+    (tmp_path / "bad.py").write_text("grid = Grid()\n")
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "good.py").write_text("from keras_surrogate.comparison import Grid\ngrid = Grid(epochs=1)\n")
+    assert cli.main(["compare", "--output", "results.jsonl", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "notes.jsonl").read_text() == "notes\n"
+
+
+@pytest.mark.parametrize("arguments", [["--balanced", "maybe"], ["--depth", "two"], ["--depth"], []])
+def test_compare_usage_mistakes_are_one_line_and_status_2(arguments, capsys):
+    output = ["--output", "results.jsonl"] if arguments else []
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compare", *output, *arguments])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

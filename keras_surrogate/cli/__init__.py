@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from keras_surrogate import __version__
-from keras_surrogate.cli import demo, diagnosis, models, pairs, theory, training
+from keras_surrogate.cli import comparison, demo, diagnosis, models, pairs, theory, training
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,6 +31,6 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for module in (demo, diagnosis, models, pairs, theory, training):
+    for module in (demo, comparison, diagnosis, models, pairs, theory, training):
         module.add(commands)
     return parser

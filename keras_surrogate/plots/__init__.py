@@ -1,5 +1,6 @@
 """Pictures. Every function takes data and an axis, or makes one, and returns the axis. Needs matplotlib."""
 
+from keras_surrogate.plots.comparison import accuracies, comparison, predicted_against_measured
 from keras_surrogate.plots.diagnosis import diagnosis
 from keras_surrogate.plots.pairs import surrogate
 from keras_surrogate.plots.prediction import prediction
@@ -24,6 +25,8 @@ from keras_surrogate.plots.training import (
 )
 
 __all__ = [
+    "accuracies",
+    "comparison",
     "dead_units",
     "diagnosis",
     "gradient_distribution",
@@ -36,6 +39,7 @@ __all__ = [
     "joint_histogram",
     "over_time",
     "overview",
+    "predicted_against_measured",
     "prediction",
     "surrogate",
     "tanh_thresholds",

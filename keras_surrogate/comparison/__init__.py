@@ -1,0 +1,37 @@
+"""Which derivative trains better: grids of trainings from paired starts, kept in a file that survives interruption.
+
+    grid = comparison.Grid(backward=["true", "softplus", "bsilu"], depth=[5, 20], balanced=[False, True], seeds=5)
+    finished = comparison.run(grid, "results.jsonl")
+    print(comparison.markdown(comparison.summarize(grid, finished.runs)))
+
+For a seed, all cases of the same layers start from the same weights and see the same images in the same order, so
+that differences are taken seed by seed. Each finished training is one line of the file; called again, `run` goes on
+where it was stopped.
+"""
+
+from keras_surrogate.comparison.cases import Case
+from keras_surrogate.comparison.grid import Grid, load_grid
+from keras_surrogate.comparison.results import ResultsFile, Run, read
+from keras_surrogate.comparison.running import Finished, run
+from keras_surrogate.comparison.statistics import interval, t_quantile
+from keras_surrogate.comparison.summary import Row, summarize
+from keras_surrogate.comparison.tables import markdown, table
+from keras_surrogate.comparison.training import Trainer
+
+__all__ = [
+    "Case",
+    "Finished",
+    "Grid",
+    "ResultsFile",
+    "Row",
+    "Run",
+    "Trainer",
+    "interval",
+    "load_grid",
+    "markdown",
+    "read",
+    "run",
+    "summarize",
+    "t_quantile",
+    "table",
+]

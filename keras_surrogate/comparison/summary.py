@@ -1,0 +1,141 @@
+"""From runs to the rows of a table: one for each case, compared to the true derivative seed by seed."""
+
+import collections
+import dataclasses
+import math
+
+import numpy as np
+
+from keras_surrogate.comparison import naming, statistics
+from keras_surrogate.comparison.cases import Case
+from keras_surrogate.comparison.statistics import Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the seeds of one case say.
+
+    Attributes:
+        case: a `Case`.
+        runs: its runs, one a seed; at least one.
+        accuracy: `Interval` of the mean on the test images; a run that diverged counts with what it scored.
+        deviation: the standard deviation over the seeds; None of one.
+        difference: `Interval` of the accuracy less that of the true derivative from the same seed; None for that
+            itself, and where no seed has both.
+        pairs: the number of such seeds.
+        diverged: the number of runs that did.
+        gradient_ratio: the geometric mean over the runs, of which 0 makes 0; cosine, kernel_cosine: means; with the
+            initial weights.
+        predicted_gradient_ratio, predicted_cosine: the theory's; None without.
+        dead_units: mean share at the end.
+        at_edge: whether, of several learning rates, the smallest or largest tried was chosen; None where none was.
+
+    Where no run has a finite number, it is None.
+    """
+
+    case: Case
+    runs: tuple
+    accuracy: Interval
+    deviation: float | None
+    difference: Interval | None
+    pairs: int
+    diverged: int
+    gradient_ratio: float | None
+    cosine: float | None
+    kernel_cosine: float | None
+    predicted_gradient_ratio: float | None
+    predicted_cosine: float | None
+    dead_units: float | None
+    at_edge: bool | None = None
+
+    @property
+    def setting(self):
+        """What the case shares with the true derivative it is compared to: a dictionary from field to value.
+
+        Of an optimizer whose learning rate was chosen, only the name.
+        """
+        values = dataclasses.asdict(self.case.baseline)
+        return values if self.at_edge is None else {**values, **dict(self.case.baseline.without_rate)}
+
+
+def summarize(grid, runs, tune=False):
+    """A `Row` for each case of a grid that has runs, in the grid's order, those with the same true derivative together.
+
+    Args:
+        grid: a `Grid`.
+        runs: from (case, seed) to `Run`, as `run` and `read` give them; what is not of the grid is left out.
+        tune: whether of cases that differ only in the learning rate the one with the best mean accuracy on the images
+            held out is shown, and none else; that goes for the true derivative as well. Default False.
+
+    Raises:
+        ValueError: `tune` without images held out.
+    """
+    by_case = collections.defaultdict(dict)
+    for case, seed in grid.runs:
+        if (case, seed) in runs:
+            by_case[case][seed] = runs[case, seed]
+    edges = dict.fromkeys(by_case)
+    if tune:
+        edges = _tuned(by_case)
+    baselines = {_key(case, tune): case for case in edges}
+    rows = collections.defaultdict(list)
+    for case, edge in edges.items():
+        key = _key(case.baseline, tune)
+        rows[key].append(_row(case, by_case[case], by_case.get(baselines.get(key), {}), edge))
+    return [row for group in rows.values() for row in group]
+
+
+def _key(case, tune):
+    return case.without_rate if tune else case
+
+
+def _tuned(by_case):
+    """The chosen cases, each with whether its learning rate is the smallest or largest of those tried."""
+    groups = collections.defaultdict(list)
+    for case in by_case:
+        groups[case.without_rate].append(case)
+    return dict(_best(cases, by_case) for cases in groups.values())
+
+
+def _best(cases, by_case):
+    if not all(case.validation for case in cases):
+        raise ValueError("Learning rates are chosen on images held out: give validation, such as 0.1.")
+    best = max(cases, key=lambda case: np.mean([run.validation_accuracy for run in by_case[case].values()]))
+    rates = [naming.optimizer(case.optimizer)[1] for case in cases]
+    rate = naming.optimizer(best.optimizer)[1]
+    return best, len(cases) > 1 and rate in (min(rates), max(rates))
+
+
+def _row(case, runs, baseline, at_edge):
+    accuracies = [run.accuracy for run in runs.values()]
+    shared = [] if case == case.baseline else [seed for seed in runs if seed in baseline]
+    differences = [runs[seed].accuracy - baseline[seed].accuracy for seed in shared]
+    values = tuple(runs.values())
+    return Row(
+        case=case,
+        runs=values,
+        accuracy=statistics.interval(accuracies),
+        deviation=statistics.standard_deviation(accuracies),
+        difference=statistics.interval(differences) if shared else None,
+        pairs=len(shared),
+        diverged=sum(run.diverged for run in values),
+        gradient_ratio=_geometric_mean([run.gradient_ratio for run in values]),
+        cosine=_mean([run.cosine for run in values]),
+        kernel_cosine=_mean([run.kernel_cosine for run in values]),
+        predicted_gradient_ratio=values[0].predicted_gradient_ratio,
+        predicted_cosine=values[0].predicted_cosine,
+        dead_units=_mean([run.dead_units for run in values]),
+        at_edge=at_edge,
+    )
+
+
+def _mean(numbers):
+    numbers = [number for number in numbers if number is not None]
+    return float(np.mean(numbers)) if numbers else None
+
+
+def _geometric_mean(numbers):
+    numbers = [number for number in numbers if number is not None]
+    if not numbers:
+        return None
+    return math.exp(np.mean(np.log(numbers))) if min(numbers) > 0 else 0.0

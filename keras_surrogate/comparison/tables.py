@@ -1,0 +1,120 @@
+"""The rows of a summary as text: a rich table for the terminal, and Markdown."""
+
+import dataclasses
+
+from rich import box
+from rich.table import Table
+
+from keras_surrogate.comparison.cases import Case
+
+_NUMBERS = ("accuracy %", "sd", "difference", "seeds", "diverged", "gradient ratio", "cosine", "dead %")
+_NOTES = (
+    "Accuracy: on the test images, mean and standard deviation over seeds. Difference: to the true derivative, all "
+    "else equal, seed by seed, in points, with Student's 95 % interval for each row by itself: of twenty rows that "
+    "differ in nothing one is expected to show a difference. Gradient ratio: first over last hidden layer, and cosine: "
+    "with the true gradient at the first, both at initialisation; in brackets the theory's prediction. Dead: hidden "
+    "units of constant output after training."
+)
+_DIVERGED = "A run that diverged counts with the accuracy that it ended with, which is about that of guessing."
+_EDGE = "* Chosen on images held out; no smaller, or no larger, learning rate was tried."
+
+
+def table(rows):
+    """A rich table: the fields in which the cases differ, and the numbers of each `Row`."""
+    varied = _varied(rows)
+    notes = {"caption": " ".join(_notes(rows)), "caption_justify": "left"}
+    style = {"box": box.SIMPLE_HEAD, "collapse_padding": True, "title_justify": "left"}
+    result = Table(title=_common(varied, rows), **style, **notes)
+    for name in varied:
+        result.add_column(_heading(name), no_wrap=True)
+    for name in _NUMBERS:
+        result.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
+    before = None
+    for row in rows:
+        if before is not None and row.setting != before:
+            result.add_section()
+        before = row.setting
+        result.add_row(*_cells(row, varied))
+    return result
+
+
+def markdown(rows):
+    """The same as Markdown: what is common, the table, and notes."""
+    varied = _varied(rows)
+    rule = ["---"] * len(varied) + ["---:"] * len(_NUMBERS)
+    lines = [[*map(_heading, varied), *_NUMBERS], rule, *(_cells(row, varied) for row in rows)]
+    body = "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
+    return "\n\n".join([f"{_common(varied, rows)}.", body, *map(_escaped, _notes(rows))]) + "\n"
+
+
+def _escaped(text):
+    return text.replace("*", r"\*").replace("|", r"\|")
+
+
+def _heading(name):
+    return name.replace("_", " ")
+
+
+def _varied(rows):
+    """The fields in which the rows' cases differ; at least the slope."""
+    fields = [field.name for field in dataclasses.fields(Case)]
+    return [name for name in fields if name == "backward" or len({getattr(row.case, name) for row in rows}) > 1]
+
+
+def _common(varied, rows):
+    """What all cases share, in words."""
+    return rows[0].case.in_words([field.name for field in dataclasses.fields(Case) if field.name not in varied])
+
+
+def _notes(rows):
+    diverged = [_DIVERGED] if any(row.diverged for row in rows) else []
+    return [_NOTES, *diverged, *([_EDGE] if any(row.at_edge for row in rows) else [])]
+
+
+def _cells(row, varied):
+    return [*(_value(row, name) for name in varied), *_accuracies(row), *_counts(row), *_theory(row), _dead(row)]
+
+
+def _value(row, name):
+    value = getattr(row.case, name)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    value = f"{value:g}" if isinstance(value, float) else value
+    return f"{value}{' *' if name == 'optimizer' and row.at_edge else ''}"
+
+
+def _accuracies(row):
+    return [_percent(row.accuracy.mean), _percent(row.deviation), _difference(row.difference)]
+
+
+def _difference(difference):
+    if difference is None:
+        return ""
+    ends = "" if difference.low is None else f" ({_points(difference.low)} to {_points(difference.high)})"
+    return _points(difference.mean) + ends
+
+
+def _points(share):
+    return _percent(share, "+.1f")
+
+
+def _percent(share, style=".1f"):
+    return "" if share is None else format(100 * share, style)
+
+
+def _counts(row):
+    return [str(len(row.runs)), str(row.diverged)]
+
+
+def _theory(row):
+    ratio = _beside(row.gradient_ratio, row.predicted_gradient_ratio, ".2g")
+    return [ratio, _beside(row.cosine, row.predicted_cosine, ".2f")]
+
+
+def _beside(measured, predicted, style):
+    measured = "-" if measured is None else format(measured, style)
+    return measured if predicted is None else f"{measured} ({predicted:{style}})"
+
+
+def _dead(row):
+    return _percent(row.dead_units, ".0f")

@@ -492,3 +492,9 @@ def test_the_grid_of_the_correlation_map_agrees_with_double_quadrature():
     u, v = np.sqrt(variance) * first, np.sqrt(variance) * (c * first + np.sqrt(1 - c**2) * second)
     expected = np.sum(value(u) * value(v) * np.outer(weight, weight)) / weight.sum() ** 2
     assert mean_field._mean_product(pair, variance, c)[1] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(2, 8), (10, 3)])
+def test_a_width_at_which_whole_layers_are_off_is_too_small(depth, width):
+    with pytest.raises(ValueError, match=f"width {width} is too small: of .* some have no unit on in layer"):
+        theory.predict("relu", depth, 2.0, width=width)

@@ -110,6 +110,11 @@ class Network:
             values[layer] *= np.sqrt(signal[layer])[:, np.newaxis]
             outputs[layer] = moments.value(self.surrogate, values[layer])
             powers[layer] = power = self.typical(table(signal[layer])[:, 0], _mean(outputs[layer], outputs[layer]))
+            if not power.all():
+                raise ValueError(
+                    f"theory: width {self.width} is too small: of {draws} networks drawn some have no unit on in layer "
+                    f"{layer + 1}, so that nothing passes. Give a larger width."
+                )
         return signal, values, outputs, powers
 
     def _signal_entries(self, variance):

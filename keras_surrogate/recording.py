@@ -42,6 +42,8 @@ class StepRecorder:
             # Variables made while a step is traced would have it traced twice, and by each replica.
             with model.distribute_strategy.scope():
                 self._allocate()
+                if self._applied:
+                    self._applied.allocate()
         self.function = self._make_function(model)
 
     def _tap(self, kind):
@@ -84,8 +86,6 @@ class StepRecorder:
         self.logged = np.array([quantity.logged for quantity, _ in columns])
         self.last = np.array([quantity.last for quantity, _ in columns])
         self._buffer = RowBuffer(len(columns), self._capacity)
-        if self._applied:
-            self._applied.allocate()
 
     def _write(self, step):
         """One row; NaN where the step applied no gradients at all."""

@@ -181,12 +181,12 @@ class AppliedGradients:
     def __init__(self, model, quantities):
         self._model = model
         self._columns = {quantity: slice(end - quantity.width, end) for quantity, end in _ends(quantities).items()}
-        self._values = None
+        self._values, self._count = None, None
         self._seen = {}
 
     def see(self, gradient, variable):
         """Stores the measurements of one gradient, on the replica whose part of the variable it updates."""
-        if self._values is None:
+        if self._count != len(self._model.trainable_variables):
             self.allocate()
         tensor = at_least_float32(tf.convert_to_tensor(gradient))
         measured = tf.concat([quantity.measure([tensor]) for quantity in self._columns], axis=1)
@@ -197,6 +197,7 @@ class AppliedGradients:
     def allocate(self):
         """Makes place for the model's variables, which are built."""
         variables = self._model.trainable_variables
+        self._count, self._seen = len(variables), {}
         width = max(columns.stop for columns in self._columns.values())
         self._values = local_variable(np.full((len(variables), width), np.nan))
         self._places = {

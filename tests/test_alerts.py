@@ -46,6 +46,20 @@ def test_vanishing_is_seen_after_patience_and_told_once():
     assert "that of the last, dense_8, and has been below 0.001 times it for 7 recorded steps" in alerts[0].message
 
 
+def test_patience_is_for_steps_in_a_row():
+    logger = GradientNormLogger()
+    alerts, model = GradientAlerts(logger, patience=3, action=lambda alert: None), keras.Sequential()
+    model.compile("sgd")
+    for callback in (logger, alerts):
+        callback.set_model(model)
+    columns = ["gradient_norm/global", "gradient_norm/a", "gradient_norm/b"]
+    ratios = np.array([1e-9, 1e-9, 1.0, 1e-9, 1e-9, 1e-9, 1e-9, 1.0, 1e-9, 1e-9, 1e-9])
+    rows = np.stack([np.ones_like(ratios), ratios, np.ones_like(ratios)], axis=1)
+    for part in (slice(0, 5), slice(5, None)):
+        alerts.write(columns, np.arange(len(ratios))[part], np.zeros(len(ratios), int)[part], rows[part])
+    assert [alert.step for alert in alerts.alerts] == [5, 10]
+
+
 def test_vanishing_can_be_left_out_and_its_threshold_moved():
     assert fitted(8, "sigmoid", vanishing=None)[0] == []
     assert fitted(8, "sigmoid", vanishing=1e-12)[0] == []

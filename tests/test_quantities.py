@@ -141,6 +141,18 @@ def test_dead_units_are_those_that_were_0_since_the_epoch_began(record):
         np.testing.assert_allclose(row, dead)
 
 
+def test_dead_units_are_counted_anew_in_each_epoch():
+    model, logger = make_model(), GradientNormLogger(also="activations")
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+
+    def switch(epoch, logs):
+        model.layers[0].bias.assign(tf.fill([8], 100.0 if epoch == 1 else -100.0))
+
+    callbacks = [logger, keras.callbacks.LambdaCallback(on_epoch_begin=switch)]
+    history = model.fit(X, Y, epochs=3, verbose=0, callbacks=callbacks).history
+    assert history["dead_units/relu"] == [1.0, 0.0, 1.0]
+
+
 def test_delta_norms(record):
     expected = [[np.linalg.norm(delta) for delta in shown[2]] for shown, _, _ in STEPS]
     np.testing.assert_allclose(record["delta_norm"], expected, rtol=1e-4)

@@ -251,22 +251,39 @@ def test_before_the_first_step_is_traced_there_is_nothing_to_read():
     assert logger.record.values.shape == (0, 3)
 
 
-def test_layers_that_are_built_later_than_others_are_recorded_too():
-    class Lazy(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.early, self.late = keras.layers.Dense(3, name="early"), keras.layers.Dense(1, name="late")
-            self.early.build((None, 6))
+class ClaimsToBeBuilt(keras.layers.Layer):
+    """A layer that is built before its part is, as where a class builds its parts when it is called."""
 
-        def call(self, x):
-            return self.late(self.early(x))
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.part = keras.layers.Dense(1)
+        self.built = True
 
-    for kind in ("raw", "applied"):
-        model, logger = Lazy(), GradientNormLogger(kind=kind)
-        model.compile("sgd", "mse")
-        fit(model, logger)
-        assert logger.layer_names == ["early", "late"]
-        assert (logger.norms > 0).all()
+    def call(self, x):
+        return self.part(x)
+
+
+class BuiltLater(keras.Model):
+    def __init__(self, late):
+        super().__init__()
+        self.early, self.late = keras.layers.Dense(3, name="early"), late
+        self.early.build((None, 6))
+
+    def call(self, x):
+        return self.late(self.early(x))
+
+
+@pytest.mark.parametrize("kind", ["raw", "applied"])
+@pytest.mark.parametrize(
+    "make_late", [lambda: keras.layers.Dense(1, name="late"), lambda: ClaimsToBeBuilt(name="late")]
+)
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_layers_that_are_built_later_than_others_are_recorded_too(make_late, kind, run_eagerly):
+    model, logger = BuiltLater(make_late()), GradientNormLogger(kind=kind)
+    model.compile("sgd", "mse", run_eagerly=run_eagerly)
+    fit(model, logger)
+    assert logger.layer_names == ["early", "late"]
+    assert (logger.norms > 0).all()
 
 
 @pytest.mark.parametrize(

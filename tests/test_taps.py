@@ -43,6 +43,7 @@ def test_a_step_shows_gradients_weights_outputs_and_deltas():
 
 def test_only_the_outermost_optimizer_shows_its_gradients():
     model = make_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()))
+    model.held_as_well = model.optimizer.inner_optimizer
     with taps.Taps(model).step() as step:
         model.optimizer.apply(gradients_of(model), model.trainable_variables)
     assert {id(optimizer) for optimizer, _, _ in step.gradients} == {id(model.optimizer)}

@@ -4,6 +4,7 @@ A quantity says what its columns are called and, from what a traced `taps.Step` 
 graph. Where there are several replicas each computes the same values, those of the joined batch.
 """
 
+import abc
 import dataclasses
 import math
 
@@ -45,7 +46,7 @@ class Layout:
         return gradients.totals(values, variables, self.groups, segment)
 
 
-class Quantity:
+class Quantity(abc.ABC):
     """A number, or several, recorded of each step.
 
     What a class declares:
@@ -66,11 +67,11 @@ class Quantity:
         """The names of the columns, "<quantity>/<layer>"."""
         return [f"{self.name}/{name}" for name in ("global", *layout.groups)]
 
+    @abc.abstractmethod
     def values(self, step, layout):
         """The values of the columns, in float64, shape (columns,)."""
-        raise NotImplementedError(f"{type(self).__name__} defines no values(step, layout).")
 
-    def begin_epoch(self):
+    def begin_epoch(self):  # noqa: B027, most have nothing to forget
         """Forgets what concerns one epoch."""
 
 
@@ -83,9 +84,9 @@ class GradientQuantity(Quantity):
     width = 1
     segment = staticmethod(tf.math.unsorted_segment_sum)
 
-    def measure(self, gradients):
-        """In float64, shape (gradients, width)."""
-        raise NotImplementedError(f"{type(self).__name__} defines no measure(gradients).")
+    @abc.abstractmethod
+    def measure(self, tensors):
+        """In float64, shape (tensors, width)."""
 
     def finish(self, totals, sizes):
         """The values, shape (1 + groups, width), from the joined parts and the numbers of elements."""
@@ -225,8 +226,8 @@ class UpdateRatio(Quantity, ask_for="update_ratio"):
         return tf.where(held > 0, tf.sqrt(changed / held), np.nan)
 
 
-class OutputQuantity(Quantity):
-    """What is measured on the outputs of each observed layer; NaN for a layer that was not called."""
+class LayerQuantity(Quantity):
+    """What concerns the outputs of each observed layer."""
 
     outputs = True
 
@@ -237,22 +238,33 @@ class OutputQuantity(Quantity):
         """The layers it is about, a dictionary from name to layer."""
         return layout.layers
 
+
+class OutputQuantity(LayerQuantity):
+    """What is measured on a layer's outputs; NaN for a layer that was not called."""
+
     def values(self, step, layout):
         nothing = tf.constant(np.nan, tf.float64)
         shown = [(layer, step.outputs.get(id(layer))) for layer in self.observed(layout).values()]
         values = [nothing if outputs is None else self.measure(layer, outputs) for layer, outputs in shown]
         return tf.convert_to_tensor(values, tf.float64)
 
+    @abc.abstractmethod
     def measure(self, layer, outputs):
         """A float64 number from a layer's outputs, of all its calls in the step."""
+
+
+class OutputMean(OutputQuantity):
+    """The mean of something over the elements of a layer's outputs."""
+
+    def measure(self, layer, outputs):
         return _mean(self.elementwise(layer, _flat(outputs)))
 
+    @abc.abstractmethod
     def elementwise(self, layer, outputs):
         """What it is the mean of, from the elements of the outputs."""
-        raise NotImplementedError(f"{type(self).__name__} defines no elementwise(layer, outputs).")
 
 
-class ActivationMean(OutputQuantity, ask_for="activations"):
+class ActivationMean(OutputMean, ask_for="activations"):
     """mean(output)"""
 
     name = "activation_mean"
@@ -261,7 +273,7 @@ class ActivationMean(OutputQuantity, ask_for="activations"):
         return outputs
 
 
-class ActivationVariance(OutputQuantity, ask_for="activations"):
+class ActivationVariance(OutputMean, ask_for="activations"):
     """mean((output - mean(output))**2)"""
 
     name = "activation_variance"
@@ -270,7 +282,7 @@ class ActivationVariance(OutputQuantity, ask_for="activations"):
         return tf.square(outputs - tf.cast(_mean(outputs), outputs.dtype))
 
 
-class ActivationZeros(OutputQuantity, ask_for="activations"):
+class ActivationZeros(OutputMean, ask_for="activations"):
     """The share of elements that are exactly 0."""
 
     name = "activation_zeros"
@@ -279,7 +291,7 @@ class ActivationZeros(OutputQuantity, ask_for="activations"):
         return tf.cast(outputs == 0, tf.float64)
 
 
-class ActivationSaturated(OutputQuantity, ask_for="activations"):
+class ActivationSaturated(OutputMean, ask_for="activations"):
     """The share of elements in a squashing function's flat ends, where its slope is below 1 % of its largest.
 
     Only for layers whose activation is such a function; see `functions.tables.saturation`.
@@ -335,7 +347,7 @@ class DeadUnits(OutputQuantity, ask_for="activations"):
             fired.assign(tf.zeros_like(fired))
 
 
-class DeltaNorm(OutputQuantity, ask_for="delta_norm"):
+class DeltaNorm(LayerQuantity, ask_for="delta_norm"):
     """sqrt(sum(delta**2)), delta being the gradient of the loss with respect to the layer's output."""
 
     name = "delta_norm"

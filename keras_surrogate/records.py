@@ -141,19 +141,19 @@ class Series:
         keep: how many; default None, all.
 
     Attributes:
-        newest: the last row that was appended; NaN before.
+        newest: the last row of this epoch; NaN before there is one.
         nonfinite: how many rows of this epoch have a global norm that is not finite.
     """
 
     def __init__(self, keep=None):
         self._keep = keep
         self._chunks, self._held = collections.deque(), 0
-        self.newest = np.nan
         self.begin_epoch()
 
     def begin_epoch(self):
         """Starts the means anew."""
         self._sums, self._counts, self.nonfinite = 0.0, 0, 0
+        self.newest = np.nan
 
     def append(self, steps, epochs, rows):
         """Adds rows, shape (steps, columns), of which the first column is the global norm."""

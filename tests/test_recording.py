@@ -310,6 +310,19 @@ def test_without_tensorboard_the_error_says_how_to_get_it(monkeypatch, tmp_path)
         GradientNormLogger(log_dir=tmp_path)
 
 
+def test_a_quantity_that_is_asked_for_twice_is_recorded_once():
+    logger = GradientNormLogger(also=("norm_1", "norm_1"))
+    fit(make_model(), logger)
+    assert len(set(logger.record.columns)) == len(logger.record.columns) == 6
+
+
+def test_an_epoch_without_a_recorded_step_has_no_numbers_of_the_epoch_before():
+    history = fit(make_model(), GradientNormLogger(every=STEPS + 1, also="activations"), epochs=2).history
+    assert history["dead_units/a"][0] == 0
+    fewer = fit(make_model(), GradientNormLogger(every=3 * STEPS, also="activations"), epochs=2).history
+    assert np.isnan(fewer["dead_units/a"][1])
+
+
 def test_listeners_are_given_what_is_read():
     given = []
     listener = types.SimpleNamespace(write=lambda columns, steps, epochs, rows: given.append((columns, steps, rows)))

@@ -263,7 +263,7 @@ def _one_of(name, value, allowed):
 
 
 def _known_quantities(also):
-    also = (also,) if isinstance(also, str) else tuple(also)
+    also = (also,) if isinstance(also, str) else tuple(dict.fromkeys(also))
     for name in also:
         if name not in quantities.names():
             raise ValueError(f"GradientNormLogger: also takes {', '.join(quantities.names())}, but not {name!r}.")

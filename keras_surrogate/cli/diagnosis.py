@@ -24,12 +24,7 @@ def add(commands):
     )
     parser.add_argument("--batch", type=int, default=256, help="how many examples, from the first on (default: 256)")
     parser.add_argument("--plot", metavar="FILE", help="draw signal and gradient of every layer")
-    parser.add_argument(
-        "--unsafe",
-        action="store_true",
-        help="load Python code that the file holds (Lambda layers) as well: it can do anything that you can do on this "
-        "machine, so only for files from people you trust",
-    )
+    models.add_unsafe(parser)
 
 
 def _diagnose(options):

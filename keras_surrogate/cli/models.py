@@ -41,6 +41,11 @@ def _add_files(parser, command):
     parser.add_argument("input", help="the model's file, .keras")
     parser.add_argument("output", help="the file to write, .keras")
     parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
+    add_unsafe(parser)
+
+
+def add_unsafe(parser):
+    """The option that `loaded` takes."""
     parser.add_argument(
         "--unsafe",
         action="store_true",

@@ -80,7 +80,7 @@ def test_readme_has_the_two_commands():
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_readme_code_runs(block, tmp_path, monkeypatch):
+def test_readme_code_runs(block, tmp_path, monkeypatch, capsys):
     """All blocks; the number of the block is its place in the README."""
     monkeypatch.chdir(tmp_path)
     collection = dict(COLLECTION)
@@ -89,6 +89,9 @@ def test_readme_code_runs(block, tmp_path, monkeypatch):
     finally:
         COLLECTION.clear()
         COLLECTION.update(collection)
+    printed = capsys.readouterr().out
+    for start, end in re.findall(r'It prints "(.*?) \.\.\. (.*?)"', README) if "alert.message" in block else []:
+        assert re.search(f"{re.escape(start)} .* {re.escape(end)}", printed)
 
 
 @pytest.mark.parametrize("name", presets.names())

@@ -143,6 +143,7 @@ def test_predict_prints_verdict_layers_and_advice(capsys, monkeypatch):
     printed = " ".join(capsys.readouterr().out.split())
     assert "explodes: the first layer gets 2.7e+05 times" in printed
     assert "Balanced, with scale=0.775" in printed
+    assert "should hurt training under plain SGD and hurt training under Adam" in printed
     assert "50 layers" in printed
     assert "true slope" in printed
 
@@ -155,6 +156,8 @@ def test_predict_takes_a_preset_a_width_weights_and_a_picture(tmp_path, capsys, 
     printed = capsys.readouterr().out
     assert "5 layers of width 64" in printed
     assert "undefined" in printed
+    assert cli.main(["predict", "--forward", "relu", "--depth", "5"]) == 0
+    assert "Beside the true slope" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -439,7 +439,12 @@ def test_what_does_not_fit_the_data_is_refused_before_anything_is_trained(change
 
 def fake(case=None, seed=0, **changes):
     numbers = {field.name: 0.5 for field in dataclasses.fields(comparison.Run)}
-    others = {"diverged": False, "history": {"loss": [1.0]}, "versions": {"keras_surrogate": "0.1.0"}}
+    others = {
+        "diverged": False,
+        "predicted_effect": None,
+        "history": {"loss": [1.0]},
+        "versions": {"keras_surrogate": "0.1.0"},
+    }
     return comparison.Run(**{**numbers, **others, "case": case or Case(), "seed": seed, **changes})
 
 
@@ -664,6 +669,40 @@ def test_each_variant_gets_its_own_best_learning_rate():
         rows_of({(): [0.1]}, tune=True)
 
 
+@pytest.mark.parametrize(
+    ("scores", "shown"),
+    [
+        ([0.7, 0.71, 0.72], "helps"),
+        ([0.3, 0.31, 0.32], "hurts"),
+        ([0.505, 0.505, 0.505], "none"),
+        ([0.3, 0.5, 0.9], "none"),
+        ([0.9], None),
+    ],
+)
+def test_an_effect_is_shown_by_an_interval_and_a_point(scores, shown):
+    true, other = rows_of({(): [0.5] * len(scores), (("backward", "tanh"),): scores}, predicted_effect="helps")
+    assert (true.effect, other.effect) == (None, shown)
+    assert comparison.record([true, other]) == ({("helps", shown): 1} if shown else {})
+
+
+def test_the_theory_says_what_a_slope_does_to_training(digits):
+    def said(**changes):
+        return trainer(digits, **{"width": 64, "depth": 20, **changes}).effect
+
+    sigmoid = {"forward": "sigmoid", "initializer": "glorot_uniform", "depth": 5}
+    assert said() is None
+    assert said(backward="leaky_relu:0.01") == "none"
+    assert said(backward="bsilu") == said(backward="bsilu", balanced=True) == "hurts"
+    assert said(backward="4*true", optimizer="adam:0.01") == "none"
+    assert said(backward="4*true") == "hurts"
+    assert said(backward="4*true", **sigmoid) == "helps"
+    assert said(backward="4*true", **{**sigmoid, "depth": 50}) == "none", "its signal is lost"
+    assert said(backward="4*true", layer_rate=2.0) is said(backward="4*true", annealing=0.5) is None
+    assert said(backward="tanh", bias=1.0) is None
+    assert said(forward="step", backward="hard_tanh", depth=3) == "helps"
+    assert said(backward="leaky_relu:0.01", normalization="batch") == "none"
+
+
 def some_rows():
     return rows_of(
         {(): [0.5, 0.6, 0.4], (("backward", "4*true"),): [0.6, 0.8, 0.4], (("depth", 50),): [0.1, 0.1, 0.1]},
@@ -671,6 +710,7 @@ def some_rows():
         cosine=None,
         gradient_ratio=0.001,
         diverged=True,
+        predicted_effect="helps",
     )
 
 
@@ -679,10 +719,11 @@ def test_tables_say_what_varies_and_what_is_common():
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 3
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
-    assert lines[0].startswith("| depth | backward | accuracy % | sd | difference |")
-    assert r"| 5 | 4\*true | 60.0 | 20.0 | +10.0 (-14.8 to +34.8) | 3 | 3 | 0.001 (0.5) | - | 50 |" in lines
+    assert lines[0].startswith("| depth | backward | accuracy % | sd | difference | theory says |")
+    assert r"| 5 | 4\*true | 60.0 | 20.0 | +10.0 (-14.8 to +34.8) | helps | 3 | 3 | 0.001 (0.5) | - | 50 |" in lines
     assert text.startswith("digits, mlp, width 64, relu, he_normal, sgd:0.01, epochs 10, batch size 32.")
     assert "diverged counts with the accuracy" in text
+    assert text.endswith('about 0 of 1 slopes; 1 times it says "helps" where no difference is shown.\n')
     rich_table = comparison.table(some_rows())
     assert rich_table.row_count == 3
     assert [column.header for column in rich_table.columns][:3] == ["depth", "backward", "accuracy\n%"]

@@ -356,6 +356,25 @@ def test_the_question_of_the_demand_is_answered_in_words():
     assert "points uphill" in theory.predict("gradient_reversal", 5, 1.0).verdict
 
 
+@pytest.mark.parametrize(
+    ("pair", "depth", "weights", "plain", "rescaled"),
+    [
+        (Surrogate("relu", functions.LeakyRelu(0.01)), 20, "he_normal", "none", "none"),
+        (Surrogate("relu", functions.LeakyRelu(0.3)), 20, "he_normal", "hurts", "hurts"),
+        (presets.get("sugar_bsilu"), 20, "he_normal", "hurts", "hurts"),
+        (Surrogate("relu", scale=1.3), 20, "he_normal", "hurts", "none"),
+        (Surrogate("sigmoid", scale=4.0), 5, "glorot_uniform", "helps", "none"),
+        (Surrogate("sigmoid", scale=4.0), 50, "glorot_uniform", "none", "none"),
+        (Surrogate("sign", "hard_tanh"), 3, 1.0, "helps", "helps"),
+        (Surrogate("sign", "hard_tanh", 9.0), 9, 1.0, "none", "helps"),
+    ],
+)
+def test_the_effect_on_training_depends_on_norm_direction_and_optimizer(pair, depth, weights, plain, rescaled):
+    prediction = theory.predict(pair, depth, weights)
+    true = theory.predict(Surrogate(pair.forward), depth, weights, input_correlation=0.5)
+    assert (theory.effect(prediction, true), theory.effect(prediction, true, rescaled=True)) == (plain, rescaled)
+
+
 def test_what_collapses_or_grows_is_said():
     collapsed = theory.predict("sigmoid", 20, "glorot_uniform", input_correlation=0.5)
     assert "two inputs can no longer be told apart" in collapsed.verdict

@@ -39,12 +39,14 @@ def _predict(options):
     weights = options["weight_variance"]
     weights = weights if weights is not None else options["initializer"] or "glorot_uniform"
     settings = {name: options[name] for name in ("bias_variance", "input_variance")}
-    prediction = theory.predict(
-        pair, options["depth"], weights, width=options["width"], input_correlation=0.5, **settings
-    )
+    known = {"width": options["width"], "input_correlation": 0.5, **settings}
+    prediction = theory.predict(pair, options["depth"], weights, **known)
     console = Console()
     console.print(prediction.verdict, highlight=False)
     console.print(_layers(prediction))
+    true = surrogate.Surrogate(pair.forward)
+    if pair != true:
+        console.print(_effect(prediction, theory.predict(true, options["depth"], weights, **known)), highlight=False)
     if pair.backward != pair.forward or verdicts.gradient_is_off(prediction):
         console.print(_balanced(pair, weights, options, settings), highlight=False)
     advice = theory.recommend(pair.forward, options["depth"], weights, width=options["width"], **settings)
@@ -64,6 +66,15 @@ def _pair(options):
             f"{forward!r} is a published pair and has its backward; name one of the functions {functions.names()}."
         )
     return surrogate.Surrogate(forward, backward, options["scale"])
+
+
+def _effect(prediction, true):
+    """What becomes of training."""
+    plain, rescaled = (_EFFECTS[theory.effect(prediction, true, rescaled)] for rescaled in (False, True))
+    return f"Beside the true slope it should {plain} under plain SGD and {rescaled} under Adam."
+
+
+_EFFECTS = {"helps": "help training", "hurts": "hurt training", "none": "make no difference"}
 
 
 def _balanced(pair, weights, options, settings):

@@ -14,7 +14,7 @@ from keras_surrogate.comparison.grid import Grid, load_grid
 from keras_surrogate.comparison.results import ResultsFile, Run, read
 from keras_surrogate.comparison.running import Finished, run
 from keras_surrogate.comparison.statistics import interval, t_quantile
-from keras_surrogate.comparison.summary import Row, summarize
+from keras_surrogate.comparison.summary import Row, record, summarize
 from keras_surrogate.comparison.tables import markdown, table
 from keras_surrogate.comparison.training import Trainer
 
@@ -30,6 +30,7 @@ __all__ = [
     "load_grid",
     "markdown",
     "read",
+    "record",
     "run",
     "summarize",
     "t_quantile",

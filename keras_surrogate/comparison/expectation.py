@@ -64,15 +64,33 @@ def predict(case, surrogate, power, channels):
     units: pools and the change of channels are left out, though pools bring cosines nearer to 1 (B-SiLU's slope, four
     convolutions of 8 and 16 channels: 0.70 measured, 0.53 predicted) and move norms.
     """
+    return _predict(case, surrogate, _setting(case, power, channels))
+
+
+def _predict(case, surrogate, setting):
     is_mixed = case.residual and case.normalization != "none"
     if case.bias or is_mixed:
         return None
     try:
         # Of networks so narrow that a whole layer may be dead some draws are 0 / 0.
         with np.errstate(divide="ignore", invalid="ignore"):
-            return theory.predict(surrogate, case.depth, **_setting(case, power, channels))
+            return theory.predict(surrogate, case.depth, **setting)
     except ValueError:
         return None
+
+
+def effect(case, prediction, power, channels):
+    """What the theory expects of a case beside its baseline, as `theory.effect` says it; None where it has no word.
+
+    It has none where there is no prediction, and on what is not a slope: annealing, learning rates for each layer.
+    """
+    if prediction is None or case == case.baseline or case.annealing or case.layer_rate != 1:
+        return None
+    setting = _setting(case, power, channels)
+    if setting.get("stack") != "batch_norm":
+        setting["input_correlation"] = 0.5
+    true = _predict(case.baseline, case.baseline.pair, setting)
+    return true and theory.effect(prediction, true, rescaled=not case.optimizer.startswith("sgd:"))
 
 
 def _setting(case, power, channels):

@@ -36,6 +36,8 @@ class Run:
         kernel_cosine: of the first layer's kernel's gradient, likewise.
         predicted_gradient_ratio, predicted_cosine: the first two as `theory.predict` has them; None where it has no
             prediction.
+        predicted_effect: on training, beside the true derivative, as `theory.effect` has it: "helps", "hurts" or
+            "none"; None of the true derivative itself, and where the theory does not reach.
         final_gradient_ratio, final_cosine: as measured after training.
         history: for each epoch "loss" and "accuracy", over its training steps, "dead_units" and, where images were held
             out, "validation_accuracy" after it.
@@ -56,6 +58,7 @@ class Run:
     kernel_cosine: float | None
     predicted_gradient_ratio: float | None
     predicted_cosine: float | None
+    predicted_effect: str | None
     final_gradient_ratio: float | None
     final_cosine: float | None
     history: dict

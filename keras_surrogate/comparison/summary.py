@@ -10,6 +10,9 @@ from keras_surrogate.comparison import naming, statistics
 from keras_surrogate.comparison.cases import Case
 from keras_surrogate.comparison.statistics import Interval
 
+# A smaller difference in accuracy, a hundredth, is none that one would choose a derivative for.
+RELEVANT = 0.01
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -26,7 +29,7 @@ class Row:
         diverged: the number of runs that did.
         gradient_ratio: the geometric mean over the runs, of which 0 makes 0; cosine, kernel_cosine: means; with the
             initial weights.
-        predicted_gradient_ratio, predicted_cosine: the theory's; None without.
+        predicted_gradient_ratio, predicted_cosine, predicted_effect: the theory's; None without.
         dead_units: mean share at the end.
         at_edge: whether, of several learning rates, the smallest or largest tried was chosen; None where none was.
 
@@ -45,8 +48,21 @@ class Row:
     kernel_cosine: float | None
     predicted_gradient_ratio: float | None
     predicted_cosine: float | None
+    predicted_effect: str | None
     dead_units: float | None
     at_edge: bool | None = None
+
+    @property
+    def effect(self):
+        """What the seeds show of the difference: "helps", "hurts" or "none"; None where there is no interval.
+
+        It helps or hurts if the interval leaves out 0 and the mean difference is at least a point.
+        """
+        if self.difference is None or self.difference.low is None:
+            return None
+        if abs(self.difference.mean) < RELEVANT or self.difference.low <= 0 <= self.difference.high:
+            return "none"
+        return "helps" if self.difference.mean > 0 else "hurts"
 
     @property
     def setting(self):
@@ -83,6 +99,16 @@ def summarize(grid, runs, tune=False):
         key = _key(case.baseline, tune)
         rows[key].append(_row(case, by_case[case], by_case.get(baselines.get(key), {}), edge))
     return [row for group in rows.values() for row in group]
+
+
+def record(rows):
+    """How often the theory was right: a `Counter` of (predicted, shown) over the rows that have both.
+
+    Each is "helps", "hurts" or "none".
+    """
+    return collections.Counter(
+        (row.predicted_effect, row.effect) for row in rows if row.predicted_effect and row.effect
+    )
 
 
 def _key(case, tune):
@@ -124,6 +150,7 @@ def _row(case, runs, baseline, at_edge):
         kernel_cosine=_mean([run.kernel_cosine for run in values]),
         predicted_gradient_ratio=values[0].predicted_gradient_ratio,
         predicted_cosine=values[0].predicted_cosine,
+        predicted_effect=values[0].predicted_effect,
         dead_units=_mean([run.dead_units for run in values]),
         at_edge=at_edge,
     )

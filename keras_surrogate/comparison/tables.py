@@ -6,14 +6,16 @@ from rich import box
 from rich.table import Table
 
 from keras_surrogate.comparison.cases import Case
+from keras_surrogate.comparison.summary import record
 
-_NUMBERS = ("accuracy %", "sd", "difference", "seeds", "diverged", "gradient ratio", "cosine", "dead %")
+_NUMBERS = ("accuracy %", "sd", "difference", "theory says", "seeds", "diverged", "gradient ratio", "cosine", "dead %")
 _NOTES = (
     "Accuracy: on the test images, mean and standard deviation over seeds. Difference: to the true derivative, all "
     "else equal, seed by seed, in points, with Student's 95 % interval for each row by itself: of twenty rows that "
     "differ in nothing one is expected to show a difference. Gradient ratio: first over last hidden layer, and cosine: "
-    "with the true gradient at the first, both at initialisation; in brackets the theory's prediction. Dead: hidden "
-    "units of constant output after training."
+    "with the true gradient at the first, both at initialisation; in brackets the theory's prediction. Theory says: "
+    "what the slope does to training; a difference is shown if it is a point or more and its interval leaves out 0. "
+    "Dead: hidden units of constant output after training."
 )
 _DIVERGED = "A run that diverged counts with the accuracy that it ended with, which is about that of guessing."
 _EDGE = "* Chosen on images held out; no smaller, or no larger, learning rate was tried."
@@ -47,6 +49,21 @@ def markdown(rows):
     return "\n\n".join([f"{_common(varied, rows)}.", body, *map(_escaped, _notes(rows))]) + "\n"
 
 
+def _record(rows):
+    """How often what the theory says was right, and the kinds of its mistakes."""
+    counts = record(rows)
+    right = sum(count for (predicted, shown), count in counts.items() if predicted == shown)
+    wrong = [
+        f'{count} times it says "{predicted}" where {_SHOWN[shown]}'
+        for (predicted, shown), count in counts.most_common()
+        if predicted != shown
+    ]
+    return "; ".join([f"The theory is right about {right} of {counts.total()} slopes", *wrong]) + "."
+
+
+_SHOWN = {"helps": "the slope helps", "hurts": "it hurts", "none": "no difference is shown"}
+
+
 def _escaped(text):
     return text.replace("*", r"\*").replace("|", r"\|")
 
@@ -68,7 +85,8 @@ def _common(varied, rows):
 
 def _notes(rows):
     diverged = [_DIVERGED] if any(row.diverged for row in rows) else []
-    return [_NOTES, *diverged, *([_EDGE] if any(row.at_edge for row in rows) else [])]
+    said = [_record(rows)] if record(rows) else []
+    return [_NOTES, *diverged, *([_EDGE] if any(row.at_edge for row in rows) else []), *said]
 
 
 def _cells(row, varied):
@@ -84,7 +102,8 @@ def _value(row, name):
 
 
 def _accuracies(row):
-    return [_percent(row.accuracy.mean), _percent(row.deviation), _difference(row.difference)]
+    cells = [_percent(row.accuracy.mean), _percent(row.deviation), _difference(row.difference)]
+    return [*cells, row.predicted_effect or ""]
 
 
 def _difference(difference):

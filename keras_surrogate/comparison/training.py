@@ -34,6 +34,7 @@ class Trainer:
         surrogate = expectation.activation(case, power, channels)
         initializer = expectation.weights(case, power, channels).initializer
         self.prediction = expectation.predict(case, surrogate, power, channels)
+        self.effect = expectation.effect(case, self.prediction, power, channels)
         self.network = networks.build(case, shape, data.classes, surrogate, initializer)
         kept, held = split(case, data)
         self._x, self._y = tf.constant(data.x_train[kept]), tf.constant(data.y_train[kept])
@@ -87,6 +88,7 @@ class Trainer:
             kernel_cosine=before.kernel_cosine,
             predicted_gradient_ratio=self.prediction and self.prediction.gradient_ratio,
             predicted_cosine=self._predicted_cosine(),
+            predicted_effect=self.effect,
             final_gradient_ratio=after.gradient_ratio,
             final_cosine=after.cosine,
             history=history,

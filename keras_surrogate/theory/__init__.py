@@ -3,6 +3,7 @@
     predict("sugar_bsilu", depth=50, weight_variance="he_normal", width=128).verdict
     balance("sugar_bsilu", weight_variance=2)             the same pair, its slope scaled so that chi = 1
     critical_weight_variance("tanh")                      the weights with which signal and gradient both last
+    effect(prediction, true)                              whether it helps training, beside the true derivative
     recommend("relu", 50, "he_normal")                    all slopes ranked, each with a reason
 
 The network: layers h = W x + b, x = f(h), with weights N(0, sw2 / N) and biases N(0, sb2), at its random start. f is
@@ -64,6 +65,7 @@ from keras_surrogate.theory.balancing import balance, critical_weight_variance, 
 from keras_surrogate.theory.prediction import DepthScales, Prediction, predict
 from keras_surrogate.theory.recommendation import Recommendation, Recommendations, recommend
 from keras_surrogate.theory.tanh import TanhOptimum, tanh_optimum, tanh_threshold
+from keras_surrogate.theory.verdicts import effect
 
 __all__ = [
     "DepthScales",
@@ -73,6 +75,7 @@ __all__ = [
     "TanhOptimum",
     "balance",
     "critical_weight_variance",
+    "effect",
     "fixed_point",
     "gain",
     "predict",

@@ -81,6 +81,35 @@ def direction(prediction):
     return f"It {word}: {measured}."
 
 
+def effect(prediction, true, rescaled=False):
+    """What an artificial derivative does to training, beside the true one: "helps", "hurts" or "none".
+
+    A derivative trains if the signal survives the forward pass, and its gradient keeps its size, within a factor of 10
+    from the last layer to the first, and its direction. Of two that train, the artificial one hurts if it loses some
+    of the direction.
+
+    Args:
+        prediction: a `Prediction` for the artificial derivative.
+        true: one for the true derivative in the same network; its `input_correlation`, if given, is looked at too.
+        rescaled: whether the optimizer rescales each parameter's step, as all but plain SGD do, and so makes up for
+            every norm but 0; default False.
+    """
+    trains, true_trains = (not signal_is_lost(true) and _trains(item, rescaled) for item in (prediction, true))
+    if trains != true_trains:
+        return "helps" if trains else "hurts"
+    return "hurts" if trains and _cosine(prediction) < ALIGNED else "none"
+
+
+def _trains(prediction, rescaled):
+    ratio = prediction.gradient_ratio
+    return (ratio > 0 if rescaled else _SHRINKING <= ratio <= _GROWING) and _cosine(prediction) >= LOST
+
+
+def _cosine(prediction):
+    """At the first layer; 1 where no true gradient is there to differ from."""
+    return 1.0 if prediction.alignment is None else float(prediction.alignment[0])
+
+
 def worth(prediction):
     """A number to rank by: how close to 1 the norms' ratio stays, and how much of the direction.
 
@@ -89,5 +118,4 @@ def worth(prediction):
     """
     ratio = prediction.gradient_ratio
     decades = abs(math.log10(ratio)) if ratio > 0 else math.inf
-    cosine = 1.0 if prediction.alignment is None else max(0.0, float(prediction.alignment[0]))
-    return cosine / max(1.0, decades)
+    return max(0.0, _cosine(prediction)) / max(1.0, decades)

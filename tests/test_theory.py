@@ -360,7 +360,10 @@ def test_the_question_of_the_demand_is_answered_in_words():
     ("pair", "depth", "weights", "plain", "rescaled"),
     [
         (Surrogate("relu", functions.LeakyRelu(0.01)), 20, "he_normal", "none", "none"),
-        (Surrogate("relu", functions.LeakyRelu(0.3)), 20, "he_normal", "hurts", "hurts"),
+        (Surrogate("relu", functions.LeakyRelu(0.3)), 20, "he_normal", "none", "none"),
+        (Surrogate("relu", functions.LeakyRelu(0.3)), 40, "he_normal", "hurts", "hurts"),
+        (Surrogate("relu", scale=2**0.5), 50, 1.0, "none", "helps"),
+        (Surrogate("relu", scale=2**0.5), 30, 1.0, "none", "none"),
         (presets.get("sugar_bsilu"), 20, "he_normal", "hurts", "hurts"),
         (Surrogate("relu", scale=1.3), 20, "he_normal", "hurts", "none"),
         (Surrogate("sigmoid", scale=4.0), 5, "glorot_uniform", "helps", "none"),

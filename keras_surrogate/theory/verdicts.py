@@ -9,6 +9,8 @@ _SHRINKING, _GROWING = 0.1, 10.0
 # Below the first, training measurably suffers although norms are right; below the second, the gradient points
 # elsewhere.
 ALIGNED, LOST = 0.7, 0.4
+# Adam's and its relatives' in Keras: gradients below it make no full step.
+_EPSILON = 1e-7
 # Last over first variance of the signal, either way.
 _SIGNAL_BOUND = 1e6
 # 1 - correlation: float32 can no longer tell two such inputs apart.
@@ -84,25 +86,28 @@ def direction(prediction):
 def effect(prediction, true, rescaled=False):
     """What an artificial derivative does to training, beside the true one: "helps", "hurts" or "none".
 
-    A derivative trains if the signal survives the forward pass, and its gradient keeps its size, within a factor of 10
-    from the last layer to the first, and its direction. Of two that train, the artificial one hurts if it loses some
-    of the direction.
+    A derivative trains if the signal reaches the output, and the gradient the first layer: its norm within a factor of
+    10 of the last layer's, its cosine with the true one at least 0.4. An optimizer that rescales each parameter's step
+    makes up for norms, of the signal too, down to the epsilon that it adds, 1e-7. Where both or neither train, there
+    is no effect.
+
+    `examples/evidence` has what came true of it.
 
     Args:
         prediction: a `Prediction` for the artificial derivative.
         true: one for the true derivative in the same network; its `input_correlation`, if given, is looked at too.
-        rescaled: whether the optimizer rescales each parameter's step, as all but plain SGD do, and so makes up for
-            every norm but 0; default False.
+        rescaled: whether the optimizer rescales each parameter's step, as all but plain SGD do; default False.
     """
-    trains, true_trains = (not signal_is_lost(true) and _trains(item, rescaled) for item in (prediction, true))
-    if trains != true_trains:
-        return "helps" if trains else "hurts"
-    return "hurts" if trains and _cosine(prediction) < ALIGNED else "none"
+    if _correlation(true) or _signal_trouble(true) in (["explodes"] if rescaled else ["explodes", "dies out"]):
+        return "none"
+    trains, true_trains = (_trains(item, rescaled) for item in (prediction, true))
+    return "none" if trains == true_trains else "helps" if trains else "hurts"
 
 
 def _trains(prediction, rescaled):
     ratio = prediction.gradient_ratio
-    return (ratio > 0 if rescaled else _SHRINKING <= ratio <= _GROWING) and _cosine(prediction) >= LOST
+    norm_is_right = ratio >= _EPSILON if rescaled else _SHRINKING <= ratio <= _GROWING
+    return norm_is_right and _cosine(prediction) >= LOST
 
 
 def _cosine(prediction):

@@ -1,0 +1,202 @@
+"""What all results of this folder say together: the theory's record, how fast dead units revive, and two pictures.
+
+    python examples/evidence/report.py
+
+Reads the results, trains nothing, and writes beside them: summary.md, record.md, revival.md, direction.png,
+revival.png.
+"""
+
+import collections
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from keras_surrogate import comparison, files
+from keras_surrogate.plots.axes import panels, plt
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results"
+# Grids in which each slope gets the learning rate that suits it best.
+TUNED = ("tuned_he", "tuned_glorot", "sigmoid")
+EFFECTS = ("helps", "none", "hurts")
+FIELDS = [field.name for field in dataclasses.fields(comparison.Case)]
+
+
+def names():
+    """Of all grids that have results."""
+    return sorted(path.stem for path in RESULTS.glob("*.jsonl"))
+
+
+def rows_of(name):
+    """The rows of a grid."""
+    grid = comparison.load_grid(FOLDER / f"{name}.py")
+    return comparison.summarize(grid, comparison.read(RESULTS / f"{name}.jsonl"), tune=name in TUNED)
+
+
+def markdown(heading, lines):
+    rule = ["---", *["---:"] * (len(heading) - 1)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in [heading, rule, *lines]) + "\n"
+
+
+def summary(found):
+    """Markdown: a line for each slope, a column for each network and optimizer; in a cell accuracy and difference."""
+    varied = [field for field in FIELDS if len({getattr(row.case, field) for row in found}) > 1]
+    across = [field for field in varied if field in ("forward", "depth", "normalization", "optimizer")]
+    down = [field for field in varied if field not in across]
+    cells = {(_named(row, down), _named(row, across)): _cell(row) for row in found}
+    slopes, columns = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    lines = [[slope, *(cells.get((slope, column), "") for column in columns)] for slope in slopes]
+    return markdown(["slope", *columns], lines)
+
+
+def _named(row, fields):
+    """These fields of a row's case in words; of an optimizer whose learning rate was chosen, only the name."""
+    words = row.case.in_words(fields)
+    return words if row.at_edge is None else words.replace(row.case.optimizer, row.setting["optimizer"])
+
+
+def _cell(row):
+    """Accuracy, difference (in bold if it is shown) and what else the reader must know."""
+    parts = [f"{100 * row.accuracy.mean:.1f}"]
+    if row.difference is not None:
+        difference = f"{100 * row.difference.mean:+.1f}"
+        parts.append(f"({difference})" if row.effect == "none" else f"(**{difference}**)")
+    if row.at_edge is not None:
+        parts.append(f"at {row.case.optimizer.partition(':')[2]}{' or beyond' if row.at_edge else ''}")
+    return " ".join(parts) + (f", {row.diverged} of {len(row.runs)} diverged" if row.diverged else "")
+
+
+def right(counts):
+    return sum(counts[effect, effect] for effect in EFFECTS)
+
+
+def record(rows_by_name):
+    """Markdown: how often the theory was right, by grid, and what it said against what was shown."""
+    counts = {name: comparison.record(found) for name, found in rows_by_name.items()}
+    counts = {name: found for name, found in counts.items() if found}
+    total = sum(counts.values(), collections.Counter())
+    by_grid = [
+        (name, found.total(), _share(right(found), found.total()), _commonest(found)) for name, found in counts.items()
+    ]
+    by_grid.append(("all", total.total(), _share(right(total), total.total()), _commonest(total)))
+    crossed = [(said, *(total[said, shown] for shown in EFFECTS)) for said in EFFECTS]
+    return "\n".join(
+        [
+            markdown(["grid", "slopes", "theory right", "always the commonest"], by_grid),
+            markdown(["theory says \\ shown", *EFFECTS], crossed),
+        ]
+    )
+
+
+def _of_grid(name, counts):
+    return name, counts.total(), _share(right(counts), counts.total()), _commonest(counts)
+
+
+def _commonest(counts):
+    """How often one would be right who knew the commonest effect and said nothing else."""
+    shown = collections.Counter()
+    for (_, effect), count in counts.items():
+        shown[effect] += count
+    effect, count = shown.most_common(1)[0]
+    return f'{_share(count, counts.total())} ("{effect}")'
+
+
+def _share(part, whole):
+    return f"{part} = {part / whole:.0%}"
+
+
+def epochs_until(shares, bound):
+    """The first epoch, from 1, after which no more than this share of the units is dead; None if there is none."""
+    return next((epoch for epoch, share in enumerate(shares, 1) if share is not None and share <= bound), None)
+
+
+def revival(found):
+    """Markdown: dead units at the start and after some epochs, and how long it takes until half of them live."""
+    last = len(found[0].runs[0].history["dead_units"])
+    heading = ["slope", "depth", "optimizer", "dead % at the start", "after epoch 1", "5", last]
+    return markdown([*heading, "half live after", "accuracy %"], [_revival(row) for row in found])
+
+
+def _revival(row):
+    dead = _dead(row)
+    shares = [f"{100 * dead[epoch]:.0f}" for epoch in (0, 1, 5, -1)]
+    half = epochs_until(dead[1:], 0.5) or "never"
+    return [row.case.backward, row.case.depth, row.case.optimizer, *shares, half, f"{100 * row.accuracy.mean:.1f}"]
+
+
+def _dead(row):
+    """The mean share of dead units over the epochs, from the start on."""
+    shares = [[run.initial_dead_units, *run.history["dead_units"]] for run in row.runs]
+    return np.nanmean(np.array(shares, float), axis=0)
+
+
+def by(found, field):
+    """Rows by the value of a field."""
+    groups = collections.defaultdict(list)
+    for row in found:
+        groups[getattr(row.case, field)].append(row)
+    return groups
+
+
+def draw_revival(found, path):
+    """A panel for each optimizer and depth: the share of dead units over the epochs, a line for each slope."""
+    groups = [group for part in by(found, "optimizer").values() for group in by(part, "depth").values()]
+    figure, axes = panels(len(groups))
+    for ax, group in zip(axes, groups, strict=True):
+        for number, row in enumerate(group):
+            style = {"color": f"C{number}", "ls": "-" if number % 2 else "--", "label": row.case.backward}
+            ax.plot(100 * _dead(row), **style)
+        ax.set(title=group[0].case.in_words(["depth", "optimizer"]), xlabel="epoch", ylabel="dead units in %")
+        ax.set_ylim(-3, 103)
+        ax.grid(alpha=0.25)
+    axes[0].legend(fontsize="small", frameon=False)
+    save(figure, path)
+
+
+def draw_direction(found, path):
+    """Difference in accuracy over the predicted cosine, a panel for each optimizer."""
+    shown = [row for row in found if row.difference is not None and row.predicted_cosine is not None]
+    groups = by(shown, "optimizer")
+    figure, axes = panels(len(groups))
+    for ax, (optimizer, group) in zip(axes, groups.items(), strict=True):
+        for balanced, part in by(group, "balanced").items():
+            _draw_differences(ax, part, "os"[balanced], "balanced" if balanced else "as it is")
+        ax.axhline(0, color="0.5", lw=0.8)
+        ax.set(title=optimizer, xlabel="predicted cosine with the true gradient, first layer")
+        ax.set_ylabel("accuracy less that of the true slope, points")
+        ax.grid(alpha=0.25)
+    axes[0].legend(fontsize="small", frameon=False)
+    save(figure, path)
+
+
+def _draw_differences(ax, rows, marker, label):
+    middle, low = (np.array([getattr(row.difference, end) for row in rows]) for end in ("mean", "low"))
+    cosines = [row.predicted_cosine for row in rows]
+    ax.errorbar(cosines, 100 * middle, 100 * (middle - low), fmt=marker, ms=4, lw=0.8, label=label)
+
+
+def save(figure, path):
+    with files.replacing_file(path) as unfinished:
+        figure.savefig(unfinished, dpi=100)
+    plt.close(figure)
+
+
+def write(path, text):
+    with files.replacing_file(path) as unfinished:
+        unfinished.write_text(text)
+
+
+def main():
+    found = {name: rows_of(name) for name in names()}
+    write(RESULTS / "summary.md", "\n".join(f"## {name}\n\n{summary(rows)}" for name, rows in found.items()))
+    write(RESULTS / "record.md", record(found))
+    write(RESULTS / "revival.md", revival(found["dead"]))
+    draw_revival(found["dead"], RESULTS / "revival.png")
+    draw_direction(found["relu_he"], RESULTS / "direction.png")
+    for name in ("summary.md", "record.md", "revival.md"):
+        print((RESULTS / name).read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The study in examples/evidence: its results are complete, and every table is what the results say."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from keras_surrogate import comparison
+
+FOLDER = Path(__file__).parents[1] / "examples" / "evidence"
+SPEC = importlib.util.spec_from_file_location("evidence_report", FOLDER / "report.py")
+report = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(report)
+NAMES = report.names()
+
+every_grid = pytest.mark.parametrize("name", NAMES)
+
+
+def test_every_grid_has_results():
+    grids = {path.stem for path in FOLDER.glob("*.py")} - {"report"}
+    assert grids and grids == set(NAMES)
+
+
+@every_grid
+def test_results_are_those_of_the_grid_and_complete(name):
+    grid = comparison.load_grid(FOLDER / f"{name}.py")
+    runs = comparison.read(report.RESULTS / f"{name}.jsonl")
+    assert set(runs) == set(grid.runs)
+    assert len(grid.seeds) >= 5 or min(run.seconds for run in runs.values()) > 60
+
+
+@every_grid
+def test_the_table_is_what_the_results_say(name):
+    assert (report.RESULTS / f"{name}.md").read_text() == comparison.markdown(report.rows_of(name))
+
+
+def test_the_report_is_what_the_results_say(tmp_path, monkeypatch):
+    committed = report.RESULTS
+    for path in committed.glob("*.jsonl"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    report.main()
+    for name in ("summary.md", "record.md", "revival.md"):
+        assert (tmp_path / name).read_text() == (committed / name).read_text()
+    for name in ("direction.png", "revival.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert (committed / name).exists()
+
+
+def test_every_table_of_the_page_stands_in_the_results():
+    known = {line for path in report.RESULTS.glob("*.md") for line in path.read_text().splitlines()}
+    lines = [line for line in (FOLDER / "README.md").read_text().splitlines() if line.startswith("|")]
+    assert lines
+    assert not [line for line in lines if line not in known]
+
+
+def test_the_page_names_every_grid_and_every_picture_it_shows_exists():
+    page = (FOLDER / "README.md").read_text()
+    assert not [name for name in NAMES if f"{name}.py" not in page]
+    shown = [part.partition(")")[0] for part in page.split("](")[1:]]
+    assert shown
+    assert not [link for link in shown if not link.startswith("http") and not (FOLDER / link).exists()]
+
+
+@pytest.mark.parametrize("name", ["relu_he", "sigmoid"])
+def test_a_line_holds_no_more_than_the_run(name):
+    with open(report.RESULTS / f"{name}.jsonl") as file:
+        entry = json.loads(file.readline())
+    assert entry["case"]["data"] == "fashion-mnist"
+    assert entry["versions"]["keras"]

@@ -9,26 +9,25 @@ from keras_surrogate import functions, presets
 from keras_surrogate.surrogate import Surrogate, with_gradient
 
 
+def checked_blend(share):
+    """The share as a float, or a ValueError."""
+    return functions.real_number(share, "SurrogateActivation", "blend", "from 0 to 1", lambda share: 0 <= share <= 1)
+
+
 class _Blend:
     """A share from 0 to 1, held in a variable from the moment it is not 1."""
 
     def __init__(self, share):
         self.variable = None
-        if self.checked(share) != 1:
+        if checked_blend(share) != 1:
             self.set(share)
-
-    @staticmethod
-    def checked(share):
-        return functions.real_number(
-            share, "SurrogateActivation", "blend", "from 0 to 1", lambda share: 0 <= share <= 1
-        )
 
     def get(self):
         return 1.0 if self.variable is None else float(self.variable.numpy())
 
     def set(self, share):
         self.hold()
-        self.variable.assign(self.checked(share))
+        self.variable.assign(checked_blend(share))
 
     def hold(self):
         if self.variable is None:
@@ -85,8 +84,13 @@ class SurrogateActivation(keras.layers.Layer):
         return super().variables + ([] if self._blend.variable is None else [self._blend.variable])
 
     def hold_blend(self):
-        """Holds the share in a variable although it is 1, so that what is compiled from now on follows its changes."""
+        """Holds the share in a variable although it is 1, so that what is compiled from now on follows its changes.
+
+        Returns:
+            The variable. Assigning to it is quicker than setting `blend`, and checks nothing.
+        """
         self._blend.hold()
+        return self._blend.variable
 
     def build(self, input_shape):
         self.built = True

@@ -1,6 +1,7 @@
 """Comparisons: paired starts, what is measured, the file that survives everything, and the table."""
 
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+import weakref
 
 import keras
 import matplotlib.pyplot as plt
@@ -157,7 +159,7 @@ def seen(trainer, seed):
     places, train = [], trainer._train
     trainer.start(seed)
     start = trainer.network.model.get_weights()
-    trainer._train = lambda chunk: (places.append(np.array(chunk)), train(chunk))[1]
+    trainer._train = lambda chunk, *data: (places.append(np.array(chunk)), train(chunk, *data))[1]
     trainer.run(seed)
     trainer._train = train
     return start, np.concatenate(places)
@@ -287,14 +289,25 @@ def test_rates_by_layer_do_what_a_scaled_slope_does_under_sgd(digits):
     assert not np.allclose(weights[0][0], weights[2][0], atol=1e-3)
 
 
-def test_annealing_goes_from_the_surrogate_to_the_true_slope(digits):
+def test_annealing_goes_from_the_surrogate_to_the_true_slope(digits, monkeypatch):
     one = trainer(digits, backward="softplus", annealing=0.5)
+    whole = one.run(1)
     shares, train = [], one._train
-    one._train = lambda chunk: (shares.append(one._annealing.blend), train(chunk))[1]
-    for seed in (0, 1):
-        one.run(seed)
+    one._train = lambda *arguments: (train(*arguments), shares.append(one.network.activations[-1].blend))[0]
+    monkeypatch.setattr(training, "_CHUNK", 1)
+    stepwise = [one.run(seed) for seed in (0, 1)][1]
     expected = np.maximum(0, 1 - np.arange(20) / 10)
-    np.testing.assert_allclose(shares, [*expected, *expected])
+    np.testing.assert_allclose(shares, [*expected, *expected], rtol=1e-6)
+    assert (whole.loss, whole.accuracy) == pytest.approx((stepwise.loss, stepwise.accuracy), rel=1e-5)
+
+
+def test_a_case_that_is_done_leaves_no_data_in_memory(digits):
+    one = trainer(digits, backward="softplus")
+    one.run(0)
+    data = weakref.ref(one._x)
+    del one
+    gc.collect()
+    assert data() is None
 
 
 def test_the_slope_is_balanced_as_the_theory_has_it(digits):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_surrogate.layers import SurrogateActivation
+from keras_surrogate.layers import SurrogateActivation, checked_blend
 
 
 class SurrogateAnnealing(keras.callbacks.Callback):
@@ -34,23 +34,22 @@ class SurrogateAnnealing(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        self._layers = list(_surrogate_activations(model))
-        if not self._layers:
+        layers = list(_surrogate_activations(model))
+        if not layers:
             raise ValueError(
                 "SurrogateAnnealing found no SurrogateActivation in the model. Use that layer, or "
                 "activation=SurrogateActivation(...), in place of a Surrogate, whose slope is fixed."
             )
-        for layer in self._layers:
-            layer.hold_blend()
+        self._blends = [layer.hold_blend() for layer in layers]
         model.train_function = None
 
     def on_train_begin(self, logs=None):
         self._step = int(self.model.optimizer.iterations)
 
     def on_train_batch_begin(self, batch, logs=None):
-        self.blend = float(self.schedule(self._step))
-        for layer in self._layers:
-            layer.blend = self.blend
+        self.blend = checked_blend(float(self.schedule(self._step)))
+        for variable in self._blends:
+            variable.assign(self.blend)
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += self.model.steps_per_execution

@@ -21,12 +21,14 @@ class Network:
         model: from images to logits.
         pre_activations: symbolic tensors, what enters the activation of each hidden layer, first layer first.
         outputs: likewise, what leaves it.
+        activations: the `SurrogateActivation` of each hidden layer.
         hidden: the Dense layers or convolutions, whose kernels the case's initializer draws.
     """
 
     model: keras.Model
     pre_activations: list
     outputs: list
+    activations: list
     hidden: list
 
 
@@ -39,12 +41,13 @@ def build(case, shape, classes, surrogate, initializer):
     check_pools(case, shape)
     inputs = keras.Input(shape)
     x = keras.layers.Flatten()(inputs) if case.network == "mlp" else _with_channels(inputs)
-    network = Network(None, [], [], [])
+    network = Network(None, [], [], [], [])
     for number in range(case.depth):
         layer = _layer(case, number, initializer)
         network.hidden.append(layer)
         network.pre_activations.append(_normalized(case, layer(x)))
-        network.outputs.append(SurrogateActivation(surrogate)(network.pre_activations[-1]))
+        network.activations.append(SurrogateActivation(surrogate))
+        network.outputs.append(network.activations[-1](network.pre_activations[-1]))
         x = keras.layers.Add()([x, network.outputs[-1]]) if case.residual and number else network.outputs[-1]
         x = keras.layers.MaxPooling2D()(x) if case.network == "vgg" and number % 2 else x
     logits = keras.layers.Dense(classes)(keras.layers.Flatten()(x))

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import __version__
-from keras_surrogate.callbacks import SurrogateAnnealing
 from keras_surrogate.comparison import expectation, networks
 from keras_surrogate.comparison.measuring import Probe, compiled
 from keras_surrogate.comparison.results import Run
@@ -42,19 +41,12 @@ class Trainer:
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self._optimizer = networks.build_optimizer(case, self.network)
         self.network.model.compile(self._optimizer, self._loss)
-        self._annealing = self._annealed()
+        self._blends = [layer.hold_blend() for layer in self.network.activations] if case.annealing else []
         self._state = networks.State(self.network.model, self._optimizer)
         self._probe = Probe(self.network, self._loss)
         places = tf.TensorSpec([None, case.batch_size], tf.int32)
-        self._train, self._count = compiled(self._steps, [places]), compiled(self._scores)
-
-    def _annealed(self):
-        if not self.case.annealing:
-            return None
-        steps = self.case.annealing * self.case.epochs * self.steps_per_epoch
-        callback = SurrogateAnnealing(lambda step: max(0.0, 1 - step / steps))
-        callback.set_model(self.network.model)
-        return callback
+        data = [tf.TensorSpec.from_tensor(tensor) for tensor in (self._x, self._y)]
+        self._train, self._count = compiled(self._steps, [places, *data]), compiled(self._scores)
 
     @property
     def steps_per_epoch(self):
@@ -122,32 +114,37 @@ class Trainer:
     def _epoch(self, places, progress):
         """Mean loss and accuracy over the steps; the loss is NaN or infinite where one step's was."""
         totals = np.zeros(2)
-        length = 1 if self._annealing else _CHUNK
-        for start in range(0, len(places), length):
-            chunk = places[start : start + length]
-            self._anneal()
-            totals += np.array(self._train(chunk))
+        for start in range(0, len(places), _CHUNK):
+            chunk = places[start : start + _CHUNK]
+            totals += np.array(self._train(chunk, self._x, self._y))
             progress(len(chunk))
             if not np.isfinite(totals[0]):
                 break
         return tuple(float(total) for total in totals / len(places))
 
-    def _anneal(self):
-        if self._annealing:
-            self._annealing.on_train_begin()
-            self._annealing.on_train_batch_begin(0)
+    def _steps(self, places, x, y):
+        """Makes one step for each row of places; the sums of the losses and of the accuracies, in float64.
 
-    def _steps(self, places):
-        """Makes one step for each row of places; the sums of the losses and of the accuracies, in float64."""
+        The data are arguments, because TensorFlow never frees the graph of a custom gradient, nor what it captures.
+        """
         loss, accuracy = tf.zeros([], tf.float64), tf.zeros([], tf.float64)
         for batch in places:
-            step_loss, step_accuracy = self._step(tf.gather(self._x, batch), tf.gather(self._y, batch))
+            step_loss, step_accuracy = self._step(tf.gather(x, batch), tf.gather(y, batch))
             loss += tf.cast(step_loss, tf.float64)
             accuracy += tf.cast(step_accuracy, tf.float64)
         return loss, accuracy
 
+    def _anneal(self):
+        """What `callbacks.SurrogateAnnealing` does before a step, within the graph."""
+        if self._blends:
+            steps = self.case.annealing * self.case.epochs * self.steps_per_epoch
+            made = tf.cast(tf.convert_to_tensor(self._optimizer.iterations), tf.float64)
+            for blend in self._blends:
+                blend.assign(tf.cast(tf.nn.relu(1 - made / steps), tf.float32))
+
     def _step(self, x, y):
         model = self.network.model
+        self._anneal()
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             loss = self._loss(y, logits)

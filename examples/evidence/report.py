@@ -103,7 +103,7 @@ def _commonest(counts):
 
 
 def _share(part, whole):
-    return f"{part} = {part / whole:.0%}"
+    return f"{part} of {whole}"
 
 
 def epochs_until(shares, bound):
@@ -113,7 +113,7 @@ def epochs_until(shares, bound):
 
 def revival(found):
     """Markdown: dead units at the start and after some epochs, and how long it takes until half of them live."""
-    last = len(found[0].runs[0].history["dead_units"])
+    last = found[0].case.epochs
     heading = ["slope", "depth", "optimizer", "dead % at the start", "after epoch 1", "5", last]
     return markdown([*heading, "half live after", "accuracy %"], [_revival(row) for row in found])
 
@@ -126,9 +126,12 @@ def _revival(row):
 
 
 def _dead(row):
-    """The mean share of dead units over the epochs, from the start on."""
-    shares = [[run.initial_dead_units, *run.history["dead_units"]] for run in row.runs]
-    return np.nanmean(np.array(shares, float), axis=0)
+    """The mean share of dead units over the epochs, from the start on; all are dead in a network that diverged."""
+    shares = np.ones((len(row.runs), row.case.epochs + 1))
+    for run, line in zip(row.runs, shares, strict=True):
+        known = [share for share in (run.initial_dead_units, *run.history["dead_units"]) if share is not None]
+        line[: len(known)] = known
+    return shares.mean(axis=0)
 
 
 def by(found, field):
@@ -148,9 +151,9 @@ def draw_revival(found, path):
             style = {"color": f"C{number}", "ls": "-" if number % 2 else "--", "label": row.case.backward}
             ax.plot(100 * _dead(row), **style)
         ax.set(title=group[0].case.in_words(["depth", "optimizer"]), xlabel="epoch", ylabel="dead units in %")
-        ax.set_ylim(-3, 103)
+        ax.set(ylim=(-3, 103), xlim=(0, group[0].case.epochs))
         ax.grid(alpha=0.25)
-    axes[0].legend(fontsize="small", frameon=False)
+    axes[-1].legend(fontsize="small", frameon=False, loc="lower right")
     save(figure, path)
 
 

@@ -18,7 +18,7 @@ the value of the forward, f' its slope, g what the backward pass takes for it, s
 
        c_{l+1} = (sw2 E[f(u) f(v)] + sb2) / q_{l+1}
 
-   At c = 1 a network's output no longer depends on its input, and no backward pass changes that.
+   At c = 1 the network's output no longer depends on its input, and the backward pass has no part in that.
 
 3. The gradient. With u the gradient of a layer's output, that of its pre-activation is d = g(h) u, elementwise, and
    that of the output below W^T d. If this is like a fresh Gaussian vector of variance sw2 |d|^2 / N, independent of h,

@@ -23,7 +23,7 @@ def in_words(prediction):
 
 
 def signal_is_lost(prediction):
-    """Whether no backward pass can help, because the outputs do not tell inputs apart or leave the range of floats."""
+    """Whether the weights must be mended first: the outputs do not tell inputs apart, or leave the range of floats."""
     return bool(_signal_trouble(prediction) or _correlation(prediction))
 
 
@@ -45,7 +45,8 @@ def _correlation(prediction):
     if prediction.correlation is None or not prediction.correlation[-1] > 1 - _INDISTINGUISHABLE:
         return None
     layer = int((prediction.correlation > 1 - _INDISTINGUISHABLE).argmax()) + 1
-    return f"From layer {layer} on two inputs can no longer be told apart in float32, which no backward pass repairs."
+    told_apart = f"From layer {layer} on two inputs can no longer be told apart in float32"
+    return f"{told_apart}, which other weights repair, and a backward pass hardly."
 
 
 def gradient_is_off(prediction):

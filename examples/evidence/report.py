@@ -20,6 +20,8 @@ RESULTS = FOLDER / "results"
 # Grids in which each slope gets the learning rate that suits it best.
 TUNED = ("tuned_he", "tuned_glorot", "sigmoid")
 EFFECTS = ("helps", "none", "hurts")
+# What stands in the columns of a summary, if it varies.
+ACROSS = ("forward", "depth", "normalization", "optimizer", "epochs")
 FIELDS = [field.name for field in dataclasses.fields(comparison.Case)]
 
 
@@ -42,7 +44,7 @@ def markdown(heading, lines):
 def summary(found):
     """Markdown: a line for each slope, a column for each network and optimizer; in a cell accuracy and difference."""
     varied = [field for field in FIELDS if len({getattr(row.case, field) for row in found}) > 1]
-    across = [field for field in varied if field in ("forward", "depth", "normalization", "optimizer")]
+    across = [field for field in varied if field in ACROSS]
     down = [field for field in varied if field not in across]
     cells = {(_named(row, down), _named(row, across)): _cell(row) for row in found}
     slopes, columns = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
@@ -52,7 +54,7 @@ def summary(found):
 
 def _named(row, fields):
     """These fields of a row's case in words; of an optimizer whose learning rate was chosen, only the name."""
-    words = row.case.in_words(fields)
+    words = row.case.in_words(fields).removeprefix("slope ")
     return words if row.at_edge is None else words.replace(row.case.optimizer, row.setting["optimizer"])
 
 

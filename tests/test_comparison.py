@@ -736,7 +736,7 @@ def test_tables_say_what_varies_and_what_is_common():
     assert r"| 5 | 4\*true | 60.0 | 20.0 | +10.0 (-14.8 to +34.8) | helps | 3 | 3 | 0.001 (0.5) | - | 50 |" in lines
     assert text.startswith("digits, mlp, width 64, relu, he_normal, sgd:0.01, epochs 10, batch size 32.")
     assert "diverged counts with the accuracy" in text
-    assert text.endswith('about 0 of 1 slopes; 1 times it says "helps" where no difference is shown.\n')
+    assert text.endswith('about 0 of 1 slopes; it says "helps" where no difference is shown: 1.\n')
     rich_table = comparison.table(some_rows())
     assert rich_table.row_count == 3
     assert [column.header for column in rich_table.columns][:3] == ["depth", "backward", "accuracy\n%"]

@@ -54,7 +54,7 @@ def _record(rows):
     counts = record(rows)
     right = sum(count for (predicted, shown), count in counts.items() if predicted == shown)
     wrong = [
-        f'{count} times it says "{predicted}" where {_SHOWN[shown]}'
+        f'it says "{predicted}" where {_SHOWN[shown]}: {count}'
         for (predicted, shown), count in counts.most_common()
         if predicted != shown
     ]

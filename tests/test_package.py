@@ -78,6 +78,12 @@ def test_readme_has_the_two_commands():
     assert 'python -m pip install ".[test]" && python -m pytest\n' in README
 
 
+def test_every_file_that_the_readme_names_exists():
+    named = set(re.findall(r"(?:examples|tests)/[\w/]+\.(?:py|md|png)", README))
+    assert len(named) > 10
+    assert not [path for path in sorted(named) if not (ROOT / path).exists()]
+
+
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_readme_code_runs(block, tmp_path, monkeypatch, capsys):

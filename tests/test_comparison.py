@@ -709,7 +709,8 @@ def test_the_theory_says_what_a_slope_does_to_training(digits):
     assert said(backward="4*true", optimizer="adam:0.01") == "none"
     assert said(backward="4*true") == "hurts"
     assert said(backward="4*true", **sigmoid) == "helps"
-    assert said(backward="4*true", **{**sigmoid, "depth": 50}) == "none", "its signal is lost"
+    assert said(balanced=True, **sigmoid) == "helps"
+    assert said(balanced=True, **{**sigmoid, "depth": 50}) == "none", "its signal is lost"
     assert said(backward="4*true", layer_rate=2.0) is said(backward="4*true", annealing=0.5) is None
     assert said(backward="tanh", bias=1.0) is None
     assert said(forward="step", backward="hard_tanh", depth=3) == "helps"

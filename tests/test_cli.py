@@ -416,6 +416,13 @@ def test_compare_writes_results_table_and_pictures_and_goes_on(tmp_path, monkeyp
     assert "4 of 8 trainings are finished" in capsys.readouterr().out
 
 
+def test_compare_draws_no_empty_picture_where_there_are_no_predictions(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*COMPARE, "--bias", "1"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "results.md", "results-accuracy.png"}
+    assert "theory.png" not in capsys.readouterr().out
+
+
 def test_options_of_compare_are_the_fields_of_a_case(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(cli.comparison.comparison, "run", lambda grid, *_: asked.append(grid) or 1 / 0)

@@ -38,7 +38,7 @@ def add(commands):
         description="Trains all combinations of what is given, each from several seeds with the same initial weights "
         "and data order, and compares each slope with the true one. Each finished training is a line in the output; "
         "after an interruption the same command goes on. Beside OUTPUT.jsonl it writes OUTPUT.md, "
-        "OUTPUT-accuracy.png and OUTPUT-theory.png.",
+        "OUTPUT-accuracy.png and, where there are predictions, OUTPUT-theory.png.",
     )
     parser.set_defaults(command=_compare)
     parser.add_argument(
@@ -141,9 +141,10 @@ def _draw(rows, output):
     from keras_surrogate import plots
     from keras_surrogate.plots.axes import panels, plt
 
-    theory, axes = panels(2)
-    plots.predicted_against_measured(rows, axes)
-    figures = {"accuracy": plots.comparison(rows), "theory": theory}
+    figures = {"accuracy": plots.comparison(rows)}
+    if any(row.predicted_gradient_ratio is not None for row in rows):
+        figures["theory"], axes = panels(2)
+        plots.predicted_against_measured(rows, axes)
     paths = [output.with_name(f"{output.stem}-{name}.png") for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
         with files.replacing_file(path) as unfinished:

@@ -396,7 +396,7 @@ def no_figures_left():
     plt.close("all")
 
 
-COMPARE = ["compare", "--depth", "2", "--width", "8", "--epochs", "1", "--images", "64", "--seeds", "2"]
+COMPARE = ["compare", "--depth", "2", "--width", "32", "--epochs", "1", "--images", "64", "--seeds", "2"]
 COMPARE += ["--backward", "true", "4*true", "--output", "results.jsonl"]
 
 

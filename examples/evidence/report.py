@@ -2,10 +2,11 @@
 
     python examples/evidence/report.py
 
-Reads the results, trains nothing, and writes beside them: summary.md, record.md, revival.md, direction.png,
-revival.png.
+Reads the results, trains nothing, and writes beside them: grids.md, summary.md, record.md, revival.md,
+direction.png, revival.png.
 """
 
+import ast
 import collections
 import dataclasses
 from pathlib import Path
@@ -18,7 +19,7 @@ from keras_surrogate.plots.axes import panels, plt
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 # Grids in which each slope gets the learning rate that suits it best.
-TUNED = ("tuned_he", "tuned_glorot", "sigmoid")
+TUNED = ("tuned_he", "tuned_glorot", "tuned_vgg", "sigmoid")
 EFFECTS = ("helps", "none", "hurts")
 # What stands in the columns of a summary, if it varies.
 ACROSS = ("forward", "depth", "normalization", "optimizer", "epochs")
@@ -41,6 +42,16 @@ def markdown(heading, lines):
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in [heading, rule, *lines]) + "\n"
 
 
+def grids(names):
+    """Markdown: what each grid asks, how many trainings it has, and how long they took."""
+    lines = []
+    for name in names:
+        question = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
+        runs = comparison.read(RESULTS / f"{name}.jsonl").values()
+        lines.append([f"{name}.py", question, len(runs), f"{sum(run.seconds for run in runs) / 60:.0f}"])
+    return markdown(["grid", "", "trainings", "minutes"], lines)
+
+
 def summary(found):
     """Markdown: a line for each slope, a column for each network and optimizer; in a cell accuracy and difference."""
     varied = [field for field in FIELDS if len({getattr(row.case, field) for row in found}) > 1]
@@ -54,7 +65,7 @@ def summary(found):
 
 def _named(row, fields):
     """These fields of a row's case in words; of an optimizer whose learning rate was chosen, only the name."""
-    words = row.case.in_words(fields).removeprefix("slope ")
+    words = row.case.in_words(fields).removeprefix("slope ") or "plain"
     return words if row.at_edge is None else words.replace(row.case.optimizer, row.setting["optimizer"])
 
 
@@ -195,6 +206,7 @@ def write(path, text):
 def main():
     found = {name: rows_of(name) for name in names()}
     write(RESULTS / "summary.md", "\n".join(f"## {name}\n\n{summary(rows)}" for name, rows in found.items()))
+    write(RESULTS / "grids.md", grids(found))
     write(RESULTS / "record.md", record(found))
     write(RESULTS / "revival.md", revival(found["dead"]))
     draw_revival(found["dead"], RESULTS / "revival.png")

@@ -60,7 +60,7 @@ class Effort:
         "step, arc tangent",
     )
     memory_size: int = 10**7
-    seconds: float = 3.0
+    seconds: float = 2.0
     rounds: int = 31
     layers: tuple = ((10, 100), (30, 100), (100, 50), (300, 20), (1000, 10))
     compiled_layers: tuple = ((10, 100), (30, 100), (100, 50))

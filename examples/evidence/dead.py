@@ -1,4 +1,4 @@
-"""ReLU networks whose units are all dead at the start, by a bias of -3: which slopes revive them, and how fast?"""
+"""ReLU networks whose units nearly all start dead, by a bias of -3: which slopes revive them, and how fast?"""
 
 from keras_surrogate.comparison import Grid
 

@@ -18,8 +18,6 @@ from keras_surrogate.plots.axes import panels, plt
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
-# Grids in which each slope gets the learning rate that suits it best.
-TUNED = ("tuned_he", "tuned_glorot", "tuned_vgg", "sigmoid")
 EFFECTS = ("helps", "none", "hurts")
 # What stands in the columns of a summary, if it varies.
 ACROSS = ("forward", "depth", "normalization", "optimizer", "epochs")
@@ -32,9 +30,10 @@ def names():
 
 
 def rows_of(name):
-    """The rows of a grid."""
+    """The rows of a grid; where it has several learning rates, each slope with the one that suits it best."""
     grid = comparison.load_grid(FOLDER / f"{name}.py")
-    return comparison.summarize(grid, comparison.read(RESULTS / f"{name}.jsonl"), tune=name in TUNED)
+    has_rates = len({case.without_rate for case in grid.cases}) < len(grid.cases)
+    return comparison.summarize(grid, comparison.read(RESULTS / f"{name}.jsonl"), tune=has_rates)
 
 
 def markdown(heading, lines):

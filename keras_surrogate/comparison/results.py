@@ -41,7 +41,7 @@ class Run:
         final_gradient_ratio, final_cosine: as measured after training.
         history: for each epoch "loss" and "accuracy", over its training steps, "dead_units" and, where images were held
             out, "validation_accuracy" after it.
-        seconds: of the training, with all measurements, without building and compiling.
+        seconds: of the training, with all measurements; tracing too, which a case's first training in a process does.
         versions: of "keras_surrogate", "keras" and "tensorflow".
     """
 

@@ -21,36 +21,68 @@ class Row:
     Attributes:
         case: a `Case`.
         runs: its runs, one a seed; at least one.
-        accuracy: `Interval` of the mean on the test images; a run that diverged counts with what it scored.
-        deviation: the standard deviation over the seeds; None of one.
         difference: `Interval` of the accuracy less that of the true derivative from the same seed; None for that
             itself, and where no seed has both.
         pairs: the number of such seeds.
-        diverged: the number of runs that did.
-        gradient_ratio: the geometric mean over the runs, of which 0 makes 0; cosine, kernel_cosine: means; with the
-            initial weights.
-        predicted_gradient_ratio, predicted_cosine, predicted_effect: the theory's; None without.
-        dead_units: mean share at the end.
         at_edge: whether, of several learning rates, the smallest or largest tried was chosen; None where none was.
 
-    Where no run has a finite number, it is None.
+    What it says of them is None where no run has a finite number.
     """
 
     case: Case
     runs: tuple
-    accuracy: Interval
-    deviation: float | None
     difference: Interval | None
     pairs: int
-    diverged: int
-    gradient_ratio: float | None
-    cosine: float | None
-    kernel_cosine: float | None
-    predicted_gradient_ratio: float | None
-    predicted_cosine: float | None
-    predicted_effect: str | None
-    dead_units: float | None
     at_edge: bool | None = None
+
+    @property
+    def accuracy(self):
+        """`Interval` of the mean on the test images; a run that diverged counts with what it scored."""
+        return statistics.interval(self._known("accuracy"))
+
+    @property
+    def deviation(self):
+        """The standard deviation of the accuracy over the seeds; None of one."""
+        return statistics.standard_deviation(self._known("accuracy"))
+
+    @property
+    def diverged(self):
+        """The number of runs that did."""
+        return sum(run.diverged for run in self.runs)
+
+    @property
+    def gradient_ratio(self):
+        """The geometric mean with the initial weights, of which 0 makes 0."""
+        return _geometric_mean(self._known("gradient_ratio"))
+
+    @property
+    def cosine(self):
+        """The mean with the initial weights."""
+        return _mean(self._known("cosine"))
+
+    @property
+    def dead_units(self):
+        """The mean share at the end."""
+        return _mean(self._known("dead_units"))
+
+    @property
+    def predicted_gradient_ratio(self):
+        """The theory's, which is the same for all seeds; None without."""
+        return self.runs[0].predicted_gradient_ratio
+
+    @property
+    def predicted_cosine(self):
+        """Likewise."""
+        return self.runs[0].predicted_cosine
+
+    @property
+    def predicted_effect(self):
+        """Likewise."""
+        return self.runs[0].predicted_effect
+
+    def _known(self, name):
+        numbers = (getattr(run, name) for run in self.runs)
+        return [number for number in numbers if number is not None]
 
     @property
     def effect(self):
@@ -133,36 +165,17 @@ def _best(cases, by_case):
 
 
 def _row(case, runs, baseline, at_edge):
-    accuracies = [run.accuracy for run in runs.values()]
     shared = [] if case == case.baseline else [seed for seed in runs if seed in baseline]
     differences = [runs[seed].accuracy - baseline[seed].accuracy for seed in shared]
-    values = tuple(runs.values())
-    return Row(
-        case=case,
-        runs=values,
-        accuracy=statistics.interval(accuracies),
-        deviation=statistics.standard_deviation(accuracies),
-        difference=statistics.interval(differences) if shared else None,
-        pairs=len(shared),
-        diverged=sum(run.diverged for run in values),
-        gradient_ratio=_geometric_mean([run.gradient_ratio for run in values]),
-        cosine=_mean([run.cosine for run in values]),
-        kernel_cosine=_mean([run.kernel_cosine for run in values]),
-        predicted_gradient_ratio=values[0].predicted_gradient_ratio,
-        predicted_cosine=values[0].predicted_cosine,
-        predicted_effect=values[0].predicted_effect,
-        dead_units=_mean([run.dead_units for run in values]),
-        at_edge=at_edge,
-    )
+    difference = statistics.interval(differences) if shared else None
+    return Row(case, tuple(runs.values()), difference, len(shared), at_edge)
 
 
 def _mean(numbers):
-    numbers = [number for number in numbers if number is not None]
     return float(np.mean(numbers)) if numbers else None
 
 
 def _geometric_mean(numbers):
-    numbers = [number for number in numbers if number is not None]
     if not numbers:
         return None
     return math.exp(np.mean(np.log(numbers))) if min(numbers) > 0 else 0.0

@@ -759,6 +759,12 @@ def test_pictures_show_every_row():
     assert all(not len(line.get_xdata()) for line in cosines.lines if line.get_marker() != "None")
 
 
+def test_the_panel_of_networks_that_have_nothing_of_the_others_is_called_plain():
+    rows = rows_of({(): [0.5], (("normalization", "batch"),): [0.6]})
+    titles = [part.axes[0].get_title() for part in plots.comparison(rows).subfigs]
+    assert titles == ["plain", "normalization batch"]
+
+
 def test_slopes_with_learning_rates_of_their_own_share_a_panel():
     def fields(backward, rate):
         return (("backward", backward), ("optimizer", f"sgd:{rate}"), ("validation", 0.1))

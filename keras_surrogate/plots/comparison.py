@@ -81,7 +81,8 @@ def comparison(rows):
 def _title(row, names):
     """What sets a panel apart from the others."""
     words = row.case.in_words([name for name in names if name != "optimizer"])
-    return ", ".join(filter(None, [words, row.setting["optimizer"] if "optimizer" in names else ""]))
+    parts = [words, row.setting["optimizer"] if "optimizer" in names else ""]
+    return ", ".join(filter(None, parts)) or ("plain" if names else "")
 
 
 def variant(case):

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import functions, gradients
+from keras_surrogate import gradients
+from keras_surrogate.activations import activation_of
 from keras_surrogate.buffers import local_variable
-from keras_surrogate.functions.tables import saturation
+from keras_surrogate.functions.tables import in_flat_ends, saturation
 
 # The classes of the optional quantities by the name under which a user asks for them.
 COLLECTION = {}
@@ -300,21 +301,16 @@ class ActivationSaturated(OutputMean, ask_for="activations"):
     name = "activation_saturated"
 
     def observed(self, layout):
-        return {name: layer for name, layer in layout.layers.items() if saturation_of(layer)}
+        return {name: layer for name, layer in layout.layers.items() if squashing_of(layer)}
 
     def elementwise(self, layer, outputs):
-        low, high = saturation_of(layer)
-        return tf.cast((outputs <= low) | (outputs >= high), tf.float64)
+        return tf.cast(in_flat_ends(squashing_of(layer), outputs), tf.float64)
 
 
-def saturation_of(layer):
-    """The saturation of a layer's activation, as `functions.tables.saturation` gives it; None if it has none."""
-    activation = getattr(layer, "activation", layer)
-    function = getattr(getattr(activation, "surrogate", activation), "forward", activation)
-    if not isinstance(function, functions.Function):
-        name = getattr(function, "__name__", None)
-        function = functions.get(name) if name in functions.names() else None
-    return function and saturation(function)
+def squashing_of(layer):
+    """The function that a layer applies last, if it is one that saturates; else None."""
+    activation = activation_of(layer)
+    return activation.forward if activation is not None and saturation(activation.forward) else None
 
 
 class DeadUnits(OutputQuantity, ask_for="activations"):

@@ -397,7 +397,7 @@ def test_a_functional_model_of_a_class_of_its_own_keeps_it():
 
 def test_operations_on_tensors_and_odd_relus_are_told_of():
     inputs = keras.Input((4,))
-    x = keras.layers.ReLU(max_value=4, name="odd")(keras.ops.relu(dense("relu")(inputs)))
+    x = keras.layers.ReLU(max_value=4, threshold=1, name="odd")(keras.ops.relu(dense("relu")(inputs)))
     model = keras.Model(inputs, x)
     with pytest.warns(UserWarning, match=r"odd: no function of the collection equals it; .*an operation \(Relu\)"):
         swapped = conversion.swap(model, {"relu": "softplus"})

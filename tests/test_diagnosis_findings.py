@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import keras_surrogate as ks
-from keras_surrogate import datasets, diagnosis, presets
-from keras_surrogate.diagnosis import advice, stacks, thresholds
+from keras_surrogate import datasets, diagnosis, presets, thresholds
+from keras_surrogate.diagnosis import advice, stacks
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_surrogate import Surrogate, functions, layers, quantities
 from keras_surrogate.callbacks import GradientNormLogger
-from keras_surrogate.functions.tables import saturation
+from keras_surrogate.functions.tables import in_flat_ends, saturation
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 6)).astype("float32")
@@ -248,14 +248,24 @@ def test_beyond_its_saturation_the_slope_of_every_function_is_small(name):
         (keras.layers.Dense(1, activation=layers.SurrogateActivation("sigmoid")), 0.0025),
         (keras.layers.LSTM(1), -0.995),
         (keras.layers.Dense(1, activation="relu"), None),
+        (keras.layers.ReLU(6), 0.0),
+        (keras.layers.ReLU(max_value=1), 0.0),
+        (keras.layers.ReLU(threshold=1.0), None),
+        (keras.layers.Dense(1, activation=keras.layers.ReLU(6)), 0.0),
         (keras.layers.Dense(1), None),
         (keras.layers.Dense(1, activation=tf.sin), None),
         (keras.layers.Dropout(0.5), None),
     ],
 )
 def test_which_activation_of_a_layer_can_saturate(layer, ends):
-    found = quantities.saturation_of(layer)
-    assert found is None if ends is None else found[0] == pytest.approx(ends, rel=0.01)
+    found = quantities.squashing_of(layer)
+    assert found is None if ends is None else saturation(found)[0] == pytest.approx(ends, rel=0.01)
+
+
+def test_the_zeros_of_a_rectifier_are_not_saturated():
+    outputs = tf.constant([0.0, 0.0, 0.5, 1.0, 6.0])
+    assert in_flat_ends(functions.get("relu6"), outputs).numpy().tolist() == [False, False, False, False, True]
+    assert in_flat_ends(functions.get("sigmoid"), outputs - 0.001).numpy().tolist() == [True, True, False, True, True]
 
 
 CLIPPED = {"clipnorm": 0.05, "clipvalue": 0.02, "global_clipnorm": 2.0}

@@ -6,6 +6,7 @@ import warnings
 import keras
 import numpy as np
 
+from keras_surrogate import thresholds
 from keras_surrogate.functions import real_number
 from keras_surrogate.records import Record
 
@@ -64,7 +65,15 @@ class GradientAlerts(keras.callbacks.Callback):
     Source: the kinds and the share of 0.7 are AUTOTRAINER's, Zhang et al. 2021, doi:10.1109/ICSE43902.2021.00043.
     """
 
-    def __init__(self, logger, vanishing=1e-3, exploding=1e3, dead=0.7, patience=10, action="warn"):
+    def __init__(
+        self,
+        logger,
+        vanishing=thresholds.VANISHING_RESCALED,
+        exploding=thresholds.EXPLODING_RUN,
+        dead=thresholds.DEAD,
+        patience=10,
+        action="warn",
+    ):
         super().__init__()
         if not isinstance(patience, int) or isinstance(patience, bool) or patience < 1:
             raise ValueError(f"GradientAlerts: patience must be an integer of at least 1, but is {patience!r}.")

@@ -4,10 +4,8 @@ import dataclasses
 
 import keras
 
-from keras_surrogate import functions
+from keras_surrogate import activations, functions
 from keras_surrogate.conversion import walking
-from keras_surrogate.layers import SurrogateActivation
-from keras_surrogate.surrogate import Surrogate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,54 +37,12 @@ def sites(places):
     """A `Site` for each elementwise activation in some places, in their order."""
     for place in places:
         for slot, value in walking.slots(place.layer).items():
-            function = _of_callable(value)
-            if function:
-                yield Site(place, slot, function.title, function)
-        describe = _LAYERS.get(type(place.layer))
-        if describe:
-            yield Site(place, None, *describe(place.layer))
-
-
-def _of_callable(activation):
-    """The function of what serves as an activation; None where it is not elementwise, as softmax."""
-    if isinstance(activation, Surrogate):
-        return activation.forward
-    try:
-        return functions.get(activation)
-    except ValueError:
-        return None
-
-
-def _of_relu(layer):
-    limit, slope, threshold = layer.max_value, layer.negative_slope or 0, layer.threshold or 0
-    if (slope, threshold) == (0, 0) and limit in (None, 6):
-        return ("relu6", functions.Relu6()) if limit else ("relu", functions.Relu())
-    if limit is None and threshold == 0 and 0 <= slope <= 1:
-        return "leaky_relu", functions.LeakyRelu(slope)
-    if limit is None and slope == 0:
-        return "threshold", functions.Threshold(threshold, 0.0)
-    return "relu", None
-
-
-def _of_leaky_relu(layer):
-    return "leaky_relu", functions.LeakyRelu(layer.negative_slope) if 0 <= layer.negative_slope <= 1 else None
-
-
-def _of_elu(layer):
-    return "elu", functions.Elu(layer.alpha) if layer.alpha > 0 else None
-
-
-def _of_surrogate_activation(layer):
-    return layer.surrogate.forward.title, layer.surrogate.forward
-
-
-_LAYERS = {
-    keras.layers.ReLU: _of_relu,
-    keras.layers.LeakyReLU: _of_leaky_relu,
-    keras.layers.ELU: _of_elu,
-    keras.layers.PReLU: lambda layer: ("prelu", None),
-    SurrogateActivation: _of_surrogate_activation,
-}
+            found = activations.of_callable(value)
+            if found:
+                yield Site(place, slot, found.name, found.function)
+        found = activations.of_layer(place.layer)
+        if found:
+            yield Site(place, None, found.name, found.function)
 
 
 def keras_activation(function):
@@ -100,6 +56,8 @@ def keras_layer(function, **kwargs):
         return keras.layers.ReLU(**kwargs)
     if isinstance(function, functions.Relu6):
         return keras.layers.ReLU(max_value=6.0, **kwargs)
+    if isinstance(function, functions.ClippedRelu):
+        return keras.layers.ReLU(max_value=function.max_value, **kwargs)
     if isinstance(function, functions.LeakyRelu):
         return keras.layers.LeakyReLU(function.negative_slope, **kwargs)
     if isinstance(function, functions.Elu):

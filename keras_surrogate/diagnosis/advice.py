@@ -11,8 +11,7 @@ part of Paperspace's series on optimization in deep learning; and the papers tha
 
 import keras
 
-from keras_surrogate import functions, presets
-from keras_surrogate.diagnosis import thresholds
+from keras_surrogate import functions, presets, thresholds
 
 NORMALISE = "Put a BatchNormalization before each activation (Ioffe and Szegedy 2015, arXiv:1502.03167)."
 RESIDUAL = "Add residual connections, x + f(x) (He et al. 2016, arXiv:1512.03385)."

@@ -2,7 +2,8 @@
 
 import math
 
-from keras_surrogate.diagnosis import advice, cases, thresholds
+from keras_surrogate import thresholds
+from keras_surrogate.diagnosis import advice, cases
 from keras_surrogate.theory import verdicts
 
 

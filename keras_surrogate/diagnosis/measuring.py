@@ -2,57 +2,14 @@
 
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import functions, gradients
+from keras_surrogate import gradients
 from keras_surrogate.functions import tables
-from keras_surrogate.surrogate import Surrogate
 
 # So many examples are compared with one another: the cost grows with their square.
 COMPARED = 64
-
-
-def activation_of(layer):
-    """What a layer applies last, as a `Surrogate`; None where that is nothing, or no function of single numbers."""
-    if isinstance(layer, keras.layers.ReLU):
-        return _of_relu(layer)
-    if isinstance(layer, keras.layers.LeakyReLU):
-        return _surrogate("leaky_relu", negative_slope=float(layer.negative_slope))
-    if isinstance(layer, keras.layers.ELU):
-        return _surrogate("elu", alpha=float(layer.alpha))
-    activation = getattr(layer, "surrogate", None) or getattr(layer, "activation", None)
-    if isinstance(activation, keras.layers.Layer):
-        return activation_of(activation)
-    return activation if isinstance(activation, Surrogate | None) else _surrogate(activation)
-
-
-def _of_relu(layer):
-    if layer.negative_slope:
-        return _surrogate("leaky_relu", negative_slope=float(layer.negative_slope))
-    return Surrogate("relu" if layer.max_value is None else "relu6")
-
-
-def _surrogate(activation, **parameters):
-    try:
-        return Surrogate(functions.get(activation, **parameters))
-    except ValueError:
-        return None
-
-
-_NEGATIVE = np.linspace(-20, -0.01, 100)
-
-
-def is_rectifier(function):
-    """Whether a function is 0, with slope 0, for all negative numbers: ReLU and its kin, and spikes."""
-    value, slope = tables.tabulated(function, _NEGATIVE)
-    return not value.any() and not slope.any()
-
-
-def revives(surrogate):
-    """Whether the backward pass has a slope where a rectifier is off."""
-    return bool(tables.tabulated(surrogate.backward, _NEGATIVE)[1].any() and surrogate.scale)
 
 
 def main_tensor(lists):
@@ -126,10 +83,7 @@ def dead_units(tensor, channels_first=False):
 
 def saturated(tensor, function):
     """The share of elements in the flat ends of a squashing function; of a rectifier, in the upper one."""
-    low, high = tables.saturation(function)
-    flat = tensor >= high
-    flat = flat if is_rectifier(function) else flat | (tensor <= low)
-    return float(tf.reduce_mean(tf.cast(flat, tf.float64)))
+    return float(tf.reduce_mean(tf.cast(tables.in_flat_ends(function, tensor), tf.float64)))
 
 
 def sign_agreement(gradient):

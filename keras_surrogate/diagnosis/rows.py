@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import gradients
+from keras_surrogate.activations import activation_of
 from keras_surrogate.diagnosis import measuring
 from keras_surrogate.functions import tables
 
@@ -111,7 +112,7 @@ class _Table:
 
     def row(self, name, layer):
         calls = self._seen.calls.get(id(layer), [])
-        activation = measuring.activation_of(layer)
+        activation = activation_of(layer)
         return Row(
             name,
             type(layer).__name__,
@@ -186,7 +187,7 @@ def _of_activation(layer, activation, tensor):
     if activation is None:
         return {}
     function, found = activation.forward, {}
-    if measuring.is_rectifier(function) and tensor.shape.rank > 1:
+    if tables.is_rectifier(function) and tensor.shape.rank > 1:
         channels_first = getattr(layer, "data_format", None) == "channels_first"
         found["dead_units"] = measuring.dead_units(tensor, channels_first)
     if tables.saturation(function):

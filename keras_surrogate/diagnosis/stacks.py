@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_surrogate import gradients, theory
-from keras_surrogate.diagnosis import measuring
+from keras_surrogate.activations import activation_of
 from keras_surrogate.surrogate import Surrogate
 
 _PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
@@ -100,7 +100,7 @@ def _activation_after(row, called):
     for number, (_, layer) in enumerate(called[place:]):
         if number and type(layer) is keras.layers.Dense:
             return None
-        activation = measuring.activation_of(layer)
+        activation = activation_of(layer)
         if activation is not None and activation.forward.title != "linear":
             return activation
     return None

@@ -272,6 +272,31 @@ class Relu6(Function):
         return self.gradient(upstream, y) if of in (self, Relu()) else None
 
 
+class ClippedRelu(Function):
+    """The rectifier, clipped at a maximum. The slope at 0 and at the maximum is 0.
+
+    value: clip(x, 0, max_value)
+    slope: where((x > 0) & (x < max_value), 1, 0)
+    Args:
+        max_value: the largest value, in (0, inf), default 1.
+    Source: as keras.layers.ReLU(max_value=...); 6 is `Relu6`.
+    """
+
+    increasing = True
+    keeps_sign = True
+    max_value: float = positive(1.0)
+
+    def value(self, x):
+        # In this order the slope of `minimum` at the maximum is 0.
+        return tf.minimum(tf.cast(self.max_value, x.dtype), tf.nn.relu(x))
+
+    def slope(self, x):
+        return tf.nn.relu(tf.sign(x)) * tf.nn.relu(tf.sign(self.max_value - x))
+
+    def gradient_from_output(self, upstream, y, of):
+        return self.gradient(upstream, y) if of in (self, Relu()) else None
+
+
 class Celu(Function):
     """The exponential linear unit whose slope has no jump.
 

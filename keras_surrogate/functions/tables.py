@@ -37,3 +37,27 @@ def saturation(function, share=0.01):
     if not function.increasing or slope.max() == 0 or steep[0] == 0 or steep[-1] == len(grid) - 1:
         return None
     return float(value[steep[0] - 1]), float(value[steep[-1] + 1])
+
+
+_NEGATIVE = np.linspace(-20, -0.01, 100)
+
+
+@functools.lru_cache(maxsize=1024)
+def is_rectifier(function):
+    """Whether a function is 0, with slope 0, for all negative numbers: ReLU and others like it, and spikes."""
+    value, slope = tabulated(function, _NEGATIVE)
+    return not value.any() and not slope.any()
+
+
+def in_flat_ends(function, outputs):
+    """Which outputs of a squashing function lie in its flat ends; of a rectifier, in the upper one.
+
+    A rectifier's zeros are another matter: they are counted as zeros and as dead units.
+
+    Args:
+        function: a `Function` that has a `saturation`.
+        outputs: a tensor of its values.
+    """
+    low, high = saturation(function)
+    above = outputs >= high
+    return above if is_rectifier(function) else above | (outputs <= low)

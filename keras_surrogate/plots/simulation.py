@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_surrogate.plots.axes import axis, colors
 from keras_surrogate.simulation import uniform_product_density, uniform_product_probability
+from keras_surrogate.thresholds import EXPLODED_IN_CENSUS, VANISHED_IN_CENSUS
 
 _OUTCOMES = {"vanished": "tab:blue", "healthy": "0.85", "exploded": "tab:red"}
 _QUANTITIES = {"x": "pre-activation x", "w": "weight w"}
@@ -12,7 +13,7 @@ _GRADIENTS = {"product": "product of slopes g", "norm": "gradient's norm"}
 _WAY = "tab:green"
 
 
-def gradient_distribution(samples, ax=None, vanishing=1e-3, exploding=1e3, bins=100):
+def gradient_distribution(samples, ax=None, vanishing=VANISHED_IN_CENSUS, exploding=EXPLODED_IN_CENSUS, bins=100):
     """Draws the distribution of gradients over networks, on a log scale, vanished and exploded ones shaded.
 
     Args:

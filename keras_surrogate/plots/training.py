@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 
+from keras_surrogate import thresholds
 from keras_surrogate.plots import lines, runs
 from keras_surrogate.plots.axes import axis, colors, map_colors, panels
 
@@ -103,7 +104,7 @@ def gradient_heatmap(run, ax=None, points=200):
     return ax
 
 
-def gradient_ratio(run, ax=None, points=200, vanishing=1e-3):
+def gradient_ratio(run, ax=None, points=200, vanishing=thresholds.VANISHING_RESCALED):
     """Draws the gradient norm of the first layer over that of the last, on a log scale: 1 is healthy.
 
     Args:

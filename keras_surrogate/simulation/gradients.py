@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras_surrogate import presets
 from keras_surrogate.simulation import networks as batches
 from keras_surrogate.simulation.checks import integer, nonnegative, numbers, positive
+from keras_surrogate.thresholds import EXPLODED_IN_CENSUS, VANISHED_IN_CENSUS
 
 # Bytes of weights and outputs in one chunk; gradients and intermediate results take a few times as much.
 MEMORY = 2**26
@@ -123,7 +124,7 @@ class Shares:
     exploded: float
 
 
-def shares(log10_gradients, vanishing=1e-3, exploding=1e3):
+def shares(log10_gradients, vanishing=VANISHED_IN_CENSUS, exploding=EXPLODED_IN_CENSUS):
     """How many gradients are below `vanishing`, how many above `exploding`, and how many in between.
 
     Args:
@@ -167,7 +168,14 @@ class VanishingRates:
     norm: Shares
 
 
-def vanishing_rates(surrogate, weight_variances, networks=10_000, vanishing=1e-3, exploding=1e3, **sample):
+def vanishing_rates(
+    surrogate,
+    weight_variances,
+    networks=10_000,
+    vanishing=VANISHED_IN_CENSUS,
+    exploding=EXPLODED_IN_CENSUS,
+    **sample,
+):
     """Sweeps the weight variance, and with it the distribution of the pre-activations.
 
     Args:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import presets
+from keras_surrogate import presets, thresholds
 from keras_surrogate.simulation import networks as batches
 from keras_surrogate.simulation.checks import integer, nonnegative, positive
 from keras_surrogate.simulation.gradients import chunk_length
@@ -189,7 +189,7 @@ class TwoStateChain:
         return f"Not a one-way street: {back}, {there}."
 
 
-def two_state_chain(log10_gradients, vanishing=1e-3, alive=None):
+def two_state_chain(log10_gradients, vanishing=thresholds.VANISHED_IN_CENSUS, alive=None):
     """Counts how gradients go between [g >> 0] and [g ~ 0], and fits a Markov chain by maximum likelihood.
 
     Args:

@@ -2,13 +2,10 @@
 
 import math
 
-# First over last gradient norm; the bounds of AUTOTRAINER (Zhang et al. 2021, ICSE).
-VANISHING, EXPLODING = 1e-3, 70.0
-# Between these the gradient keeps its size; between them and the former it shrinks or grows.
+from keras_surrogate import thresholds
+
+# Between these the gradient keeps its size; between them and `thresholds` it shrinks or grows.
 _SHRINKING, _GROWING = 0.1, 10.0
-# Cosines with the true gradient. Below the first some of the direction is lost; below the second training suffers
-# although norms are right, the deeper and the longer the more (examples/evidence).
-ALIGNED, LOST = 0.7, 0.4
 # Adam's and its relatives' in Keras: gradients below it make no full step.
 _EPSILON = 1e-7
 # Last over first variance of the signal, either way.
@@ -51,7 +48,7 @@ def _correlation(prediction):
 
 def gradient_is_off(prediction):
     """Whether the gradient vanishes or explodes."""
-    return not VANISHING <= prediction.gradient_ratio <= EXPLODING
+    return not thresholds.VANISHING_RESCALED <= prediction.gradient_ratio <= thresholds.EXPLODING
 
 
 def gradient(prediction):
@@ -59,7 +56,12 @@ def gradient(prediction):
     ratio = prediction.gradient_ratio
     if ratio == 0:
         return "No gradient reaches the first layer."
-    bounds = {VANISHING: "vanishes", _SHRINKING: "shrinks", _GROWING: "keeps its size", EXPLODING: "grows"}
+    bounds = {
+        thresholds.VANISHING_RESCALED: "vanishes",
+        _SHRINKING: "shrinks",
+        _GROWING: "keeps its size",
+        thresholds.EXPLODING: "grows",
+    }
     word = next((word for bound, word in bounds.items() if ratio < bound), "explodes")
     return f"The gradient {word}: the first layer gets {ratio:.2g} times what the last one gets."
 
@@ -72,13 +74,13 @@ def direction(prediction):
         return "Its alignment is undefined, because the true gradient is zero."
     cosine = float(prediction.alignment[0])
     measured = f"its cosine with the true gradient at the first layer is {cosine:.2f}"
-    if cosine <= -LOST:
+    if cosine <= -thresholds.LOST:
         return f"It points uphill: {measured}."
     word = (
         "keeps its direction"
-        if cosine >= ALIGNED
+        if cosine >= thresholds.MISALIGNED
         else "loses some of its direction"
-        if cosine >= LOST
+        if cosine >= thresholds.LOST
         else "loses its direction"
     )
     return f"It {word}: {measured}."
@@ -108,7 +110,7 @@ def effect(prediction, true, rescaled=False):
 def _trains(prediction, rescaled):
     ratio = prediction.gradient_ratio
     norm_is_right = ratio >= _EPSILON if rescaled else _SHRINKING <= ratio <= _GROWING
-    return norm_is_right and _cosine(prediction) >= LOST
+    return norm_is_right and _cosine(prediction) >= thresholds.LOST
 
 
 def _cosine(prediction):

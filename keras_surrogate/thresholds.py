@@ -1,4 +1,4 @@
-"""From where on a number is a finding, and why there. The one place for all of them."""
+"""From where on a number is a fault, and why there. The one place: for diagnosis, theory, alerts and pictures."""
 
 # First over last gradient norm. Plain SGD does not learn where it is smaller: in the README's table 1.1e-3 and 6.2e-3
 # learn nothing, 0.6 and more do. Healthy networks have 0.1 and more.
@@ -35,3 +35,9 @@ LOST = 0.4
 # reach 0.1. Below 1.2e-7 float32 rounds the update away.
 UPDATE_TOO_LARGE = 0.3
 UPDATE_TOO_SMALL = 1.2e-7
+
+# A census of random networks counts a single gradient as vanished below the first and as exploded above the second.
+VANISHED_IN_CENSUS = 1e-3
+EXPLODED_IN_CENSUS = 1e3
+# A run explodes where the gradient norm is so many times that of its first steps.
+EXPLODING_RUN = 1e3

@@ -288,7 +288,7 @@ class ClippedRelu(Function):
 
     def value(self, x):
         # In this order the slope of `minimum` at the maximum is 0.
-        return tf.minimum(tf.cast(self.max_value, x.dtype), tf.nn.relu(x))
+        return tf.minimum(tf.constant(self.max_value, x.dtype), tf.nn.relu(x))
 
     def slope(self, x):
         return tf.nn.relu(tf.sign(x)) * tf.nn.relu(tf.sign(self.max_value - x))

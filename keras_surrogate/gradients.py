@@ -1,4 +1,4 @@
-"""Norms of gradients, whose they are, and their record for a training loop of one's own.
+"""Norms of gradients, and their record for a training loop of one's own.
 
 For `model.fit` there is `callbacks.GradientNormLogger`.
 """
@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate.buffers import RowBuffer
+from keras_surrogate.names import layer_variables, unused
 from keras_surrogate.records import Series
 
 
@@ -80,52 +81,6 @@ def totals(values, variables, groups, segment=tf.math.unsorted_segment_sum):
     group_of = tf.constant([index.get(id(variable), 0) for variable in variables])
     everything = segment(values, tf.zeros_like(group_of), 1)
     return tf.concat([everything, segment(values, group_of, 1 + len(groups))[1:]], axis=0)
-
-
-def layer_variables(model):
-    """The trainable variables of every layer that has some: a dictionary from name to list, first layer first.
-
-    Layers of nested models are named by path, "encoder/dense"; a layer or variable that is used twice appears once;
-    equal names are told apart by a number; variables that the model itself owns stand under the model's name.
-    """
-    groups, seen = {}, set()
-    for name, owner in [*_named_layers(model), (model.name, model)]:
-        variables = [variable for variable in owner.trainable_variables if id(variable) not in seen]
-        seen.update(map(id, variables))
-        if variables:
-            groups[_unused(name, groups)] = variables
-    return groups
-
-
-def variables_by_name(model):
-    """The trainable variables of a model, each under its layer's name and its own: "encoder/dense/kernel"."""
-    groups = {}
-    for name, variables in layer_variables(model).items():
-        for variable in variables:
-            groups[_unused(f"{name}/{variable.name}", groups)] = [variable]
-    return groups
-
-
-def layers_by_name(model):
-    """The layers that compute something, each once: a dictionary from name, as in `layer_variables`, to layer."""
-    layers = {}
-    for name, layer in _named_layers(model):
-        if not isinstance(layer, keras.Model | keras.layers.InputLayer) and layer not in layers.values():
-            layers[_unused(name, layers)] = layer
-    return layers
-
-
-def _named_layers(model, prefix=""):
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _named_layers(layer, f"{prefix}{layer.name}/")
-        yield prefix + layer.name, layer
-
-
-def _unused(name, taken):
-    """`name`, with the first of _1, _2, ... that makes it new; "global" is taken by the norm over all layers."""
-    candidates = [name, *(f"{name}_{number}" for number in range(1, len(taken) + 2))]
-    return next(candidate for candidate in candidates if candidate not in {"global", *taken})
 
 
 class GradientNorms:
@@ -208,22 +163,6 @@ class GradientNorms:
         kind = "applied" if self._strategy.num_replicas_in_sync > 1 else "raw"
         return self._series.record([f"gradient_norm/{name}" for name in ("global", *self._groups)], kind)
 
-    @property
-    def layer_names(self):
-        return self.recorded.layer_names
-
-    @property
-    def steps(self):
-        return self.recorded.steps
-
-    @property
-    def norms(self):
-        return self.recorded.norms
-
-    @property
-    def global_norms(self):
-        return self.recorded.global_norms
-
 
 def _groups(variables_or_model):
     """Names and variables, as `layer_variables` gives them."""
@@ -232,7 +171,7 @@ def _groups(variables_or_model):
     else:
         groups = {}
         for variable in variables_or_model:
-            groups[_unused(getattr(variable, "path", variable.name), groups)] = [variable]
+            groups[unused(getattr(variable, "path", variable.name), groups)] = [variable]
     if not groups:
         raise ValueError("GradientNorms: there are no trainable variables. Build the model before, or call it once.")
     return groups

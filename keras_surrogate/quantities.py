@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import gradients
+from keras_surrogate import gradients, taps
 from keras_surrogate.activations import activation_of
 from keras_surrogate.buffers import local_variable
 from keras_surrogate.functions.tables import in_flat_ends, saturation
@@ -160,7 +160,7 @@ class GradientHistogram(GradientQuantity, ask_for="histogram"):
     def _counts(self, tensor):
         size = tf.abs(tf.reshape(tensor, [-1]))
         decade = tf.floor(tf.experimental.numpy.log10(size)) - (self.lowest - 2)
-        bins = tf.where(size == 0, 0.0, tf.clip_by_value(decade, 1, self.width - 2))
+        bins = tf.where(size == 0, tf.zeros_like(size), tf.clip_by_value(decade, 1, self.width - 2))
         bins = tf.cast(tf.where(tf.math.is_finite(size), bins, self.width - 1), tf.int32)
         return tf.math.unsorted_segment_sum(tf.ones_like(bins, tf.float64), bins, self.width)
 
@@ -188,18 +188,13 @@ class GradientClipped(Quantity):
 
 def clips(optimizer):
     """Whether an optimizer clips gradients."""
-    optimizer = _innermost(optimizer)
+    optimizer = taps.innermost(optimizer)
     return bool(optimizer.clipnorm or optimizer.clipvalue or optimizer.global_clipnorm)
-
-
-def _innermost(optimizer):
-    """The optimizer itself, or the one within a `LossScaleOptimizer`."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _clips(optimizer, tensors):
     """1.0 where one of the gradients exceeds the optimizer's threshold, else 0.0."""
-    optimizer = _innermost(optimizer)
+    optimizer = taps.innermost(optimizer)
     if not clips(optimizer):
         return tf.constant(0.0, tf.float64)
     if optimizer.gradient_accumulation_steps:

@@ -3,12 +3,14 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import gradients, quantities, taps
+from keras_surrogate import names, quantities, taps
 from keras_surrogate.buffers import RowBuffer
 
 
 class StepRecorder:
     """A second train function for a compiled model, which also records quantities of each step it runs.
+
+    The columns stand in the order in which the layers are called. It is known when the first step has been traced.
 
     Args:
         model: a compiled Keras model. Its own `train_function` is left as it was, and nothing stays patched.
@@ -16,6 +18,7 @@ class StepRecorder:
         kind: whether gradients are measured as they reach the optimizer, "raw", or as they are used, "applied".
         also: names of further quantities, from `quantities.names()`.
         per: "layer" or "variable", whose gradients are put together.
+        depth: how far to look into layers that hold layers, as in `names.layer_variables`.
 
     Attributes:
         plain: the model's own train function.
@@ -26,19 +29,26 @@ class StepRecorder:
         saw_gradients: whether the traced step handed any gradients to an optimizer.
     """
 
-    def __init__(self, model, capacity, kind="raw", also=(), per="layer"):
+    def __init__(self, model, capacity, kind="raw", also=(), per="layer", depth=1):
         model.make_train_function()
         self.plain = model.train_function
-        self.columns, self.logged, self.last = [], np.empty(0, bool), np.empty(0, bool)
+        self.columns = []
+        self.logged = np.empty(0, bool)
+        self.last = np.empty(0, bool)
         self.saw_gradients = False
-        self._model, self._capacity = model, capacity
-        self._groups = {"layer": gradients.layer_variables, "variable": gradients.variables_by_name}[per]
+        self._model = model
+        self._capacity = capacity
+        self._depth = depth
+        self._depth_of_calls = names.EVERY_DEPTH if per == "variable" else depth
+        self._variables_of = {"layer": names.layer_variables, "variable": names.variables_by_path}[per]
         self.quantities = [quantities.GradientNorm(), *(new() for name in also for new in quantities.COLLECTION[name])]
         if any(quantities.clips(optimizer) for optimizer in taps.optimizers_of(model)):
             self.quantities.append(quantities.GradientClipped())
-        self._tap(kind)
+        self._observes = any(one.outputs for one in self.quantities)
         self._layout = None
-        if all(layer.built for layer in gradients.layers_by_name(model).values()):
+        self._calls = []
+        self._tap(kind)
+        if all(layer.built for layer in names.layers_by_name(model).values()):
             # Variables made while a step is traced would have it traced twice, and by each replica.
             with model.distribute_strategy.scope():
                 self._allocate()
@@ -49,14 +59,18 @@ class StepRecorder:
     def _tap(self, kind):
         of_gradients = [one for one in self.quantities if isinstance(one, quantities.GradientQuantity)]
         self._applied = taps.AppliedGradients(self._model, of_gradients) if kind == "applied" else None
-        self._layers = gradients.layers_by_name(self._model) if any(one.outputs for one in self.quantities) else {}
         self._taps = taps.Taps(
             self._model,
-            layers=self._layers.values(),
+            layers=names.layers_within(self._model, self._depth_of_calls),
+            observed=self._observed().values(),
             deltas=any(one.deltas for one in self.quantities),
             weights=any(one.weights for one in self.quantities),
             applied=self._applied,
         )
+
+    def _observed(self):
+        """The layers whose outputs are measured, by name."""
+        return names.layers_by_name(self._model, self._depth, self._calls) if self._observes else {}
 
     def _make_function(self, model):
         vars(model)["train_step"] = self._recording(model.train_step)
@@ -73,6 +87,10 @@ class StepRecorder:
                 outputs = train_step(data)
             if self._layout is None or not self._layout.is_of(self._model.trainable_variables):
                 self._allocate()
+            if step.calls and not self._calls:
+                self._calls = list(step.calls)
+                self._lay_out()
+                self._taps.note_no_more_calls()
             self._write(step)
             return outputs
 
@@ -80,12 +98,17 @@ class StepRecorder:
 
     def _allocate(self):
         """Done before the first step is traced, or, of a model that is not built yet, in the course of it."""
-        self._layout = quantities.Layout(self._groups(self._model), self._layers)
+        self._lay_out()
+        self._buffer = RowBuffer(len(self.columns), self._capacity)
+
+    def _lay_out(self):
+        """Gives each column its place. Their number, and so the buffer, does not depend on the order of calls."""
+        groups = self._variables_of(self._model, self._depth, self._calls)
+        self._layout = quantities.Layout(groups, self._observed())
         columns = [(quantity, column) for quantity in self.quantities for column in quantity.columns(self._layout)]
         self.columns = [column for _, column in columns]
         self.logged = np.array([quantity.logged for quantity, _ in columns])
         self.last = np.array([quantity.last for quantity, _ in columns])
-        self._buffer = RowBuffer(len(columns), self._capacity)
 
     def _write(self, step):
         """One row; NaN where the step applied no gradients at all."""

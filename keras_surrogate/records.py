@@ -4,9 +4,11 @@ import collections
 import csv
 import dataclasses
 import functools
+import os
 import warnings
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -111,8 +113,9 @@ class Record:
 
     def to_csv(self, path):
         """Writes a header and one line a step; `load` reads it."""
-        with replacing_file(path) as unfinished:
-            Writer(unfinished, self.kind).write(self.columns, self.steps, self.epochs, self.values)
+        with replacing_file(path) as unfinished, _open(unfinished, "w") as file:
+            _write_header(file, self.columns)
+            _write_rows(file, self.kind, self.steps, self.epochs, self.values)
 
     def to_npz(self, path):
         """Writes the arrays as NumPy's compressed archive; `load` reads it."""
@@ -132,6 +135,42 @@ class Record:
             raise ImportError("to_dataframe() needs pandas: python -m pip install pandas.") from error
         index = pandas.MultiIndex.from_arrays([self.steps, self.epochs], names=["step", "epoch"])
         return pandas.DataFrame(self.values, index, list(self.columns))
+
+
+class Recorded:
+    """What a logger shows of its `recorded`, a `Record`: the arrays, and the files they can be written to."""
+
+    @property
+    def layer_names(self):
+        """The names of the layers (or variables), first layer first."""
+        return self.recorded.layer_names
+
+    @property
+    def steps(self):
+        """The numbers of the recorded steps, shape (steps,)."""
+        return self.recorded.steps
+
+    @property
+    def norms(self):
+        """The gradient norm of each layer, shape (steps, layers)."""
+        return self.recorded.norms
+
+    @property
+    def global_norms(self):
+        """The gradient norm over all layers, shape (steps,)."""
+        return self.recorded.global_norms
+
+    def to_csv(self, path):
+        """`Record.to_csv`."""
+        self.recorded.to_csv(path)
+
+    def to_npz(self, path):
+        """`Record.to_npz`."""
+        self.recorded.to_npz(path)
+
+    def to_dataframe(self):
+        """`Record.to_dataframe`."""
+        return self.recorded.to_dataframe()
 
 
 class Series:
@@ -186,33 +225,116 @@ class Writer:
     """A CSV file that grows while training runs; what is killed leaves all complete lines behind.
 
     Args:
-        path: the file, which is begun anew.
+        path: the file.
         kind: the `Record`'s.
+        append: whether a file that is there already goes on. True: it does, and must hold the same columns. False: it
+            is begun anew. None, the default: it goes on if training is resumed and its columns are the same; else it is
+            set aside under the name "<name>.old<suffix>", with a warning, and a new one begun.
+        resumed: whether training goes on from an earlier step, default False. Rows of the file from that step on belong
+            to steps that are trained again: they are dropped, with a warning.
+
+    Attributes:
+        next_step: the number after the last step that the file holds; 0 for a new file.
 
     Raises:
-        ValueError: the file cannot be written.
+        ValueError: the file cannot be written; with `append` True, it holds something else.
     """
 
-    def __init__(self, path, kind):
+    def __init__(self, path, kind, append=None, resumed=False):
         check_writable(path)
-        self._path, self._kind, self._begun = path, kind, False
+        self._path = Path(path)
+        self._kind = kind
+        self._append = append
+        self._resumed = resumed
+        self._order = None
+        self._held = self._to_go_on_with()
+        self.next_step = 0 if self._held is None else int(max(self._held.steps, default=-1)) + 1
+        if self._held is None:
+            self._begin()
+
+    def _to_go_on_with(self):
+        """The `Record` in the file, if it is to go on; else None."""
+        if self._append is False or not self._path.exists() or self._path.stat().st_size == 0:
+            return None
+        if self._append is None and not self._resumed:
+            return self._set_aside("it is of an earlier run; append=True would continue it")
         try:
-            self._open("w").close()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # The incomplete last line of a run that was killed is dropped here.
+                return load(self._path)
+        except ValueError as error:
+            if self._append:
+                raise
+            return self._set_aside(f"it cannot be continued ({error})")
+
+    def _set_aside(self, reason):
+        old = self._path.with_name(f"{self._path.stem}.old{self._path.suffix}")
+        os.replace(self._path, old)
+        warnings.warn(f"{self._path} is begun anew, and what it held is now {old}: {reason}.", stacklevel=5)
+
+    def _begin(self):
+        self._order = None
+        self._begun = False
+        try:
+            _open(self._path, "w").close()
         except OSError as error:
-            raise ValueError(f"{path} cannot be written: {error.strerror or error}.") from error
+            raise ValueError(f"{self._path} cannot be written: {error.strerror or error}.") from error
+
+    def _go_on(self, columns, first):
+        """Goes on with the file from a step on, if its columns are the same."""
+        held, self._held = self._held, None
+        if {*held.columns} != {*columns} or (len(held.steps) and held.kind != self._kind):
+            self._refuse(held, columns)
+            return
+        kept = held.rows(held.steps < first)
+        dropped = len(held.steps) - len(kept.steps)
+        if dropped:
+            warnings.warn(
+                f"{self._path}: training goes on from step {first}. The {dropped} recorded steps from there on, of "
+                "training that was lost, are recorded anew.",
+                stacklevel=5,
+            )
+        kept.to_csv(self._path)
+        self._order = [columns.index(column) for column in held.columns]
+        self._begun = True
+
+    def _refuse(self, held, columns):
+        differing = sorted({*held.columns} ^ {*columns})
+        what = f"columns {', '.join(differing[:3])}, ... differ" if differing else f"it holds {held.kind} gradients"
+        if self._append:
+            raise ValueError(
+                f"{self._path} cannot be continued: {what}. Record the same as before, or name another file."
+            )
+        self._set_aside(f"it is of another run ({what})")
+        self._begin()
 
     def write(self, columns, steps, epochs, rows):
         """Appends rows, and before the first of them the header."""
-        with self._open("a") as file:
-            writer = csv.writer(file)
+        if not len(steps):
+            return
+        columns = list(columns)
+        if self._held is not None:
+            self._go_on(columns, steps[0])
+        with _open(self._path, "a") as file:
             if not self._begun:
-                writer.writerow([*_INDEX, *columns])
-            for step, epoch, row in zip(steps, epochs, rows, strict=True):
-                writer.writerow([step, epoch, self._kind, *map(repr, map(float, row))])
-        self._begun = True
+                _write_header(file, columns)
+                self._begun = True
+            ordered = rows if self._order is None else np.asarray(rows)[:, self._order]
+            _write_rows(file, self._kind, steps, epochs, ordered)
 
-    def _open(self, mode):
-        return open(self._path, mode, newline="", encoding="utf-8")
+
+def _open(path, mode):
+    return open(path, mode, newline="", encoding="utf-8")
+
+
+def _write_header(file, columns):
+    csv.writer(file).writerow([*_INDEX, *columns])
+
+
+def _write_rows(file, kind, steps, epochs, rows):
+    writer = csv.writer(file)
+    for step, epoch, row in zip(steps, epochs, rows, strict=True):
+        writer.writerow([step, epoch, kind, *map(repr, map(float, row))])
 
 
 def load(path):

@@ -22,6 +22,7 @@ class Step:
     """What one tracing of a train step has shown.
 
     Attributes:
+        calls: the ids of the layers that were called, in the order in which their first calls ended.
         gradients: (optimizer, gradient, variable) in the order of their application, without gradients that are None.
         weights_before: a variable's value before its first application, by the variable's id.
         outputs: the floating outputs of each observed layer, a list over its calls, by the layer's id.
@@ -29,6 +30,7 @@ class Step:
     """
 
     def __init__(self, applied=None):
+        self.calls = {}
         self.gradients = []
         self.weights_before = {}
         self.outputs = {}
@@ -85,16 +87,27 @@ class Taps:
         model: whose optimizers' `apply` shows the gradients: of the compiled optimizer and of those that a custom train
             step uses. Of optimizers within optimizers (loss scaling) only the outermost is seen, since it has the
             step's own gradients.
-        layers: whose outputs are seen; default none.
+        layers: whose calls are noted; default none.
+        observed: those of them whose outputs are seen as well; default none.
         deltas: whether the gradients that reach those outputs are seen as well.
         weights: whether the weights are kept as they were before.
         applied: an `AppliedGradients`, shown what the updates are made with; default none.
     """
 
-    def __init__(self, model, layers=(), deltas=False, weights=False, applied=None):
-        self._model, self._layers = model, layers
-        self._deltas, self._weights, self._applied = deltas, weights, applied
-        self._lock, self._open, self._thread = threading.Lock(), 0, threading.local()
+    def __init__(self, model, layers=(), observed=(), deltas=False, weights=False, applied=None):
+        self._model = model
+        self._layers = {id(layer): layer for layer in (*layers, *observed)}
+        self._observed = set(map(id, observed))
+        self._deltas = deltas
+        self._weights = weights
+        self._applied = applied
+        self._lock = threading.Lock()
+        self._open = 0
+        self._thread = threading.local()
+
+    def note_no_more_calls(self):
+        """From the next step on only the observed layers are wrapped."""
+        self._layers = {key: layer for key, layer in self._layers.items() if key in self._observed}
 
     @contextlib.contextmanager
     def step(self):
@@ -110,7 +123,7 @@ class Taps:
     def _count(self, change):
         with self._lock:
             if self._open == 0:
-                self._restore = [_replace(*wrapper) for wrapper in self._wrappers()]
+                self._restore = [replace_method(*wrapper) for wrapper in self._wrappers()]
             self._open += change
             if self._open == 0:
                 for restore in reversed(self._restore):
@@ -119,7 +132,7 @@ class Taps:
     def _wrappers(self):
         optimizers = optimizers_of(self._model)
         yield from ((optimizer, "apply", self._applying) for optimizer in optimizers)
-        yield from ((layer, "call", self._calling) for layer in self._layers)
+        yield from ((layer, "call", self._calling) for layer in self._layers.values())
         if self._applied:
             yield from ((optimizer, "update_step", self._updating) for optimizer in _with_inner(optimizers))
 
@@ -150,7 +163,12 @@ class Taps:
         def calling(*args, **kwargs):
             outputs = call(*args, **kwargs)
             step = getattr(self._thread, "step", None)
-            return outputs if step is None else keras.tree.map_structure(lambda y: self._see(step, layer, y), outputs)
+            if step is None:
+                return outputs
+            step.calls.setdefault(id(layer))
+            if id(layer) not in self._observed:
+                return outputs
+            return keras.tree.map_structure(lambda output: self._see(step, layer, output), outputs)
 
         return calling
 
@@ -225,8 +243,8 @@ def _parts(variable):
     return tf.distribute.get_strategy().experimental_local_results(variable)
 
 
-def _replace(owner, attribute, wrapper):
-    """Puts the wrapped method on the instance; returns what takes it off again."""
+def replace_method(owner, attribute, wrapper):
+    """Puts the wrapped method on the instance; returns the function that takes it off again."""
     own = vars(owner)
     before = {attribute: own[attribute]} if attribute in own else {}
     own[attribute] = wrapper(owner, getattr(owner, attribute))
@@ -254,7 +272,37 @@ def optimizers_of(model):
     return list({id(item): item for item in held if isinstance(item, keras.optimizers.Optimizer)}.values())
 
 
+def iterations(optimizer):
+    """The number of updates that an optimizer has made, also where each replica has a copy of it."""
+    return int(keras.ops.convert_to_numpy(optimizer.iterations))
+
+
+def innermost(optimizer):
+    """The optimizer itself, or the one within a `LossScaleOptimizer`."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def _with_inner(optimizers):
     """The optimizers, and those that they hand their gradients on to."""
     inner = [optimizer.inner_optimizer for optimizer in optimizers if hasattr(optimizer, "inner_optimizer")]
     return [*optimizers, *inner]
+
+
+def changed_since_built(model):
+    """The paths of variables whose `trainable` is not what it was when the compiled optimizer made its own variables.
+
+    That shows by momenta and the like, which are named after the variable they belong to. For an optimizer that has
+    none, such as SGD without momentum, nothing is known, and the list is empty.
+    """
+    # "adam/dense_kernel_momentum" belongs to the variable "dense/kernel".
+    slots = [slot.path.split("/", 1)[-1].split("_") for slot in innermost(model.optimizer).variables]
+    owners = {"_".join(parts[:end]) for parts in slots for end in range(1, len(parts))}
+    trained = {variable.path: _flat_name(variable) in owners for variable in model.trainable_variables}
+    if not any(trained.values()):
+        return []
+    frozen = [variable.path for variable in model.non_trainable_variables if _flat_name(variable) in owners]
+    return [*frozen, *(path for path, was_trained in trained.items() if not was_trained)]
+
+
+def _flat_name(variable):
+    return variable.path.replace("/", "_")

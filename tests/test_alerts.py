@@ -1,10 +1,13 @@
 """Alerts come for what they are about, at the step and with the layer they name, and for nothing else."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 
-from keras_surrogate.callbacks import GradientAlerts, GradientNormLogger
+import keras_surrogate as ks
+from keras_surrogate.callbacks import GradientAlerts, GradientNormLogger, GradientTable
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(200, 8)).astype("float32")
@@ -66,13 +69,38 @@ def test_vanishing_can_be_left_out_and_its_threshold_moved():
 
 
 def test_exploding_and_stopping():
-    large = keras.initializers.RandomNormal(stddev=3.0)
-    with pytest.warns(UserWarning, match=r"Gradients explode: the gradient norm is .* most of it in dense"):
-        alerts, history, _ = fitted(
-            6, "relu", 1e-12, epochs=3, exploding=10.0, patience=3, action="stop", kernel_initializer=large
-        )
-    assert [(alert.kind, alert.step) for alert in alerts] == [("exploding", 2)]
-    assert history.epoch == [0]
+    with pytest.warns(UserWarning, match=r"Gradients explode: .* most of it in dense.* the start of this fit"):
+        alerts, history, logger = diverging(1.0, action="stop")
+    assert {alert.kind for alert in alerts} == {"exploding"}
+    norms = logger.global_norms
+    above = np.flatnonzero(norms > 100 * np.median(norms[:3]))
+    assert alerts[0].step == above[0] + 2
+    assert alerts[0].value == pytest.approx(norms[alerts[0].step] / np.median(norms[:3]))
+    assert len(history.epoch) < 20
+
+
+def diverging(scale, learning_rate=1.5, **arguments):
+    """Least squares with a step that is too large: the gradient grows by a factor a step."""
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(learning_rate), "mse")
+    logger = GradientNormLogger()
+    alerts = GradientAlerts(logger, exploding=100, patience=3, **{"action": lambda alert: None, **arguments})
+    history = model.fit(X, scale * X[:, 0], batch_size=200, epochs=20, verbose=0, callbacks=[logger, alerts])
+    return alerts.alerts, history, logger
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_exploding_does_not_depend_on_the_scale_of_the_loss(scale):
+    assert [alert.kind for alert in diverging(scale)[0]] == ["exploding"]
+    assert diverging(scale, learning_rate=1e-3)[0] == []
+
+
+def test_a_gradient_that_explodes_from_layer_to_layer_is_seen_from_the_start():
+    steep = ks.Surrogate("tanh", scale=8.0)
+    alerts, _, logger = fitted(6, steep, 1e-9, patience=3)
+    assert [(alert.kind, alert.step, alert.layer) for alert in alerts] == [("exploding", 2, "dense")]
+    assert alerts[0].value == pytest.approx(logger.norms[2, 0] / logger.norms[2, -1])
+    assert fitted(6, steep, 1e-9, patience=3, exploding=None)[0] == []
 
 
 def test_a_gradient_that_is_not_finite_is_told_at_once_with_the_first_layer_of_the_backward_pass():
@@ -101,16 +129,25 @@ def test_steps_that_loss_scaling_skips_are_told_only_if_they_last():
 
 def test_dead_layers_are_named_at_the_end_of_the_epoch():
     low = keras.initializers.Constant(-50.0)
-    alerts, _, _ = fitted(2, "relu", also="activations", vanishing=None, bias_initializer=low)
+    alerts, _, _ = fitted(2, "relu", also="activations", vanishing=None, zero=False, bias_initializer=low)
     assert [(alert.kind, alert.step, alert.layer) for alert in alerts] == [
         ("dead", STEPS - 1, "dense"),
         ("dead", STEPS - 1, "dense_1"),
     ]
     assert (
         alerts[0].message
-        == "Units are dead: 100% of the units of dense were 0 all through the epoch (step 19, epoch 0)."
+        == "Units are dead: 100% of the units of dense were 0 during the whole epoch (step 19, epoch 0)."
     )
-    assert fitted(2, "relu", also="activations", vanishing=None, dead=None, bias_initializer=low)[0] == []
+    settings = {"vanishing": None, "dead": None, "zero": False}
+    assert fitted(2, "relu", also="activations", bias_initializer=low, **settings)[0] == []
+
+
+def test_layers_that_no_gradient_reaches_are_named_with_common_causes():
+    alerts, _, logger = fitted(3, ks.get("round"), patience=4, vanishing=None)
+    assert [(alert.kind, alert.step, alert.layer, alert.value) for alert in alerts] == [("zero", 3, "dense", 0.0)]
+    assert "it has not reached dense (nor dense_1, dense_2) for 4 recorded steps" in alerts[0].message
+    assert "a zero slope on the way" in alerts[0].message
+    assert (logger.norms[:, :3] == 0).all() and (logger.norms[:, 3] > 0).all()
 
 
 def test_a_new_fit_starts_anew():
@@ -119,9 +156,61 @@ def test_a_new_fit_starts_anew():
     hidden = [keras.layers.Dense(16, "sigmoid") for _ in range(8)]
     model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(3)])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    for _ in range(2):
+    for first in (0, STEPS):
         model.fit(X, Y, batch_size=10, verbose=0, callbacks=[logger, alerts])
-        assert [alert.step for alert in alerts.alerts] == [4]
+        assert [alert.step for alert in alerts.alerts] == [first + 4]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_alerts_of_an_earlier_fit_are_gone(fails):
+    hidden = [keras.layers.Dense(16, "sigmoid") for _ in range(8)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    logger = GradientNormLogger()
+    earlier = GradientAlerts(logger, patience=25, action="stop")
+
+    def fail(epoch, logs):
+        if fails:
+            raise RuntimeError
+
+    try:
+        failing = keras.callbacks.LambdaCallback(on_epoch_end=fail)
+        model.fit(X, Y, batch_size=10, verbose=0, callbacks=[logger, earlier, failing])
+    except RuntimeError:
+        pass
+    history = model.fit(X, Y, batch_size=10, verbose=0, epochs=5, callbacks=[logger])
+    assert history.epoch == [0, 1, 2, 3, 4]
+    assert earlier.alerts == []
+
+
+def test_many_alerts_one_after_the_other_leave_nothing_behind():
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    logger = GradientNormLogger()
+    told = []
+    for _ in range(5):
+        alerts = GradientAlerts(logger, vanishing=None, zero=False, exploding=None, action=told.append)
+        model.fit(X, Y, batch_size=100, verbose=0, callbacks=[logger, alerts])
+        assert not logger._listeners
+    assert told == []
+
+
+def test_a_model_without_trainable_weights_trains_on_as_with_keras_alone():
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, trainable=False)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    logger = GradientNormLogger()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras's own, and the logger's that there are no gradients.
+        history = model.fit(X, Y, verbose=0, callbacks=[logger, GradientAlerts(logger, action="stop")])
+    assert len(history.history["loss"]) == 1
+
+
+@pytest.mark.parametrize("callback", [GradientAlerts, GradientTable])
+@pytest.mark.parametrize("logger", [None, "model"])
+def test_what_is_no_logger_is_an_error_that_says_what_to_write(callback, logger):
+    logger = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]) if logger == "model" else logger
+    with pytest.raises(TypeError, match=rf"{callback.__name__} watches a GradientNormLogger, but got .*callbacks=\["):
+        callback(logger)
 
 
 def test_a_logger_that_is_not_in_the_same_fit():

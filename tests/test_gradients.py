@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_surrogate import gradients
+from keras_surrogate import gradients, names, records
 
 
 @settings(deadline=None, max_examples=50)
@@ -59,7 +59,7 @@ def test_layers_are_named_by_path_and_counted_once():
     outputs = keras.layers.Dense(1, name="head")(shared(encoder(shared(inputs))))
     frozen = keras.layers.Dense(1, name="frozen", trainable=False)(outputs)
     model = keras.Model(inputs, frozen)
-    groups = gradients.layer_variables(model)
+    groups = names.layer_variables(model)
     assert list(groups) == ["same", "encoder/dense", "head"]
     assert [id(variable) for group in groups.values() for variable in group] == [
         id(variable) for variable in model.trainable_variables
@@ -79,7 +79,7 @@ def test_equal_names_are_told_apart_and_a_models_own_variable_has_its_name():
 
     model = Twin()
     model(tf.ones((1, 2)))
-    assert {name: len(group) for name, group in gradients.layer_variables(model).items()} == {
+    assert {name: len(group) for name, group in names.layer_variables(model).items()} == {
         "dense": 2,
         "dense_1": 2,
         "twin": 1,
@@ -169,5 +169,27 @@ def test_norms_of_nothing_and_of_strange_variables():
 
 def test_the_name_of_the_total_is_not_given_to_a_layer():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="global")])
-    assert list(gradients.layer_variables(model)) == ["global_1"]
-    assert list(gradients.layers_by_name(model)) == ["global_1"]
+    assert list(names.layer_variables(model)) == ["global_1"]
+    assert list(names.layers_by_name(model)) == ["global_1"]
+
+
+def test_gradients_and_variables_turned_round():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    norms = gradients.GradientNorms(model)
+    pairs = [(variable, tf.zeros(variable.shape)) for variable in model.trainable_variables]
+    with pytest.raises(ValueError, match=r"a variable came first: record\(zip\(gradients, variables\)\)"):
+        norms.record(pairs)
+
+
+def test_files_of_a_loop_of_ones_own(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="only")])
+    norms = gradients.GradientNorms(model)
+    for size in (1.0, 2.0, 3.0):
+        norms.record([(size * tf.ones(variable.shape), variable) for variable in model.trainable_variables])
+    norms.to_csv(tmp_path / "run.csv")
+    norms.to_npz(tmp_path / "run.npz")
+    for name in ("run.csv", "run.npz"):
+        loaded = records.load(tmp_path / name)
+        assert loaded.layer_names == norms.layer_names == ["only"]
+        np.testing.assert_allclose(loaded.norms[:, 0], np.sqrt(3) * np.array([1, 2, 3]), rtol=1e-6)
+        assert loaded.kind == norms.kind == "raw"

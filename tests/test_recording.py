@@ -196,8 +196,8 @@ def test_memory_can_be_bounded(keep, read_every):
 
 def test_the_file_is_what_the_record_is(tmp_path):
     logger = GradientNormLogger(also="norm_inf", path=tmp_path / "run.csv", read_every=4)
-    for _ in range(2):
-        fit(make_model(), logger, epochs=2)
+    fit(make_model(), logger, epochs=2)
+    assert logger.file == tmp_path / "run.csv"
     loaded = records.load(tmp_path / "run.csv")
     assert loaded.columns == logger.record.columns
     np.testing.assert_array_equal(loaded.values, logger.record.values)
@@ -289,10 +289,14 @@ def test_layers_that_are_built_later_than_others_are_recorded_too(make_late, kin
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "both"}, r"kind must be one of \(None, 'raw', 'applied'\), but is 'both'"),
-        ({"per": "model"}, r"per must be one of \('layer', 'variable'\), but is 'model'"),
-        ({"also": "curvature"}, "also takes norm_1, .*delta_norm, but not 'curvature'"),
-        ({"also": ["norm_1", 3]}, "but not 3"),
+        ({"kind": "both"}, "kind must be one of None, 'raw', 'applied', but is 'both'"),
+        ({"per": "model"}, "per must be one of 'layer', 'variable', but is 'model'"),
+        ({"also": "curvature"}, "also must be one of 'norm_1', .*'delta_norm', but is 'curvature'"),
+        ({"also": ["norm_1", 3]}, "but is 3"),
+        ({"also": "activation"}, r"but is 'activation'. Did you mean 'activations'\?"),
+        ({"append": "yes"}, "append must be one of None, True, False, but is 'yes'"),
+        ({"depth": 0}, "depth must be an integer of at least 1, but is 0"),
+        ({"path": "missing/run-{trial}.csv"}, "missing/run-0.csv cannot be written"),
         ({"read_every": 0}, "read_every must be an integer of at least 1, but is 0"),
         ({"keep": 0}, "keep must be an integer of at least 1, but is 0"),
         ({"path": "missing/folder/run.csv"}, "missing/folder/run.csv cannot be written"),
@@ -327,8 +331,51 @@ def test_listeners_are_given_what_is_read():
     given = []
     listener = types.SimpleNamespace(write=lambda columns, steps, epochs, rows: given.append((columns, steps, rows)))
     logger = GradientNormLogger(read_every=4)
-    logger.listen(listener)
-    fit(make_model(), logger)
+    listening = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: logger.listen(listener))
+    fit(make_model(), listening, logger)
     np.testing.assert_array_equal(np.concatenate([steps for _, steps, _ in given]), logger.steps)
     np.testing.assert_array_equal(np.concatenate([rows for *_, rows in given]), logger.record.values)
     assert given[0][0] == list(logger.record.columns)
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+@pytest.mark.parametrize("batch_logs", [False, True])
+def test_the_progress_bar_shows_the_global_norm_and_all_loggers_see_every_layer(verbose, batch_logs, tmp_path, capsys):
+    seen = {"on_epoch_end": set(), "on_train_batch_end": set()}
+    watching = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen["on_epoch_end"].update(logs),
+        on_train_batch_end=lambda batch, logs: seen["on_train_batch_end"].update(logs),
+    )
+    csv_logger = keras.callbacks.CSVLogger(tmp_path / "epochs.csv")
+    logger = GradientNormLogger(also=("activations", "update_ratio"), batch_logs=batch_logs)
+    history = fit(make_model(), logger, watching, csv_logger, verbose=verbose, epochs=2)
+    shown = capsys.readouterr().out
+    assert shown.count("gradient_norm/global") >= 2 and "loss" in shown
+    assert not any(name in shown for name in ("gradient_norm/a", "nonfinite_steps", "activation_", "update_ratio"))
+    expected = {"gradient_norm/global", "gradient_norm/a", "gradient_norm/nonfinite_steps", "activation_mean/b"}
+    assert expected <= set(history.history)
+    assert expected <= seen["on_epoch_end"]
+    assert expected <= set((tmp_path / "epochs.csv").read_text().splitlines()[0].split(","))
+    assert ("gradient_norm/a" in seen["on_train_batch_end"]) == batch_logs
+    assert not {"on_epoch_end", "on_train_batch_end"} & set(vars(history))
+
+
+def test_a_silent_fit_and_one_without_history_work_as_well(capsys):
+    history = fit(make_model(), GradientNormLogger(batch_logs=True), epochs=2)
+    assert "gradient_norm/a" in history.history and capsys.readouterr().out == ""
+
+
+def test_histograms_of_double_precision():
+    keras.config.set_floatx("float64")
+    try:
+        model, logger = make_model(), GradientNormLogger(also="histogram")
+        fit(model, logger)
+    finally:
+        keras.config.set_floatx("float32")
+    assert (logger.record.histograms()["a"].sum(axis=1) == 6 * 4 + 4).all()
+
+
+def test_numpy_integers_and_no_quantity_are_arguments_too():
+    logger = GradientNormLogger(every=np.int64(2), also=None)
+    fit(make_model(), logger)
+    np.testing.assert_array_equal(logger.steps, [0, 2, 4])

@@ -110,11 +110,72 @@ def growing(path, steps=5):
     return record, path.read_bytes()
 
 
-def test_a_file_grows_line_by_line_and_is_begun_anew(tmp_path):
+def test_a_file_grows_line_by_line(tmp_path):
+    record, _ = growing(tmp_path / "run.csv")
+    assert_same(records.load(tmp_path / "run.csv"), record)
+
+
+def continued(path, record, **arguments):
+    """What the file holds after another writer has written a record to it."""
+    records.Writer(path, "raw", **arguments).write(record.columns, record.steps, record.epochs, record.values)
+    return records.load(path)
+
+
+def test_a_file_that_is_there_is_set_aside_with_a_warning(tmp_path):
     path = tmp_path / "run.csv"
     path.write_text("something else")
-    record, _ = growing(path)
-    assert_same(records.load(path), record)
+    with pytest.warns(UserWarning, match=r"run.csv is begun anew, .* is now .*run.old.csv: .* append=True"):
+        assert_same(continued(path, make()), make())
+    assert (tmp_path / "run.old.csv").read_text() == "something else"
+    assert_same(continued(path, make(3), append=False), make(3))
+
+
+@pytest.mark.parametrize("arguments", [{"append": True}, {"resumed": True}])
+def test_a_file_goes_on(arguments, tmp_path):
+    path, record = tmp_path / "run.csv", make(10)
+    record.rows(slice(0, 6)).to_csv(path)
+    assert records.Writer(path, "raw", **arguments).next_step == record.steps[5] + 1
+    assert_same(continued(path, record.rows(slice(6, None)), **arguments), record)
+
+
+def test_a_file_goes_on_in_its_own_order_of_columns(tmp_path):
+    path, record = tmp_path / "run.csv", make(10)
+    record.rows(slice(0, 6)).to_csv(path)
+    order = np.random.default_rng(0).permutation(len(COLUMNS))
+    columns = tuple(COLUMNS[place] for place in order)
+    shuffled = dataclasses.replace(record, columns=columns, values=record.values[:, order])
+    assert_same(continued(path, shuffled.rows(slice(6, None)), resumed=True), record)
+
+
+@pytest.mark.parametrize("incomplete", ["", "15,2,ra"])
+def test_steps_that_are_trained_again_are_recorded_anew(incomplete, tmp_path):
+    path, record = tmp_path / "run.csv", make(10)
+    record.rows(slice(0, 6)).to_csv(path)
+    path.write_text(path.read_text() + incomplete)
+    with pytest.warns(UserWarning, match=r"goes on from step 12. The 2 recorded steps from there on"):
+        found = continued(path, record.rows(slice(4, None)), resumed=True)
+    assert_same(found, record)
+
+
+@pytest.mark.parametrize("change", [{"columns": ("gradient_norm/global", "gradient_norm/x")}, {"kind": "applied"}])
+def test_a_file_of_another_run_does_not_go_on(change, tmp_path):
+    path, record = tmp_path / "run.csv", make(4)
+    values = record.values[:, : len(change.get("columns", COLUMNS))]
+    other = dataclasses.replace(record, **{**change, "values": values})
+    other.to_csv(path)
+    with pytest.raises(ValueError, match=r"run.csv cannot be continued: .*Record the same as before, or name another"):
+        continued(path, record, append=True)
+    assert_same(records.load(path), other)
+    with pytest.warns(UserWarning, match=r"what it held is now .*run.old.csv: it is of another run"):
+        assert_same(continued(path, record, resumed=True), record)
+    assert_same(records.load(tmp_path / "run.old.csv"), other)
+
+
+def test_what_is_no_record_cannot_be_appended_to(tmp_path):
+    (tmp_path / "run.csv").write_text("something else\n")
+    with pytest.raises(ValueError, match="is no record of a training run"):
+        records.Writer(tmp_path / "run.csv", "raw", append=True)
+    assert (tmp_path / "run.csv").read_text() == "something else\n"
 
 
 def test_a_killed_run_leaves_all_complete_lines(tmp_path):

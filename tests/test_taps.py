@@ -30,7 +30,7 @@ def wrapped(model):
 def test_a_step_shows_gradients_weights_outputs_and_deltas():
     model = make_model()
     before = [variable.numpy() for variable in model.trainable_variables]
-    with taps.Taps(model, layers=model.layers, deltas=True, weights=True).step() as step:
+    with taps.Taps(model, observed=model.layers, deltas=True, weights=True).step() as step:
         gradients = gradients_of(model)
         model.optimizer.apply(gradients, model.trainable_variables)
     assert [variable for _, _, variable in step.gradients] == model.trainable_variables
@@ -54,7 +54,7 @@ def test_after_an_error_nothing_is_wrapped_and_a_users_own_method_is_there_again
     calls = []
     apply = model.optimizer.apply
     vars(model.optimizer)["apply"] = own = lambda *arguments: calls.append(1) or apply(*arguments)
-    tap = taps.Taps(model, layers=model.layers, applied=taps.AppliedGradients(model, [quantities.GradientNorm()]))
+    tap = taps.Taps(model, observed=model.layers, applied=taps.AppliedGradients(model, [quantities.GradientNorm()]))
     with pytest.raises(RuntimeError), tap.step():
         assert wrapped(model) == {"apply", "call", "update_step"}
         raise RuntimeError
@@ -94,7 +94,7 @@ def test_threads_that_take_turns_see_their_own_gradients_and_the_last_one_unwrap
 def test_another_thread_without_a_step_is_left_alone():
     model = make_model()
     gradients = gradients_of(model)
-    with taps.Taps(model, layers=model.layers).step() as step:
+    with taps.Taps(model, observed=model.layers).step() as step:
         other = threading.Thread(target=lambda: model.optimizer.apply(gradients, model.trainable_variables))
         other.start()
         other.join()
@@ -104,7 +104,7 @@ def test_another_thread_without_a_step_is_left_alone():
 
 def test_within_true_gradients_deltas_are_not_seen_but_all_else_is():
     model = make_model()
-    with true_gradients(model), taps.Taps(model, layers=model.layers, deltas=True).step() as step:
+    with true_gradients(model), taps.Taps(model, observed=model.layers, deltas=True).step() as step:
         model.optimizer.apply(gradients_of(model), model.trainable_variables)
     assert len(step.gradients) == 4
     assert len(step.outputs) == 2

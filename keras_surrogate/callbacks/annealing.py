@@ -1,11 +1,15 @@
 """From the surrogate to the true derivative in the course of training."""
 
+from types import MappingProxyType
+
 import keras
 
+from keras_surrogate import taps
+from keras_surrogate.callbacks.base import Callback
 from keras_surrogate.layers import SurrogateActivation, checked_blend
 
 
-class SurrogateAnnealing(keras.callbacks.Callback):
+class SurrogateAnnealing(Callback):
     """Changes, step by step, the share of the surrogate in the slope of every `SurrogateActivation` of the model.
 
         slope = blend * surrogate slope + (1 - blend) * true slope,        blend = schedule(step)
@@ -24,6 +28,8 @@ class SurrogateAnnealing(keras.callbacks.Callback):
         ValueError: the schedule is not callable, or gives something else than a number from 0 to 1; the model has no
             `SurrogateActivation` (a bare `Surrogate` as `activation=` has a fixed slope).
     """
+
+    _of_the_fit = MappingProxyType({"_blends": ()})
 
     def __init__(self, schedule):
         super().__init__()
@@ -44,7 +50,7 @@ class SurrogateAnnealing(keras.callbacks.Callback):
         model.train_function = None
 
     def on_train_begin(self, logs=None):
-        self._step = int(self.model.optimizer.iterations)
+        self._step = taps.iterations(self.model.optimizer)
 
     def on_train_batch_begin(self, batch, logs=None):
         self.blend = checked_blend(float(self.schedule(self._step)))

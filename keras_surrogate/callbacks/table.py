@@ -3,7 +3,6 @@
 import itertools
 import math
 
-import keras
 import numpy as np
 from rich.console import Console, Group
 from rich.control import Control
@@ -11,12 +10,14 @@ from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
+from keras_surrogate.callbacks.listening import Listener
+from keras_surrogate.checks import integer
 from keras_surrogate.records import Record, Series, shortened
 
 _BAR = 20
 
 
-class GradientTable(keras.callbacks.Callback):
+class GradientTable(Listener):
     """Prints a table of the layers' gradient norms after each epoch.
 
         logger = GradientNormLogger()
@@ -25,8 +26,7 @@ class GradientTable(keras.callbacks.Callback):
     A norm is the mean over the epoch's recorded steps in which it is finite, as in Keras's `logs`; the change is its
     quotient by the last epoch's; the bars are on a log scale, between the powers of ten that the column's head names.
 
-    With Keras's progress bar the tables stand between the epochs; `callbacks=[table, keras.callbacks.ProgbarLogger(),
-    logger]` keeps the norms out of the bar itself. With `verbose=0`, in a terminal, each one takes the
+    With Keras's progress bar the tables stand between the epochs. With `verbose=0`, in a terminal, each one takes the
     place of the last; where the output is no terminal, each is printed below the last, without control codes.
 
     Args:
@@ -38,27 +38,24 @@ class GradientTable(keras.callbacks.Callback):
         console: a `rich.console.Console` to print to; default None, standard output.
 
     Raises:
+        TypeError: `logger` is no `GradientNormLogger`.
         ValueError: `rows` out of its range; the logger is not in the callbacks of the same `fit`.
     """
 
     def __init__(self, logger, rows=16, live=True, console=None):
-        super().__init__()
-        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 4:
-            raise ValueError(f"GradientTable: rows must be an integer of at least 4, but is {rows!r}.")
-        self._logger, self._rows, self._live, self._console = logger, rows, live, console
+        super().__init__(logger)
+        self._rows = integer(rows, "GradientTable: rows", least=4)
+        self._live = live
+        self._console = console
         self._reset()
-        logger.listen(self)
 
     def _reset(self):
-        self._series, self._columns, self._heard = Series(keep=1), None, False
-        self._before, self._height, self._waiting = None, 0, None
-
-    def on_train_begin(self, logs=None):
-        self._reset()
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if self._logger.model is not self.model:
-            raise ValueError(_NOT_IN_FIT)
+        self._series = Series(keep=1)
+        self._columns = None
+        self._heard = False
+        self._before = None
+        self._height = 0
+        self._waiting = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self._print_waiting()
@@ -73,8 +70,6 @@ class GradientTable(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._logger.read()
-        if self._columns is None:
-            raise ValueError(_NOT_IN_FIT)
         if self._heard:
             self._wait_with(epoch, Record(self._columns, [0], [epoch], self._series.means()[np.newaxis]))
         if not self.params.get("verbose"):
@@ -105,9 +100,6 @@ class GradientTable(keras.callbacks.Callback):
             console.control(_back_over(self._height))
         console.print(table)
         self._waiting, self._height = None, len(console.render_lines(table))
-
-
-_NOT_IN_FIT = "GradientTable: put its GradientNormLogger into the callbacks of the same fit."
 
 
 def norm_table(title, names, norms, before, rows=16, ascii_only=False):

@@ -5,14 +5,6 @@ import numpy as np
 from keras_surrogate.functions import real_number
 
 
-def integer(number, name, least=1):
-    """`number` as an int, or a ValueError that says what it must be."""
-    is_integer = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    if not is_integer or number < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, but is {number!r}.")
-    return int(number)
-
-
 def nonnegative(number, name):
     """`number` as a float that is finite and at least 0, or a ValueError."""
     return real_number(number, "simulation", name, "a number of at least 0", lambda number: number >= 0)

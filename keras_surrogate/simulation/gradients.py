@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import presets
+from keras_surrogate.checks import integer
 from keras_surrogate.simulation import networks as batches
-from keras_surrogate.simulation.checks import integer, nonnegative, numbers, positive
+from keras_surrogate.simulation.checks import nonnegative, numbers, positive
 from keras_surrogate.thresholds import EXPLODED_IN_CENSUS, VANISHED_IN_CENSUS
 
 # Bytes of weights and outputs in one chunk; gradients and intermediate results take a few times as much.

@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import presets
+from keras_surrogate.checks import integer
 from keras_surrogate.simulation import networks as batches
-from keras_surrogate.simulation.checks import integer, numbers, positive
+from keras_surrogate.simulation.checks import numbers, positive
 from keras_surrogate.simulation.gradients import chunk_length
 from keras_surrogate.simulation.training import overflown, training_step
 

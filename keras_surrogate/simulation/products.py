@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from keras_surrogate.simulation.checks import integer
+from keras_surrogate.checks import integer
 
 
 def uniform_products(count=50, draws=100_000, seed=0):

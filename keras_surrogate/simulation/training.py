@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import presets, thresholds
+from keras_surrogate.checks import integer
 from keras_surrogate.simulation import networks as batches
-from keras_surrogate.simulation.checks import integer, nonnegative, positive
+from keras_surrogate.simulation.checks import nonnegative, positive
 from keras_surrogate.simulation.gradients import chunk_length
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_surrogate.buffers import RowBuffer
 from keras_surrogate.names import layer_variables, unused
-from keras_surrogate.records import Series
+from keras_surrogate.records import Recorded, Series
 
 
 def norms(gradients):
@@ -83,7 +83,7 @@ def totals(values, variables, groups, segment=tf.math.unsorted_segment_sum):
     return tf.concat([everything, segment(values, group_of, 1 + len(groups))[1:]], axis=0)
 
 
-class GradientNorms:
+class GradientNorms(Recorded):
     """Records gradient norms in a training loop of one's own.
 
         norms = GradientNorms(model)
@@ -99,7 +99,8 @@ class GradientNorms:
     them of a loss scale before.
 
     Args:
-        variables_or_model: a built model, whose layers are measured; or variables, each of which is measured by itself.
+        variables_or_model: a built model, whose layers are measured, in the order of its attributes where it has a call
+            of its own; or variables, each of which is measured by itself.
         capacity: the steps kept until they are read, default 1024. Reading waits for the device.
 
     Attributes:
@@ -108,14 +109,19 @@ class GradientNorms:
         steps: the numbers of the recorded steps, counted from 0, shape (steps,).
         norms: shape (steps, layers).
         global_norms: over all layers, shape (steps,).
+        kind: "raw"; "applied" where there are several replicas.
+
+    `to_csv`, `to_npz` and `to_dataframe` are those of the `Record`. `record` is a method here, and not the `Record` as
+    in `callbacks.GradientNormLogger`; `recorded` is it in both.
 
     Raises:
-        ValueError: there are no variables, as in a model that is not built; a gradient of another variable; it was not
-            made under the strategy that it is used in.
+        ValueError: there are no variables, as in a model that is not built; a gradient of another variable; gradients
+            and variables turned round; it was not made under the strategy that it is used in.
     """
 
     def __init__(self, variables_or_model, capacity=1024):
         self._groups = _groups(variables_or_model)
+        self.kind = "applied" if tf.distribute.get_strategy().num_replicas_in_sync > 1 else "raw"
         self._known = {id(variable) for group in self._groups.values() for variable in group}
         self._strategy = tf.distribute.get_strategy()
         self._buffer = RowBuffer(1 + len(self._groups), capacity)
@@ -129,6 +135,11 @@ class GradientNorms:
                 variable.
         """
         pairs = [(gradient, variable) for gradient, variable in grads_and_vars if gradient is not None]
+        if any(isinstance(gradient, keras.Variable | tf.Variable) for gradient, _ in pairs):
+            raise ValueError(
+                "GradientNorms: each pair is a gradient and its variable, in this order, but a variable came first: "
+                "record(zip(gradients, variables))."
+            )
         self._check([variable for _, variable in pairs])
         tensors, variables = zip(*pairs, strict=True)
         squares = tf.square(norms(self._over_replicas(map(tf.convert_to_tensor, tensors))))
@@ -160,8 +171,7 @@ class GradientNorms:
         steps = np.arange(self._buffer.count - len(rows), self._buffer.count)
         if len(rows):
             self._series.append(steps, np.zeros(len(rows), int), rows)
-        kind = "applied" if self._strategy.num_replicas_in_sync > 1 else "raw"
-        return self._series.record([f"gradient_norm/{name}" for name in ("global", *self._groups)], kind)
+        return self._series.record([f"gradient_norm/{name}" for name in ("global", *self._groups)], self.kind)
 
 
 def _groups(variables_or_model):

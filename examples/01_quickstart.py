@@ -54,9 +54,7 @@ def main(epochs=10, output=None):
     model = build(data.x_train.shape[1:], data.classes)
 
     logger = ks.callbacks.GradientNormLogger()
-    # Before the logger, whose norms would otherwise fill the progress bar.
-    progress = keras.callbacks.ProgbarLogger()
-    history = model.fit(data.x_train, data.y_train, epochs=epochs, callbacks=[progress, logger]).history
+    history = model.fit(data.x_train, data.y_train, epochs=epochs, callbacks=[logger]).history
     _, accuracy = model.evaluate(data.x_test, data.y_test, verbose=0)
 
     norms = {layer: history[f"gradient_norm/{layer}"] for layer in logger.layer_names}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_surrogate.buffers import RowBuffer
+from keras_surrogate.recording.buffers import RowBuffer
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

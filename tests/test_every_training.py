@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_surrogate import Surrogate, quantities
+from keras_surrogate import Surrogate
 from keras_surrogate.callbacks import GradientNormLogger
+from keras_surrogate.recording import quantities
 
 LAYERS = keras.layers
 RANDOM = np.random.default_rng(0)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_surrogate import names
 from keras_surrogate.callbacks import GradientNormLogger
+from keras_surrogate.recording import names
 
 X = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
 

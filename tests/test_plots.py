@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_surrogate import Surrogate, plots, presets
 from keras_surrogate.plots import lines, runs
-from keras_surrogate.quantities import GradientHistogram
+from keras_surrogate.recording.quantities import GradientHistogram
 from keras_surrogate.records import Record
 
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_surrogate import Surrogate, functions, layers, quantities
+from keras_surrogate import Surrogate, functions, layers
 from keras_surrogate.callbacks import GradientNormLogger
 from keras_surrogate.functions.tables import in_flat_ends, saturation
+from keras_surrogate.recording import output_quantities, quantities
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 6)).astype("float32")
@@ -258,7 +259,7 @@ def test_beyond_its_saturation_the_slope_of_every_function_is_small(name):
     ],
 )
 def test_which_activation_of_a_layer_can_saturate(layer, ends):
-    found = quantities.squashing_of(layer)
+    found = output_quantities.squashing_of(layer)
     assert found is None if ends is None else saturation(found)[0] == pytest.approx(ends, rel=0.01)
 
 

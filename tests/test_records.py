@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_surrogate import records
-from keras_surrogate.quantities import GradientHistogram
+from keras_surrogate.recording.quantities import GradientHistogram
 
 NAMES = ("encoder/dense", "encoder/dense_1", 'odd, "name" \u00e4')
 COLUMNS = (

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_surrogate.callbacks import GradientNormLogger, summaries
 from keras_surrogate.callbacks.summaries import SummaryWriter
-from keras_surrogate.quantities import GradientHistogram
+from keras_surrogate.recording.quantities import GradientHistogram
 
 pytest.importorskip("tensorboard")
 # TensorBoard's own reader, in versions that came with older TensorFlow.

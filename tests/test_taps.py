@@ -6,7 +6,9 @@ import keras
 import pytest
 import tensorflow as tf
 
-from keras_surrogate import quantities, taps, true_gradients
+from keras_surrogate import true_gradients
+from keras_surrogate.recording import quantities, taps
+from keras_surrogate.recording.applied import AppliedGradients
 
 
 def make_model(optimizer="sgd"):
@@ -54,7 +56,7 @@ def test_after_an_error_nothing_is_wrapped_and_a_users_own_method_is_there_again
     calls = []
     apply = model.optimizer.apply
     vars(model.optimizer)["apply"] = own = lambda *arguments: calls.append(1) or apply(*arguments)
-    tap = taps.Taps(model, observed=model.layers, applied=taps.AppliedGradients(model, [quantities.GradientNorm()]))
+    tap = taps.Taps(model, observed=model.layers, applied=AppliedGradients(model, [quantities.GradientNorm()]))
     with pytest.raises(RuntimeError), tap.step():
         assert wrapped(model) == {"apply", "call", "update_step"}
         raise RuntimeError

@@ -4,9 +4,9 @@ from types import MappingProxyType
 
 import keras
 
-from keras_surrogate import taps
 from keras_surrogate.callbacks.base import Callback
 from keras_surrogate.layers import SurrogateActivation, checked_blend
+from keras_surrogate.recording.optimizers import iterations
 
 
 class SurrogateAnnealing(Callback):
@@ -50,7 +50,7 @@ class SurrogateAnnealing(Callback):
         model.train_function = None
 
     def on_train_begin(self, logs=None):
-        self._step = taps.iterations(self.model.optimizer)
+        self._step = iterations(self.model.optimizer)
 
     def on_train_batch_begin(self, batch, logs=None):
         self.blend = checked_blend(float(self.schedule(self._step)))

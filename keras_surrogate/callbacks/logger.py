@@ -5,13 +5,15 @@ from types import MappingProxyType
 
 import numpy as np
 
-from keras_surrogate import quantities, records, taps
+from keras_surrogate import records
 from keras_surrogate.callbacks.base import Callback
 from keras_surrogate.callbacks.paths import check_path, resolved
 from keras_surrogate.callbacks.progress_bar import ShortBar
 from keras_surrogate.callbacks.summaries import SummaryWriter, check_log_dir
 from keras_surrogate.checks import integer, one_of
-from keras_surrogate.recording import StepRecorder
+from keras_surrogate.recording import quantities
+from keras_surrogate.recording.optimizers import changed_since_built, innermost, iterations
+from keras_surrogate.recording.recorder import StepRecorder
 
 KINDS = ("raw", "applied")
 _GLOBAL = "gradient_norm/global"
@@ -193,7 +195,7 @@ class GradientNormLogger(records.Recorded, Callback):
 
     def _warn_of_change(self):
         """Keras trains what was trainable when its step was traced; a step that is traced now trains what is now."""
-        changed = taps.changed_since_built(self.model) if self._was_traced else []
+        changed = changed_since_built(self.model) if self._was_traced else []
         if changed:
             warnings.warn(
                 f"GradientNormLogger: `trainable` was changed after {self.model.name} was compiled and trained, for "
@@ -219,16 +221,16 @@ class GradientNormLogger(records.Recorded, Callback):
     def _first_step(self):
         """The number of the step that comes next: as many as the optimizer has made."""
         optimizer = self.model.optimizer
-        iterations = taps.iterations(optimizer)
-        if self._left_off is not None and self._left_off[:2] == (optimizer, iterations):
+        updates = iterations(optimizer)
+        if self._left_off is not None and self._left_off[:2] == (optimizer, updates):
             # Exact also where steps make no iteration: loss scaling skips some, and accumulation leaves some over.
             return self._left_off[2]
-        return iterations * (taps.innermost(optimizer).gradient_accumulation_steps or 1)
+        return updates * (innermost(optimizer).gradient_accumulation_steps or 1)
 
     def on_train_end(self, logs=None):
         self.read()
         if self._step is not None:
-            self._left_off = (self.model.optimizer, taps.iterations(self.model.optimizer), self._step)
+            self._left_off = (self.model.optimizer, iterations(self.model.optimizer), self._step)
         self._listeners = []
         self._bar.restore("on_epoch_end", "on_train_batch_end")
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate.files import nearest_folder
-from keras_surrogate.quantities import GradientHistogram
+from keras_surrogate.recording.quantities import GradientHistogram
 from keras_surrogate.records import Record
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import gradients
+from keras_surrogate.recording import norms
 from keras_surrogate.surrogate import true_gradients
 
 # A unit whose output varies by no more than this is dead.
@@ -56,7 +56,7 @@ class Probe:
         artificial = self._artificial(x, y)
         with true_gradients(self._model):
             true = self._true(x, y)
-        first, last = gradients.norms(artificial[:2]).numpy()
+        first, last = norms.norms(artificial[:2]).numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = float(np.float64(first) / last)
         return Backward(ratio, _cosine(artificial[0], true[0]), _cosine(artificial[2], true[2]))

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 
 from keras_surrogate import records
-from keras_surrogate.quantities import GradientHistogram
+from keras_surrogate.recording.quantities import GradientHistogram
 
 
 def recorded(source):

@@ -13,8 +13,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from keras_surrogate import quantities
 from keras_surrogate.callbacks import GradientNormLogger
+from keras_surrogate.recording import quantities
 
 STEPS, BATCH = 60, 128
 LOGGERS = {

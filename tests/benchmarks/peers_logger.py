@@ -14,8 +14,8 @@ import tensorflow as tf
 from logger import BATCH, Run, mlp
 from peers_report import table
 
-from keras_surrogate import gradients
 from keras_surrogate.callbacks import GradientNormLogger
+from keras_surrogate.recording import names
 
 WIDTH = 64
 HEADERS = [
@@ -47,7 +47,7 @@ class Probe(keras.callbacks.Callback):
         self._norms = tf.function(self._layer_norms, jit_compile=jit_compile)
 
     def _layer_norms(self, x, y):
-        groups = gradients.layer_variables(self.model)
+        groups = names.layer_variables(self.model)
         with tf.GradientTape() as tape:
             loss = self.model.compute_loss(x, y, self.model(x, training=False))
         by_layer = tape.gradient(loss, [[variable.value for variable in group] for group in groups.values()])

@@ -3,8 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import names, quantities, taps
-from keras_surrogate.buffers import RowBuffer
+from keras_surrogate import methods
+from keras_surrogate.recording import names, quantities, taps
+from keras_surrogate.recording.applied import AppliedGradients
+from keras_surrogate.recording.buffers import RowBuffer
+from keras_surrogate.recording.optimizers import optimizers_of
 
 
 class StepRecorder:
@@ -42,7 +45,7 @@ class StepRecorder:
         self._depth_of_calls = names.EVERY_DEPTH if per == "variable" else depth
         self._variables_of = {"layer": names.layer_variables, "variable": names.variables_by_path}[per]
         self.quantities = [quantities.GradientNorm(), *(new() for name in also for new in quantities.COLLECTION[name])]
-        if any(quantities.clips(optimizer) for optimizer in taps.optimizers_of(model)):
+        if any(quantities.clips(optimizer) for optimizer in optimizers_of(model)):
             self.quantities.append(quantities.GradientClipped())
         self._observes = any(one.outputs for one in self.quantities)
         self._layout = None
@@ -58,7 +61,7 @@ class StepRecorder:
 
     def _tap(self, kind):
         of_gradients = [one for one in self.quantities if isinstance(one, quantities.GradientQuantity)]
-        self._applied = taps.AppliedGradients(self._model, of_gradients) if kind == "applied" else None
+        self._applied = AppliedGradients(self._model, of_gradients) if kind == "applied" else None
         self._taps = taps.Taps(
             self._model,
             layers=names.layers_within(self._model, self._depth_of_calls),
@@ -73,15 +76,14 @@ class StepRecorder:
         return names.layers_by_name(self._model, self._depth, self._calls) if self._observes else {}
 
     def _make_function(self, model):
-        vars(model)["train_step"] = self._recording(model.train_step)
-        try:
-            model.make_train_function(force=True)
-            return model.train_function
-        finally:
-            del vars(model)["train_step"]
-            model.train_function = self.plain
+        with methods.replaced([model], "train_step", self._recording):
+            try:
+                model.make_train_function(force=True)
+                return model.train_function
+            finally:
+                model.train_function = self.plain
 
-    def _recording(self, train_step):
+    def _recording(self, model, train_step):
         def recording_step(data):
             with self._taps.step() as step:
                 outputs = train_step(data)

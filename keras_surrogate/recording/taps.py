@@ -6,15 +6,14 @@ backward pass, no subclass, and nothing here knows the loss.
 
 import contextlib
 import functools
-import itertools
 import threading
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_surrogate.buffers import local_variable
-from keras_surrogate.gradients import at_least_float32
+from keras_surrogate import methods
+from keras_surrogate.recording.norms import at_least_float32
+from keras_surrogate.recording.optimizers import loss_scale, optimizers_of, with_inner
 from keras_surrogate.surrogate import with_gradient
 
 
@@ -49,11 +48,11 @@ class Step:
 
     def unscaled(self, optimizer):
         """The gradients that an optimizer was given, freed of the factor that the loss was multiplied with."""
-        return _divided([tensor for owner, tensor, _ in self.gradients if owner is optimizer], _loss_scale(optimizer))
+        return _divided([tensor for owner, tensor, _ in self.gradients if owner is optimizer], loss_scale(optimizer))
 
     def unscaled_deltas(self, layer):
         """The gradients that reached a layer's outputs, freed of that factor."""
-        return _divided(self.deltas.get(id(layer), []), _loss_scale(self.optimizers()[0]))
+        return _divided(self.deltas.get(id(layer), []), loss_scale(self.optimizers()[0]))
 
     def measured(self, quantity):
         """A gradient quantity's measurements, raw or applied: one row a variable, and the variables."""
@@ -62,10 +61,6 @@ class Step:
         tensors = [tensor for optimizer in self.optimizers() for tensor in self.unscaled(optimizer)]
         variables = [v for optimizer in self.optimizers() for owner, _, v in self.gradients if owner is optimizer]
         return quantity.measure(tensors), variables
-
-
-def _loss_scale(optimizer):
-    return optimizer.scale_loss(tf.constant(1.0))
 
 
 def _divided(tensors, scale):
@@ -123,7 +118,7 @@ class Taps:
     def _count(self, change):
         with self._lock:
             if self._open == 0:
-                self._restore = [replace_method(*wrapper) for wrapper in self._wrappers()]
+                self._restore = [methods.replace(*wrapper) for wrapper in self._wrappers()]
             self._open += change
             if self._open == 0:
                 for restore in reversed(self._restore):
@@ -134,7 +129,7 @@ class Taps:
         yield from ((optimizer, "apply", self._applying) for optimizer in optimizers)
         yield from ((layer, "call", self._calling) for layer in self._layers.values())
         if self._applied:
-            yield from ((optimizer, "update_step", self._updating) for optimizer in _with_inner(optimizers))
+            yield from ((optimizer, "update_step", self._updating) for optimizer in with_inner(optimizers))
 
     def _applying(self, optimizer, apply):
         def applying(grads, trainable_variables=None):
@@ -186,76 +181,6 @@ class Taps:
         return updating
 
 
-class AppliedGradients:
-    """Measurements of the gradients that the updates are made with: accumulated, clipped and reduced across replicas.
-
-    Optimizers use them within branches of the graph, which tensors cannot leave; so what is measured is stored at once.
-
-    Args:
-        model: whose variables are updated.
-        quantities: the `GradientQuantity` objects to measure.
-    """
-
-    def __init__(self, model, quantities):
-        self._model = model
-        self._columns = {quantity: slice(end - quantity.width, end) for quantity, end in _ends(quantities).items()}
-        self._values, self._count = None, None
-        self._seen = {}
-
-    def see(self, gradient, variable):
-        """Stores the measurements of one gradient, on the replica whose part of the variable it updates."""
-        if self._count != len(self._model.trainable_variables):
-            self.allocate()
-        tensor = at_least_float32(tf.convert_to_tensor(gradient))
-        measured = tf.concat([quantity.measure([tensor]) for quantity in self._columns], axis=1)
-        row, replica, owner = self._places[id(variable)]
-        self._seen[row] = owner
-        _parts(self._values)[replica].scatter_update(tf.IndexedSlices(measured, tf.constant([row])))
-
-    def allocate(self):
-        """Makes place for the model's variables, which are built."""
-        variables = self._model.trainable_variables
-        self._count, self._seen = len(variables), {}
-        width = max(columns.stop for columns in self._columns.values())
-        self._values = local_variable(np.full((len(variables), width), np.nan))
-        self._places = {
-            id(part): (row, replica, variable)
-            for row, variable in enumerate(variables)
-            for replica, part in enumerate(_parts(variable.value))
-        }
-
-    def measured(self, quantity):
-        """One row a variable, and the variables; NaN where the step updated nothing."""
-        seen = self._seen or dict(enumerate(self._model.trainable_variables))
-        return tf.gather(self._values[:, self._columns[quantity]], list(seen)), list(seen.values())
-
-    def forget(self):
-        """Makes the next step begin with NaN."""
-        self._values.assign(tf.fill(self._values.shape, tf.constant(np.nan, tf.float64)))
-
-
-def _ends(quantities):
-    return dict(zip(quantities, itertools.accumulate(quantity.width for quantity in quantities), strict=True))
-
-
-def _parts(variable):
-    """The parts of a variable on the local replicas."""
-    return tf.distribute.get_strategy().experimental_local_results(variable)
-
-
-def replace_method(owner, attribute, wrapper):
-    """Puts the wrapped method on the instance; returns the function that takes it off again."""
-    own = vars(owner)
-    before = {attribute: own[attribute]} if attribute in own else {}
-    own[attribute] = wrapper(owner, getattr(owner, attribute))
-
-    def restore():
-        own.pop(attribute)
-        own.update(before)
-
-    return restore
-
-
 def _watched(x, see):
     """`x` itself; `see` is called with its gradient when the backward pass comes by."""
 
@@ -264,45 +189,3 @@ def _watched(x, see):
         return upstream
 
     return with_gradient(x, lambda x: (tf.identity(x), gradient), tf.identity)
-
-
-def optimizers_of(model):
-    """Every optimizer that the model holds: the compiled one, and those a custom train step uses."""
-    held = [model.optimizer, *vars(model).values()]
-    return list({id(item): item for item in held if isinstance(item, keras.optimizers.Optimizer)}.values())
-
-
-def iterations(optimizer):
-    """The number of updates that an optimizer has made, also where each replica has a copy of it."""
-    return int(keras.ops.convert_to_numpy(optimizer.iterations))
-
-
-def innermost(optimizer):
-    """The optimizer itself, or the one within a `LossScaleOptimizer`."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _with_inner(optimizers):
-    """The optimizers, and those that they hand their gradients on to."""
-    inner = [optimizer.inner_optimizer for optimizer in optimizers if hasattr(optimizer, "inner_optimizer")]
-    return [*optimizers, *inner]
-
-
-def changed_since_built(model):
-    """The paths of variables whose `trainable` is not what it was when the compiled optimizer made its own variables.
-
-    That shows by momenta and the like, which are named after the variable they belong to. For an optimizer that has
-    none, such as SGD without momentum, nothing is known, and the list is empty.
-    """
-    # "adam/dense_kernel_momentum" belongs to the variable "dense/kernel".
-    slots = [slot.path.split("/", 1)[-1].split("_") for slot in innermost(model.optimizer).variables]
-    owners = {"_".join(parts[:end]) for parts in slots for end in range(1, len(parts))}
-    trained = {variable.path: _flat_name(variable) in owners for variable in model.trainable_variables}
-    if not any(trained.values()):
-        return []
-    frozen = [variable.path for variable in model.non_trainable_variables if _flat_name(variable) in owners]
-    return [*frozen, *(path for path, was_trained in trained.items() if not was_trained)]
-
-
-def _flat_name(variable):
-    return variable.path.replace("/", "_")

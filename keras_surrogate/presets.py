@@ -10,14 +10,13 @@ import inspect
 import keras
 
 from keras_surrogate import functions
+from keras_surrogate.functions.lookup import PAIRS
 from keras_surrogate.surrogate import Surrogate
-
-_PRESETS = {}
 
 
 def preset(make):
     """Enters a function that makes a `Surrogate` among the presets, under its own name."""
-    _PRESETS[make.__name__] = make
+    PAIRS[make.__name__] = make
     return make
 
 
@@ -153,7 +152,7 @@ def gradient_reversal(weight=1.0):
 
 def names():
     """The names of the presets, sorted."""
-    return sorted(_PRESETS)
+    return sorted(PAIRS)
 
 
 def get(identifier, **parameters):
@@ -168,7 +167,7 @@ def get(identifier, **parameters):
     Raises:
         ValueError: nothing goes by that name, or a parameter is unknown or out of range.
     """
-    if isinstance(identifier, str) and identifier in _PRESETS:
+    if isinstance(identifier, str) and identifier in PAIRS:
         return _make(identifier, parameters)
     if isinstance(identifier, str) and not functions.is_known(identifier):
         raise functions.unknown_name("surrogate or function", identifier, names() + functions.names())
@@ -182,8 +181,8 @@ def get(identifier, **parameters):
 
 
 def _make(name, parameters):
-    accepted = list(inspect.signature(_PRESETS[name]).parameters)
+    accepted = list(inspect.signature(PAIRS[name]).parameters)
     unknown = sorted(set(parameters) - set(accepted))
     if unknown:
         raise ValueError(f"{name} has no parameter {unknown}; it has {accepted or 'none'}.")
-    return _PRESETS[name](**parameters)
+    return PAIRS[name](**parameters)

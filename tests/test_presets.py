@@ -10,6 +10,8 @@ import tensorflow as tf
 
 import keras_surrogate as ks
 from keras_surrogate import Surrogate, functions, presets
+from keras_surrogate.functions.lookup import PAIRS
+from keras_surrogate.layers import SurrogateActivation
 
 
 @pytest.mark.parametrize("name", presets.names())
@@ -69,7 +71,7 @@ def test_a_new_preset_is_one_function():
         return Surrogate("step", "atan")
 
     assert ks.get("throw_away") == Surrogate("step", "atan")
-    del presets._PRESETS["throw_away"]
+    del PAIRS["throw_away"]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,8 @@ def test_a_new_preset_is_one_function():
         ("flat_spot", {"slope": 1.0}, r"flat_spot has no parameter \['slope'\]; it has \['constant'\]"),
         (Surrogate("relu"), {"alpha": 1.0}, "go with a name"),
         (5, {}, "not 5"),
+        (keras.layers.ReLU(), {}, "needs a function, but got the layer 're_lu"),
+        (SurrogateActivation("relu", "softplus"), {}, "Give its surrogate, layer.surrogate"),
     ],
 )
 def test_mistakes_are_explained(identifier, parameters, message):

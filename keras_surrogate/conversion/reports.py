@@ -1,5 +1,6 @@
 """What a conversion changed and what it could not reach."""
 
+import collections
 import dataclasses
 import warnings
 import weakref
@@ -46,7 +47,8 @@ class Report:
     def __str__(self):
         lines = [f"{len(self.changes)} activation(s) changed", *(f"  {change}" for change in self.changes)]
         if self.unreached:
-            lines += [f"{len(self.unreached)} place(s) not reached", *(f"  {place}" for place in self.unreached)]
+            lines.append(f"{len(self.unreached)} place(s) not reached")
+            lines += [f"  {place}" for place in _grouped(self.unreached)]
         return "\n".join(lines)
 
 
@@ -65,5 +67,18 @@ def keep(model, found):
     """Keeps a report for `report`, and warns of what was not reached."""
     _REPORTS[model] = found
     if found.unreached:
-        places = "; ".join(map(str, found.unreached))
+        places = "; ".join(_grouped(found.unreached, most=3))
         warnings.warn(f"{len(found.unreached)} place(s) of {model.name} were not reached: {places}", stacklevel=3)
+
+
+def _grouped(unreached, most=None):
+    """Each reason once, behind the paths that it goes for, or the first few of them."""
+    paths = collections.defaultdict(list)
+    for place in unreached:
+        paths[place.reason].append(place.path)
+    return [f"{_listed(found, most)}: {reason}" for reason, found in paths.items()]
+
+
+def _listed(paths, most):
+    left_out = 0 if most is None else max(0, len(paths) - most)
+    return ", ".join(paths[:most]) + (f" and {left_out} more" if left_out else "")

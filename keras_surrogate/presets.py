@@ -158,6 +158,16 @@ def names():
 def get(identifier, **parameters):
     """The `Surrogate` that `identifier` stands for.
 
+    Keras finds its own activations by name, but no others: `Dense(8, activation="sugar_bsilu")` is an error. Give
+
+        Dense(8, activation=get("sugar_bsilu"))
+
+    or, where only JSON will do, as in a file of settings, what `keras.saving.serialize_keras_object` makes of it:
+
+        Dense(8, activation=keras.saving.serialize_keras_object(get("sugar_bsilu")))
+
+    KerasHub's backbones take both for their `activation=`.
+
     Args:
         identifier: the name of a preset ("sugar_bsilu"); the name of a function ("tanh"), which gives the ordinary
             activation; a configuration, `Surrogate.get_config()` or as Keras serializes it; a callable or a

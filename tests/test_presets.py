@@ -1,6 +1,7 @@
 """Presets: their pairs, their documentation, and `get`."""
 
 import inspect
+import json
 import re
 
 import keras
@@ -63,6 +64,20 @@ def test_get_takes_functions_configurations_and_surrogates():
     assert ks.get("tanh") == Surrogate("tanh", "tanh") == ks.get(functions.Tanh()) == ks.get(keras.activations.tanh)
     assert ks.get("scaled_tanh", n=3.0).forward == functions.ScaledTanh(3.0)
     assert ks.get(pair.get_config()) == ks.get(keras.saving.serialize_keras_object(pair)) == pair
+
+
+def test_keras_takes_a_surrogate_or_its_dictionary_and_no_preset_s_name(tmp_path):
+    pair = ks.get("sugar_bsilu")
+    dictionary = json.loads(json.dumps(keras.saving.serialize_keras_object(pair)))
+    model = keras.Sequential(
+        [keras.Input((4,)), *(keras.layers.Dense(3, activation=each) for each in (pair, dictionary))]
+    )
+    assert [layer.activation for layer in model.layers] == [pair, pair]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [layer.activation for layer in loaded.layers] == [pair, pair]
+    with pytest.raises(ValueError, match="sugar_bsilu"):
+        keras.layers.Dense(3, activation="sugar_bsilu")
 
 
 def test_a_new_preset_is_one_function():

@@ -5,6 +5,8 @@ import dataclasses
 import warnings
 import weakref
 
+from keras_surrogate.reprs import Shown
+
 # The last report on each model, as long as the model lives.
 _REPORTS = weakref.WeakKeyDictionary()
 
@@ -32,8 +34,8 @@ class Unreached:
         return f"{self.path}: {self.reason}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Report(Shown):
     """What a conversion did to a model.
 
     Attributes:
@@ -43,6 +45,19 @@ class Report:
 
     changes: tuple
     unreached: tuple = ()
+
+    _more = "print(report), report.changes, report.unreached"
+
+    def _facts(self):
+        counts = collections.Counter(f"{change.before} -> {change.after}" for change in self.changes)
+        kinds = [f"{kind} ({count})" for kind, count in counts.most_common(3)]
+        facts = {"changed": len(self.changes), "not reached": len(self.unreached)}
+        return {**facts, "mostly:" if len(counts) > 3 else "namely:": kinds} if kinds else facts
+
+    def _table(self):
+        changed = [(change.path, change.before, change.after) for change in self.changes]
+        left = [(place.path, "not reached", place.reason) for place in self.unreached]
+        return ["place", "before", "after"], [*changed, *left]
 
     def __str__(self):
         lines = [f"{len(self.changes)} activation(s) changed", *(f"  {change}" for change in self.changes)]

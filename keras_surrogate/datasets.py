@@ -11,6 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_surrogate.reprs import Shown
+
 DEBIAN_FOLDER = Path("/usr/share/datasets")
 
 _HOW_TO_GET = {
@@ -23,8 +25,8 @@ _CIFAR_FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_b
 _CIFAR_ROW = 1 + 3 * 32 * 32
 
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Dataset(Shown):
     """Images in [0, 1], float32, shape (n, height, width) or (n, height, width, 3), and labels from 0, shape (n,)."""
 
     name: str
@@ -32,6 +34,17 @@ class Dataset:
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+
+    _more = "data.x_train, data.y_train, data.x_test, data.y_test"
+
+    def _facts(self):
+        return {
+            "": self.name,
+            "training images": f"{len(self.x_train)} of {self.x_train.shape[1:]}",
+            "test images": len(self.x_test),
+            "classes": self.classes,
+            "dtype": self.x_train.dtype,
+        }
 
     @property
     def classes(self):

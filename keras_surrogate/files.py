@@ -37,12 +37,28 @@ def replacing_file(path):
 
 @contextlib.contextmanager
 def replacing_folder(folder):
-    """Gives a folder whose contents move into `folder` at the end, each by one rename; on an error nothing moves."""
+    """Gives a folder whose contents move into `folder` at the end, each by one rename; on an error nothing moves.
+
+    Raises:
+        ValueError: `folder` is a file or below one, or cannot be written to.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         yield Path(temporary)
         for path in Path(temporary).iterdir():
             if (folder / path.name).is_dir():
                 shutil.rmtree(folder / path.name)
             os.replace(path, folder / path.name)
+
+
+def _make_folder(folder):
+    advice = "Name a folder that does not exist yet, or one whose files may be replaced."
+    if not nearest_folder(folder).is_dir():
+        raise ValueError(f"{folder} cannot be a folder, because {nearest_folder(folder)} is a file. {advice}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The folder {folder} cannot be made ({error.strerror}). {advice}") from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"The folder {folder} cannot be written to. {advice}")

@@ -38,6 +38,9 @@ class _Blend:
 class SurrogateActivation(keras.layers.Layer):
     """An activation layer whose value is `forward`'s and whose derivative is `scale` times `backward`'s.
 
+    `SurrogateActivation("sugar_bsilu")` takes a preset's name. `Dense(8, activation="sugar_bsilu")` does not, because
+    Keras looks up only its own names: give `activation=keras_surrogate.get("sugar_bsilu")`.
+
     Args:
         forward: a function's name, configuration, callable or `Function`; or, without `backward`, also what
             `keras_surrogate.get` takes: a `Surrogate`, a preset's name ("sugar_bsilu") or a surrogate's configuration.

@@ -10,14 +10,13 @@ import inspect
 import keras
 
 from keras_surrogate import functions
+from keras_surrogate.functions.lookup import PAIRS
 from keras_surrogate.surrogate import Surrogate
-
-_PRESETS = {}
 
 
 def preset(make):
     """Enters a function that makes a `Surrogate` among the presets, under its own name."""
-    _PRESETS[make.__name__] = make
+    PAIRS[make.__name__] = make
     return make
 
 
@@ -153,11 +152,21 @@ def gradient_reversal(weight=1.0):
 
 def names():
     """The names of the presets, sorted."""
-    return sorted(_PRESETS)
+    return sorted(PAIRS)
 
 
 def get(identifier, **parameters):
     """The `Surrogate` that `identifier` stands for.
+
+    Keras finds its own activations by name, but no others: `Dense(8, activation="sugar_bsilu")` is an error. Give
+
+        Dense(8, activation=get("sugar_bsilu"))
+
+    or, where only JSON will do, as in a file of settings, what `keras.saving.serialize_keras_object` makes of it:
+
+        Dense(8, activation=keras.saving.serialize_keras_object(get("sugar_bsilu")))
+
+    KerasHub's backbones take both for their `activation=`.
 
     Args:
         identifier: the name of a preset ("sugar_bsilu"); the name of a function ("tanh"), which gives the ordinary
@@ -168,7 +177,7 @@ def get(identifier, **parameters):
     Raises:
         ValueError: nothing goes by that name, or a parameter is unknown or out of range.
     """
-    if isinstance(identifier, str) and identifier in _PRESETS:
+    if isinstance(identifier, str) and identifier in PAIRS:
         return _make(identifier, parameters)
     if isinstance(identifier, str) and not functions.is_known(identifier):
         raise functions.unknown_name("surrogate or function", identifier, names() + functions.names())
@@ -182,8 +191,8 @@ def get(identifier, **parameters):
 
 
 def _make(name, parameters):
-    accepted = list(inspect.signature(_PRESETS[name]).parameters)
+    accepted = list(inspect.signature(PAIRS[name]).parameters)
     unknown = sorted(set(parameters) - set(accepted))
     if unknown:
         raise ValueError(f"{name} has no parameter {unknown}; it has {accepted or 'none'}.")
-    return _PRESETS[name](**parameters)
+    return PAIRS[name](**parameters)

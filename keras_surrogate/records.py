@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from keras_surrogate.files import check_writable, replacing_file
+from keras_surrogate.reprs import Shown
 
 _INDEX = ("step", "epoch", "kind")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Record:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Record(Shown):
     """Rows of numbers, one a recorded step.
 
     Attributes:
@@ -36,6 +37,39 @@ class Record:
     epochs: np.ndarray
     values: np.ndarray
     kind: str = "raw"
+
+    _more = "record[quantity], record.names(quantity), record.to_dataframe()"
+
+    def _facts(self):
+        steps = self.steps
+        facts = {
+            "kind": self.kind,
+            "steps": f"{len(steps)} ({steps[0]} to {steps[-1]})" if len(steps) else 0,
+            "epochs": len(np.unique(self.epochs)),
+            "layers": len(self._layers()),
+            "quantities": self._kinds_of_quantity(),
+        }
+        if "gradient_norm/global" in self._places and len(steps):
+            facts["last global norm"] = float(self.global_norms[-1])
+        return facts
+
+    def _table(self):
+        """The newest number of each quantity, layer by layer."""
+        quantities = [quantity for quantity in self.quantities if "[" not in quantity]
+        newest = self.values[-1] if len(self.values) else np.full(len(self.columns), np.nan)
+        rows = []
+        for layer in ["global", *self._layers()]:
+            places = [self._places.get(f"{quantity}/{layer}") for quantity in quantities]
+            rows.append([layer, *("" if place is None else float(newest[place]) for place in places)])
+        return ["at the last step", *quantities], rows
+
+    def _layers(self):
+        names = dict.fromkeys(column.split("/", 1)[1] for column in self.columns)
+        return [name for name in names if name != "global"]
+
+    def _kinds_of_quantity(self):
+        """The quantities, those of several bins once."""
+        return list(dict.fromkeys(quantity.split("[")[0] for quantity in self.quantities))
 
     @property
     def quantities(self):

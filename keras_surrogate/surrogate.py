@@ -24,7 +24,10 @@ class Surrogate:
     by its function and not by its slope. `Surrogate(f, f)` is the ordinary activation. The replaced derivative is
     what reverse mode, forward mode, Jacobians and, differentiated once more, second derivatives see.
 
-    It is callable on floating tensors of any shape and serializable, so it serves as `activation=` of any Keras layer.
+    It is callable on floating tensors of any shape and serializable, so it serves as `activation=` of any Keras layer:
+    `Dense(8, activation=Surrogate("relu", "softplus"))`. So does the dictionary that
+    `keras.saving.serialize_keras_object` makes of it, for JSON. The name of a preset does not: Keras looks up only its
+    own names, and `keras_surrogate.get("sugar_bsilu")` is needed.
 
     Args:
         forward: gives the value. Whatever `functions.get` takes: a name, a configuration, a callable, a `Function`.
@@ -38,7 +41,8 @@ class Surrogate:
             to compile, and small tensors gain nothing. Where the whole step is compiled it changes nothing.
 
     Raises:
-        ValueError: an unknown name, a parameter out of range, something that is not a function.
+        ValueError: an unknown name, the name of a published pair, a parameter out of range, something that is not a
+            function, such as a layer.
 
     Source: Hu, Zhang and Ge 2021, doi:10.1109/ACCESS.2021.3054915, for the idea on ordinary activations; Bengio et
     al. 2013, arXiv:1308.3432, for steps.

@@ -1,5 +1,6 @@
 """Swap and strip on small models of every make, what they report, what they refuse; and export."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -198,12 +199,121 @@ def test_a_layer_that_is_an_argument_is_chosen_as_the_layer_that_has_it():
         ({"relu": "relu"}, {"layers": "encodr"}, "no layer 'encodr'. Did you mean 'encoder'"),
         ({}, {}, "needs a mapping"),
         ("relu", {}, "needs a mapping"),
-        ({3: "relu"}, {}, "by their names"),
+        ({3: "relu"}, {}, "by their names, such as 'relu', or are functions, but got 3"),
+        ({"elu": "softplus"}, {}, r"no activation 'elu' .*, but relu \(3\), tanh \(1\). Did you mean 'relu'\?"),
+        ({"sugar_bsilu": "relu"}, {}, r"published pair of two functions .*get\('sugar_bsilu'\)"),
+        ({tf.nn.relu: "relu"}, {}, "A function as key means that very function, and a name every"),
+        ({keras.layers.ReLU(): "relu"}, {}, "needs a function, but got the layer 're_lu.*SurrogateActivation"),
     ],
 )
 def test_mistakes_say_what_is_wrong(mapping, options, message):
     with pytest.raises(ValueError, match=message):
         conversion.swap(nested(), mapping, **options)
+
+
+def bent(x):
+    return tf.nn.relu(x) - 0.1 * x
+
+
+def straight(x):
+    return 2 * x
+
+
+@keras.saving.register_keras_serializable(package="test")
+def registered(x):
+    return x * x
+
+
+@pytest.mark.parametrize("key", ["bent", bent])
+def test_a_function_of_the_user_s_own_matches_by_its_name_and_by_itself(key, tmp_path):
+    model = sequential(dense(bent), keras.layers.Activation(bent), dense(straight))
+    swapped = conversion.swap(model, {key: "softplus"})
+    pair = ks.Surrogate(bent, "softplus")
+    changed = [change.path for change in conversion.report(swapped).changes]
+    assert changed == ["dense.activation", "activation.activation"]
+    assert swapped.layers[1].activation == swapped.layers[2].activation == pair
+    assert swapped.layers[3].activation is straight
+    assert_same_outputs(model, swapped)
+    by_hand = sequential(dense(pair), SurrogateActivation(pair), dense(straight))
+    by_hand.set_weights(model.get_weights())
+    assert_same_gradients(by_hand, swapped)
+    with pytest.raises(ValueError, match=r"bent cannot be saved.*register_keras_serializable"):
+        swapped.save(tmp_path / "model.keras")
+    stripped = conversion.strip(swapped)
+    assert stripped.layers[1].activation is stripped.layers[2].activation is bent
+    assert_same_gradients(model, stripped)
+
+
+@pytest.mark.parametrize("key", ["registered", "test>registered", registered])
+def test_a_registered_function_is_saved_with_its_surrogate(key, tmp_path):
+    model = sequential(dense(registered))
+    swapped = conversion.swap(model, {key: "softplus"})
+    swapped.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.layers[1].activation == ks.Surrogate(registered, "softplus")
+    assert conversion.strip(loaded).get_config() == model.get_config()
+
+
+def test_functions_as_keys_mean_themselves_and_keras_s_own_mean_their_names():
+    leaky = [keras.layers.LeakyReLU(0.3, name="steep"), keras.layers.LeakyReLU(0.1, name="flat")]
+    model = sequential(dense("relu"), *leaky, dense(lambda x: 3 * x))
+    assert conversion.swap(model, {keras.activations.relu: "softplus", "<lambda>": "tanh"}).layers[1].activation == (
+        ks.Surrogate("relu", "softplus")
+    )
+    with pytest.warns(UserWarning, match="a lambda is not looked into"):
+        both = conversion.swap(model, {keras.activations.leaky_relu: "tanh"})
+        swapped = conversion.swap(model, {"leaky_relu": "tanh", functions.LeakyRelu(0.3): "softplus"})
+    assert len(conversion.report(both).changes) == 2
+    slopes = [swapped.get_layer(name).surrogate.backward.title for name in ("steep", "flat")]
+    assert slopes == ["softplus", "tanh"]
+
+
+def test_an_activation_without_a_name_is_no_obstacle():
+    halved = functools.partial(tf.multiply, 0.5)
+    model = sequential(dense("relu"), dense(halved))
+    swapped = conversion.swap(model, {"relu": "softplus"}, inplace=True)
+    assert [change.path for change in conversion.report(swapped).changes] == ["dense.activation"]
+
+
+def test_operations_are_named_and_counted_where_nothing_else_matches():
+    inputs = keras.Input((4,))
+    x = keras.ops.relu(keras.layers.Dense(5, activation="tanh")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.activations.relu(keras.layers.Dense(5)(x))), name="mine")
+    words = r"mine calls keras.ops.relu 2 times \(relu, re_lu\), .* write keras.layers.Activation"
+    with pytest.raises(ValueError, match=rf"no activation 'relu' .*but tanh \(1\)\. {words}"):
+        conversion.swap(model, {"relu": "softplus"})
+    assert conversion.report(conversion.swap(model, {"tanh": "softsign"})).unreached == ()
+
+
+def replicas_of(model):
+    model.fit(X, Y, verbose=0)
+    return model.distribute_strategy.num_replicas_in_sync
+
+
+@pytest.mark.filterwarnings("ignore:.*retracing")
+def test_a_copy_has_the_model_s_own_strategy(two_replicas, tmp_path):
+    with two_replicas.scope():
+        model = sequential(dense("relu"), keras.layers.ReLU(), compiled=True)
+    assert replicas_of(model) == 2
+    swapped = conversion.swap(model, {"relu": SurrogateActivation("softplus", blend=0.5)})
+    assert_same_outputs(model, swapped)
+    assert swapped.distribute_strategy is two_replicas
+    assert replicas_of(swapped) == 2
+    stripped = conversion.strip(swapped)
+    assert_same_outputs(swapped, stripped)
+    assert replicas_of(stripped) == 2
+    for gradient in ("surrogate", "true", "none"):
+        conversion.export(swapped, tmp_path / gradient, gradient=gradient)
+        loaded = tf.saved_model.load(tmp_path / gradient)
+        np.testing.assert_allclose(loaded.serve(X), swapped(X), rtol=1e-5, atol=1e-6)
+
+
+def test_report_and_warning_say_each_reason_once():
+    model = sequential(*(Block(name=f"block_{number}") for number in range(5)))
+    with pytest.warns(UserWarning, match="block_0, block_1, block_2 and 2 more: the call of Block is not looked into"):
+        swapped = conversion.swap(model, {"relu": "leaky_backward"})
+    assert str(conversion.report(swapped)).count("the call of Block") == 1
+    assert "block_0, block_1, block_2, block_3, block_4: the call of Block" in str(conversion.report(swapped))
 
 
 @pytest.mark.parametrize("call", [lambda model: conversion.swap(model, {"relu": "relu"}), conversion.strip])
@@ -399,7 +509,7 @@ def test_operations_on_tensors_and_odd_relus_are_told_of():
     inputs = keras.Input((4,))
     x = keras.layers.ReLU(max_value=4, threshold=1, name="odd")(keras.ops.relu(dense("relu")(inputs)))
     model = keras.Model(inputs, x)
-    with pytest.warns(UserWarning, match=r"odd: no function of the collection equals it; .*an operation \(Relu\)"):
+    with pytest.warns(UserWarning, match=r"odd: no function of the collection equals it; .*calls keras.ops.relu once"):
         swapped = conversion.swap(model, {"relu": "softplus"})
     assert len(conversion.report(swapped).changes) == 1
     assert "2 place(s) not reached" in str(conversion.report(swapped))
@@ -660,6 +770,15 @@ def test_export_replaces_an_earlier_one_and_nothing_if_it_fails(tmp_path):
     with pytest.raises(ValueError, match="is not built"):
         conversion.export(keras.Sequential([keras.layers.Dense(3)]), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("gradient", ["surrogate", "true"])
+@pytest.mark.parametrize("below", ["", "folder"])
+def test_export_to_a_file_is_refused(below, gradient, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match=r"cannot be a folder, because .*file is a file. Name a folder"):
+        conversion.export(sequential(dense("relu")), tmp_path / "file" / below, gradient=gradient)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("gradient", ["true", "none"])

@@ -53,3 +53,12 @@ def test_on_an_error_a_folder_is_as_before(tmp_path):
 def test_nearest_folder(tmp_path):
     assert files.nearest_folder(tmp_path / "not" / "there") == tmp_path
     assert files.nearest_folder(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_where_no_folder_can_be(name, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match=r"because .*file is a file"), files.replacing_folder(tmp_path / name):
+        pass
+    with pytest.raises(ValueError, match="cannot be made"), files.replacing_folder("/proc/none"):
+        pass

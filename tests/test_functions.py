@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from keras_surrogate import functions, testing
 from keras_surrogate.functions.base import COLLECTION
+from keras_surrogate.layers import SurrogateActivation
+from keras_surrogate.surrogate import Surrogate
 
 
 @keras.saving.register_keras_serializable(package="test")
@@ -127,7 +129,7 @@ def test_what_cannot_be_saved_says_so_when_saved_and_works_before():
 @pytest.mark.parametrize(
     ("arguments", "parameters", "message"),
     [
-        (("rleu",), {}, "No function is called 'rleu'. Did you mean 'relu', "),
+        (("rleu",), {}, "No function is called 'rleu'. Did you mean 'relu' or 'relu6'"),
         (
             ("leaky_relu",),
             {"negative_slope": -0.1},
@@ -144,6 +146,14 @@ def test_what_cannot_be_saved_says_so_when_saved_and_works_before():
         (("elu",), {"beta": 1.0}, re.escape("elu has no parameter ['beta']; it has ['alpha']")),
         (("sparse_plus",), {"alpha": 1.0}, "'sparse_plus' takes no parameters"),
         ((functions.Relu(),), {"alpha": 1.0}, "go with a name"),
+        (("LeakyReLU",), {}, "No function is called 'LeakyReLU'. Did you mean 'leaky_relu' or 'relu'\\?$"),
+        (("qqqqq",), {}, r"Known are: atan, .*threshold. .*`keras-surrogate list`.*functions.names\(\)"),
+        (("sugar_bsilu",), {}, r"published pair .*keras_surrogate.get\('sugar_bsilu'\) gives the pair: relu with the"),
+        ((keras.layers.ReLU(name="mine"),), {}, r"the layer 'mine' \(ReLU\). Give the name .*SurrogateActivation\("),
+        ((SurrogateActivation("relu"),), {}, "Give its surrogate, layer.surrogate"),
+        ((keras.Sequential(name="mine"),), {}, r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)"),
+        ((keras.layers.ReLU,), {}, "the class ReLU. Give the name"),
+        ((Surrogate("relu", "softplus"),), {}, "the pair relu with the slope of softplus. .*pair.forward"),
         ((3,), {}, "must be a name, a configuration, a callable or a Function, not 3"),
         ((None,), {}, "not None"),
         (({"alpha": 1.0},), {}, "must be a name"),

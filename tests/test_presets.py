@@ -1,6 +1,7 @@
 """Presets: their pairs, their documentation, and `get`."""
 
 import inspect
+import json
 import re
 
 import keras
@@ -10,6 +11,8 @@ import tensorflow as tf
 
 import keras_surrogate as ks
 from keras_surrogate import Surrogate, functions, presets
+from keras_surrogate.functions.lookup import PAIRS
+from keras_surrogate.layers import SurrogateActivation
 
 
 @pytest.mark.parametrize("name", presets.names())
@@ -63,13 +66,27 @@ def test_get_takes_functions_configurations_and_surrogates():
     assert ks.get(pair.get_config()) == ks.get(keras.saving.serialize_keras_object(pair)) == pair
 
 
+def test_keras_takes_a_surrogate_or_its_dictionary_and_no_preset_s_name(tmp_path):
+    pair = ks.get("sugar_bsilu")
+    dictionary = json.loads(json.dumps(keras.saving.serialize_keras_object(pair)))
+    model = keras.Sequential(
+        [keras.Input((4,)), *(keras.layers.Dense(3, activation=each) for each in (pair, dictionary))]
+    )
+    assert [layer.activation for layer in model.layers] == [pair, pair]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [layer.activation for layer in loaded.layers] == [pair, pair]
+    with pytest.raises(ValueError, match="sugar_bsilu"):
+        keras.layers.Dense(3, activation="sugar_bsilu")
+
+
 def test_a_new_preset_is_one_function():
     @presets.preset
     def throw_away():
         return Surrogate("step", "atan")
 
     assert ks.get("throw_away") == Surrogate("step", "atan")
-    del presets._PRESETS["throw_away"]
+    del PAIRS["throw_away"]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +99,8 @@ def test_a_new_preset_is_one_function():
         ("flat_spot", {"slope": 1.0}, r"flat_spot has no parameter \['slope'\]; it has \['constant'\]"),
         (Surrogate("relu"), {"alpha": 1.0}, "go with a name"),
         (5, {}, "not 5"),
+        (keras.layers.ReLU(), {}, "needs a function, but got the layer 're_lu"),
+        (SurrogateActivation("relu", "softplus"), {}, "Give its surrogate, layer.surrogate"),
     ],
 )
 def test_mistakes_are_explained(identifier, parameters, message):

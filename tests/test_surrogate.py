@@ -194,6 +194,9 @@ def test_tensors_it_cannot_take(x, message):
         (("relu", "softplus", float("nan")), "scale must be a finite number, but is nan"),
         (("relu", "softplus", "2"), "scale must be a finite number, but is '2'"),
         (("relu", 7), "not 7"),
+        (("sugar_bsilu",), r"published pair .*keras_surrogate.get\('sugar_bsilu'\)"),
+        (("relu", "sugar_bsilu"), r"published pair .*keras_surrogate.get\('sugar_bsilu'\)"),
+        (("relu", keras.layers.ReLU()), "needs a function, but got the layer"),
         ((None,), "not None"),
     ],
 )

@@ -441,6 +441,9 @@ def test_mistakes_are_explained(arguments, message):
         theory.predict(**arguments)
 
 
+MODEL = keras.Sequential(name="mine")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -451,6 +454,12 @@ def test_mistakes_are_explained(arguments, message):
         (lambda: theory.recommend("step", 10, 1.0, candidates=["step"]), "none of the candidates"),
         (lambda: theory.recommend("relu", 10, 2.0, candidates=["sofplus"]), "Did you mean 'softplus'"),
         (lambda: theory.recommend("relu", 0, 2.0), "depth must be"),
+        (lambda: theory.recommend(MODEL, 10, 2.0), r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)"),
+        (lambda: theory.predict(MODEL, 10, 2.0), r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)"),
+        (lambda: theory.balance(keras.layers.ReLU(), 2.0), "needs a function, but got the layer"),
+        (lambda: theory.recommend(presets.get("sugar_bsilu"), 10, 2.0), "needs one function, but got the pair"),
+        (lambda: theory.effect(MODEL, MODEL), "prediction must be a Prediction"),
+        (lambda: theory.effect(theory.predict("relu", 5, 2.0), "relu"), "true must be a Prediction.*is 'relu'"),
     ],
 )
 def test_mistakes_elsewhere_are_explained(call, message):

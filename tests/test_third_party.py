@@ -1,11 +1,15 @@
-"""What others' loggers make of Keras's `logs`, in their offline modes; skipped where they are not installed."""
+"""Others' loggers, in their offline modes, and KerasHub's backbones; skipped where they are not installed."""
 
+import json
 import sys
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import keras_surrogate as ks
+from keras_surrogate import conversion
 from keras_surrogate.callbacks import GradientNormLogger
 
 # Their own affairs.
@@ -77,3 +81,78 @@ def test_mlflow_by_two_lines(mlflow_metrics):
     history = fit(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: mlflow.log_metrics(logs, step=epoch)))
     for name in LOGGED:
         np.testing.assert_allclose(mlflow_metrics(name), history[name])
+
+
+SIZES = {"vocabulary_size": 50, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+TOKENS = np.arange(8)[None]
+
+
+def backbone(name, **options):
+    return getattr(pytest.importorskip("keras_hub").models, name)(**{**SIZES, **options})
+
+
+def backbones():
+    """For each name: what makes the backbone, its activation, its inputs."""
+    texts = {"token_ids": TOKENS, "segment_ids": 0 * TOKENS, "padding_mask": 1 + 0 * TOKENS}
+    images = {"image_shape": (16, 16, 3), "patch_size": 8, "num_layers": 2, "num_heads": 2}
+    return {
+        "BertBackbone": ({**SIZES, "max_sequence_length": 8}, "gelu_approximate", texts),
+        "GPT2Backbone": ({**SIZES, "max_sequence_length": 8}, "gelu_approximate", texts),
+        "ViTBackbone": ({**images, "hidden_dim": 16, "mlp_dim": 32}, "gelu", RANDOM.normal(size=(1, 16, 16, 3))),
+    }
+
+
+def gradients(model, x):
+    with tf.GradientTape() as tape:
+        (*_, outputs) = keras.tree.flatten(model(x))
+        loss = tf.reduce_sum(outputs[:, 0] * tf.cos(tf.range(float(outputs.shape[-1]))))
+    found = tape.gradient(loss, model.trainable_variables)
+    return [tf.convert_to_tensor(gradient).numpy() for gradient in found if gradient is not None]
+
+
+@pytest.mark.parametrize("name", backbones())
+def test_a_backbone_takes_surrogates_and_gives_them_back(name, tmp_path):
+    sizes, activation, x = backbones()[name]
+    model = getattr(pytest.importorskip("keras_hub").models, name)(**sizes)
+    if isinstance(x, dict):
+        x = {key: x[key] for key in model.input}
+    swapped = conversion.swap(model, {activation: "leaky_relu"})
+    for outputs, kept in zip(*(keras.tree.flatten(each(x)) for each in (model, swapped)), strict=True):
+        np.testing.assert_allclose(kept, outputs, rtol=1e-5, atol=1e-5)
+    (true, artificial) = (np.concatenate([each.ravel() for each in gradients(m, x)]) for m in (model, swapped))
+    assert np.linalg.norm(artificial - true) > 1e-3 * np.linalg.norm(true)
+    report = str(conversion.report(swapped))
+    assert "a .keras file creates it as it was; save_weights, and swap anew before load_weights" in report
+    swapped.save_weights(tmp_path / "model.weights.h5")
+    conversion.swap(model, {activation: "leaky_relu"}).load_weights(tmp_path / "model.weights.h5")
+    stripped = conversion.strip(swapped)
+    assert (type(stripped), stripped.get_config()) == (type(model), model.get_config())
+    for gradient, same in zip(gradients(model, x), gradients(stripped, x), strict=True):
+        np.testing.assert_allclose(same, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_a_function_that_only_a_backbone_has_is_listed_and_may_be_the_key():
+    model = backbone("BertBackbone", max_sequence_length=8)
+    listed = r"gelu_approximate \(4\), tanh \(1\)\. Did you mean 'gelu_approximate'"
+    with pytest.raises(ValueError, match=rf"no activation 'gelu' that swap can reach, but {listed}"):
+        conversion.swap(model, {"gelu": "leaky_relu"})
+    function = model.get_layer("transformer_layer_0").activation
+    for key in (function, "keras_hub>gelu_approximate"):
+        assert len(conversion.report(conversion.swap(model, {key: "leaky_relu"})).changes) == 4
+
+
+@pytest.mark.parametrize("form", ["surrogate", "dictionary"])
+def test_a_backbone_is_made_with_a_surrogate_saved_and_loaded(form, tmp_path):
+    pair = ks.get("sugar_bsilu")
+    dictionary = json.loads(json.dumps(keras.saving.serialize_keras_object(pair)))
+    model = backbone("ESMBackbone", activation=pair if form == "surrogate" else dictionary)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    x = {"token_ids": TOKENS}
+    np.testing.assert_array_equal(loaded(x), model(x))
+    plain = backbone("ESMBackbone", activation="relu")
+    plain.set_weights(model.get_weights())
+    for gradient, same in zip(gradients(model, x), gradients(loaded, x), strict=True):
+        np.testing.assert_array_equal(same, gradient)
+    kernels = [np.linalg.norm(gradients(each, x)[0]) for each in (loaded, plain)]
+    assert abs(kernels[0] - kernels[1]) > 1e-3 * kernels[1]

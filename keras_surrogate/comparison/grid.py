@@ -6,9 +6,10 @@ import runpy
 from pathlib import Path
 
 from keras_surrogate.comparison.cases import Case
+from keras_surrogate.reprs import Shown
 
 
-class Grid:
+class Grid(Shown):
     """All combinations of the values given for each field of `Case`, each trained from every seed.
 
         Grid(backward=["true", "bsilu"], depth=[5, 20], seeds=5)        four cases, twenty trainings
@@ -36,6 +37,14 @@ class Grid:
         combinations = itertools.product(*lists.values())
         self.cases = _unique(Case(**dict(zip(lists, values, strict=True))) for values in combinations)
         self.seeds = _seeds(seeds)
+
+    _more = "grid.cases, grid.seeds, len(grid)"
+
+    def _facts(self):
+        return {"cases": len(self.cases), "seeds": len(self.seeds), "trainings": len(self), "varied": self.varied}
+
+    def _table(self):
+        return self.varied, [[getattr(case, name) for name in self.varied] for case in self.cases]
 
     def __add__(self, other):
         if self.seeds != other.seeds:

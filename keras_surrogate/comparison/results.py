@@ -10,6 +10,7 @@ from pathlib import Path
 
 from keras_surrogate import files
 from keras_surrogate.comparison.cases import Case
+from keras_surrogate.reprs import Shown
 
 try:
     import fcntl
@@ -19,8 +20,8 @@ except ImportError:  # Windows
 FORMAT = 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Run(Shown):
     """One finished training. None stands for what is not a finite number, or not defined.
 
     Attributes:
@@ -64,6 +65,20 @@ class Run:
     history: dict
     seconds: float
     versions: dict
+
+    _more = "run.history, run.case"
+
+    def _facts(self):
+        return {
+            "": self.case,
+            "seed": self.seed,
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "diverged": self.diverged,
+            "gradient ratio": self.gradient_ratio,
+            "cosine": self.cosine,
+            "seconds": self.seconds,
+        }
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

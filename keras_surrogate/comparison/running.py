@@ -11,14 +11,25 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from keras_surrogate import __version__, datasets
 from keras_surrogate.comparison import training
 from keras_surrogate.comparison.results import ResultsFile
+from keras_surrogate.reprs import Shown
 
 
-@dataclasses.dataclass(frozen=True)
-class Finished:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Finished(Shown):
     """What `run` returns: `runs`, the grid's, from (case, seed) to `Run`; `interrupted`, whether Ctrl-C ended it."""
 
     runs: dict
     interrupted: bool
+
+    _more = "finished.runs, comparison.summarize(grid, finished.runs)"
+
+    def _facts(self):
+        cases = {case for case, _ in self.runs}
+        return {"runs": len(self.runs), "cases": len(cases), "interrupted": self.interrupted}
+
+    def _table(self):
+        rows = [(case, seed, run.accuracy, run.loss, run.diverged) for (case, seed), run in self.runs.items()]
+        return ["case", "seed", "accuracy", "loss", "diverged"], rows
 
 
 def run(grid, output, data_dir=None, console=None):

@@ -14,6 +14,10 @@ class Interval:
     low: float | None
     high: float | None
 
+    def __str__(self):
+        ends = "" if self.low is None else f" ({self.low:.4g} to {self.high:.4g})"
+        return f"{self.mean:.4g}{ends}"
+
 
 def interval(numbers, confidence=0.95):
     """The mean of independent numbers from one normal law, and the interval that holds the law's mean.

@@ -9,13 +9,14 @@ import numpy as np
 from keras_surrogate.comparison import naming, statistics
 from keras_surrogate.comparison.cases import Case
 from keras_surrogate.comparison.statistics import Interval
+from keras_surrogate.reprs import Shown
 
 # A smaller difference in accuracy, a hundredth, is none that one would choose a derivative for.
 RELEVANT = 0.01
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Row(Shown):
     """What the seeds of one case say.
 
     Attributes:
@@ -34,6 +35,18 @@ class Row:
     difference: Interval | None
     pairs: int
     at_edge: bool | None = None
+
+    _more = "row.runs, comparison.table([row]), comparison.markdown([row])"
+
+    def _facts(self):
+        return {
+            "": self.case,
+            "seeds": len(self.runs),
+            "accuracy": self.accuracy,
+            "difference to the true derivative": self.difference,
+            "diverged": self.diverged,
+            "theory says": self.predicted_effect,
+        }
 
     @property
     def accuracy(self):

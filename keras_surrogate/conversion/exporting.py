@@ -37,17 +37,19 @@ def export(model, path, gradient="surrogate", **kwargs):
         kwargs: for `model.export`, such as `input_signature`.
 
     Raises:
-        ValueError: another `gradient`, or something that is not a built Keras model.
+        ValueError: another `gradient`, something that is not a built Keras model, or a path that is a file or cannot
+            be written to.
     """
     choosing.check_model("export", model)
     if gradient not in GRADIENTS:
         raise ValueError(f"export: gradient must be one of {', '.join(map(repr, GRADIENTS))}, but is {gradient!r}.")
     if not model.built:
         raise ValueError(f"export: {model.name} is not built. Give it an Input, or call it on data, first.")
-    exported = model if gradient == "surrogate" else _plain(model)
     context = {"surrogate": contextlib.nullcontext, "true": true_gradients, "none": _without_gradient}[gradient]
-    with files.replacing_folder(path) as unfinished, context(exported):
-        exported.export(str(unfinished), **{"verbose": False, **kwargs})
+    with files.replacing_folder(path) as unfinished:
+        exported = model if gradient == "surrogate" else _plain(model)
+        with context(exported):
+            exported.export(str(unfinished), **{"verbose": False, **kwargs})
 
 
 def _plain(model):

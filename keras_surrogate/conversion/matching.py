@@ -1,5 +1,6 @@
 """From Keras's activations to functions of the collection, and back."""
 
+import collections
 import dataclasses
 
 import keras
@@ -43,6 +44,42 @@ def sites(places):
         found = activations.of_layer(place.layer)
         if found:
             yield Site(place, None, found.name, found.function)
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """An activation that a functional model computes on Keras tensors, without a layer.
+
+    Attributes:
+        path: the model's.
+        name: the name of its function.
+        calls: the names of the operations, as the model's summary shows them.
+    """
+
+    path: str
+    name: str
+    calls: tuple
+
+    @property
+    def in_words(self):
+        times = "once" if len(self.calls) == 1 else f"{len(self.calls)} times"
+        return (
+            f"calls keras.ops.{self.name} {times} ({', '.join(self.calls)}), which is an operation and not a layer: "
+            f'write keras.layers.Activation("{self.name}")(x), or keras_surrogate.get(...)(x), in its place'
+        )
+
+
+def operations(places):
+    """An `Operation` for each activation that the functional models among some places compute without a layer."""
+    names = {name.replace("_", ""): name for name in functions.names()}
+    for place in places:
+        calls = collections.defaultdict(list)
+        for operation in getattr(place.layer, "operations", []):
+            name = names.get(type(operation).__name__.lower())
+            if name and not isinstance(operation, keras.layers.Layer):
+                calls[name].append(operation.name)
+        for name, found in calls.items():
+            yield Operation(place.path, name, tuple(found))
 
 
 def keras_activation(function):

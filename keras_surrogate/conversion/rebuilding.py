@@ -9,7 +9,9 @@ import warnings
 
 import keras
 
+from keras_surrogate import functions
 from keras_surrogate.conversion import walking
+from keras_surrogate.surrogate import Surrogate
 
 
 def rebuilt(model, slots, replacements):
@@ -23,7 +25,7 @@ def rebuilt(model, slots, replacements):
     Raises:
         ValueError: a layer cannot be made anew from its configuration, or its copy has other weights.
     """
-    with keras.saving.custom_object_scope(_custom_objects(model)), _quiet_about_lambdas():
+    with _as_in(model):
         copy = _Copier(slots, replacements).copy(model)
         if model.built and not copy.built:
             copy.build_from_config(model.get_build_config())
@@ -35,18 +37,36 @@ def rebuilt(model, slots, replacements):
 
 def remade(model):
     """What a `.keras` file would make of a model, without its weights."""
-    with keras.saving.custom_object_scope(_custom_objects(model)), _quiet_about_lambdas():
+    with _as_in(model):
         return _Copier({}, {}).copy(model)
+
+
+@contextlib.contextmanager
+def _as_in(model):
+    """A context in which a copy has the model's strategy, and in which its classes and functions are found by name."""
+    with (
+        model.distribute_strategy.scope(),
+        keras.saving.custom_object_scope(_custom_objects(model)),
+        _quiet_about_lambdas(),
+    ):
+        yield
 
 
 def _custom_objects(model):
     """The classes and functions that the model is made of, which need not be registered to be found again."""
     loss = keras.tree.flatten(getattr(model, "loss", None))
-    held = [value for place in walking.walk(model) for value in walking.slots(place.layer).values()]
+    held = [function for place in walking.walk(model) for function in _functions_in(place.layer)]
     layers = [type(place.layer) for place in walking.walk(model)]
     classes = [*layers, *(type(part) for part in loss if isinstance(part, keras.losses.Loss))]
     named = [*classes, *(part for part in [*loss, *held] if isinstance(part, types.FunctionType))]
     return {item.__name__: item for item in named if item.__module__.split(".")[0] != "keras"}
+
+
+def _functions_in(layer):
+    """The functions that a layer applies, also those within surrogates."""
+    for value in [*walking.slots(layer).values(), getattr(layer, "surrogate", None)]:
+        pair = (value.forward, value.backward) if isinstance(value, Surrogate) else (value,)
+        yield from (part.function if isinstance(part, functions.FromCallable) else part for part in pair)
 
 
 @contextlib.contextmanager
@@ -94,10 +114,10 @@ class _Copier:
             return None
         try:
             clone = keras.models.clone_model(model, input_tensors=inputs, clone_function=self.copy)
-        except _NotCopiedError:
-            raise
         except Exception as error:
-            raise _NotCopiedError(model, error) from error
+            if type(model) is not _functional_class() and type(model) is not keras.Sequential:
+                return None  # its own configuration may still do
+            raise error if isinstance(error, _NotCopiedError) else _NotCopiedError(model, error) from error
         clone.dtype_policy = model.dtype_policy
         return clone
 

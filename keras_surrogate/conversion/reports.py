@@ -1,8 +1,11 @@
 """What a conversion changed and what it could not reach."""
 
+import collections
 import dataclasses
 import warnings
 import weakref
+
+from keras_surrogate.reprs import Shown
 
 # The last report on each model, as long as the model lives.
 _REPORTS = weakref.WeakKeyDictionary()
@@ -31,8 +34,8 @@ class Unreached:
         return f"{self.path}: {self.reason}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Report(Shown):
     """What a conversion did to a model.
 
     Attributes:
@@ -43,10 +46,24 @@ class Report:
     changes: tuple
     unreached: tuple = ()
 
+    _more = "print(report), report.changes, report.unreached"
+
+    def _facts(self):
+        counts = collections.Counter(f"{change.before} -> {change.after}" for change in self.changes)
+        kinds = [f"{kind} ({count})" for kind, count in counts.most_common(3)]
+        facts = {"changed": len(self.changes), "not reached": len(self.unreached)}
+        return {**facts, "mostly:" if len(counts) > 3 else "namely:": kinds} if kinds else facts
+
+    def _table(self):
+        changed = [(change.path, change.before, change.after) for change in self.changes]
+        left = [(place.path, "not reached", place.reason) for place in self.unreached]
+        return ["place", "before", "after"], [*changed, *left]
+
     def __str__(self):
         lines = [f"{len(self.changes)} activation(s) changed", *(f"  {change}" for change in self.changes)]
         if self.unreached:
-            lines += [f"{len(self.unreached)} place(s) not reached", *(f"  {place}" for place in self.unreached)]
+            lines.append(f"{len(self.unreached)} place(s) not reached")
+            lines += [f"  {place}" for place in _grouped(self.unreached)]
         return "\n".join(lines)
 
 
@@ -65,5 +82,18 @@ def keep(model, found):
     """Keeps a report for `report`, and warns of what was not reached."""
     _REPORTS[model] = found
     if found.unreached:
-        places = "; ".join(map(str, found.unreached))
+        places = "; ".join(_grouped(found.unreached, most=3))
         warnings.warn(f"{len(found.unreached)} place(s) of {model.name} were not reached: {places}", stacklevel=3)
+
+
+def _grouped(unreached, most=None):
+    """Each reason once, behind the paths that it goes for, or the first few of them."""
+    paths = collections.defaultdict(list)
+    for place in unreached:
+        paths[place.reason].append(place.path)
+    return [f"{_listed(found, most)}: {reason}" for reason, found in paths.items()]
+
+
+def _listed(paths, most):
+    left_out = 0 if most is None else max(0, len(paths) - most)
+    return ", ".join(paths[:most]) + (f" and {left_out} more" if left_out else "")

@@ -19,21 +19,27 @@ def swap(model, mapping, layers=None, inplace=False):
     Outputs stay the same, but for the last bits of rounding; the gradients are the surrogates'. Class, names, weights,
     states of random numbers, compilation and the state of the optimizer are copied, and the model is left as it was.
 
-    An activation matches by the name of its function, wherever it is: `activation=` and `recurrent_activation=` (and
-    any activation that a layer keeps in a public attribute), the layers Activation, ReLU, LeakyReLU, ELU, PReLU and
-    SurrogateActivation; in nested and shared models, wrappers, recurrent layers and their cells. `ReLU(max_value=6)` is
-    "relu6", a ReLU or LeakyReLU with any negative slope "leaky_relu", a ReLU with a threshold "threshold", all with
-    their own parameters. A surrogate that is there already matches by its forward, and its slope is replaced.
+    An activation matches by its function's name, or by the function itself, wherever it is: `activation=` and
+    `recurrent_activation=` (and any activation that a layer keeps in a public attribute), the layers Activation, ReLU,
+    LeakyReLU, ELU, PReLU and SurrogateActivation; in nested and shared models, wrappers, recurrent layers and their
+    cells. `ReLU(max_value=6)` is "relu6", a ReLU or LeakyReLU with any negative slope "leaky_relu", a ReLU with a
+    threshold "threshold", all with their own parameters. A surrogate that is there already matches by its forward, and
+    its slope is replaced.
 
     What swap cannot reach it tells by a warning, and `report(swapped)` lists everything: the user's own `call` and
-    Lambda layers, which are not looked into; operations on Keras tensors (`keras.ops.relu(x)`); a ReLU that no function
-    of the collection equals; and what a layer's class creates in its own code, which changes in the copy if it is an
-    argument, but which a `.keras` file would create as it was.
+    Lambda layers, which are not looked into; operations on Keras tensors (`keras.ops.relu(x)`, to be replaced by
+    `keras.layers.Activation("relu")(x)`); a ReLU that no function of the collection equals; and what a class creates in
+    its own code, as KerasHub's backbones do: it changes in the copy if it is an argument, but a `.keras` file would
+    create it as it was. Save weights only, then: `swap(build(), mapping).load_weights(path)`.
+
+    The copy belongs to the model's own `tf.distribute.Strategy`, wherever swap is called.
 
     Args:
         model: a Keras model, built or not, compiled or not.
-        mapping: from the name of an activation ("relu", "swish", "prelu", a registered function's) to what
-            `keras_surrogate.get` takes: a preset's name, a `Surrogate`, a function's name. The value is always the
+        mapping: from an activation to what `keras_surrogate.get` takes: a preset's name, a `Surrogate`, a function's
+            name. The activation is given by the name of its function ("relu", "swish", "prelu", "gelu_approximate"),
+            or as the function itself: of Keras's own (`keras.activations.relu`) this means the name, of any other
+            callable and of a `Function` with its parameters just these, before any name. The value is always the
             model's own: of the surrogate only backward, scale, residual and jit_compile are taken. A
             `SurrogateActivation` makes layers like it, whose slope `callbacks.SurrogateAnnealing` can change.
         layers: which layers: a name, a path ("encoder/dense"), a pattern ("conv*"), a list of these, each of which
@@ -55,11 +61,13 @@ def swap(model, mapping, layers=None, inplace=False):
     activations than Keras's own does not use cuDNN.
     """
     choosing.check_model("swap", model)
-    slopes = _slopes(mapping)
     places = choosing.chosen(model, layers)
     found = list(matching.sites(places))
-    _check_matches(slopes, found, layers)
-    changes = [_Change(site, slopes[site.name]) for site in found if site.name in slopes]
+    targets = _targets(mapping, {site.name for site in found})
+    operations = list(matching.operations(places))
+    _check_matches(targets, found, operations, layers)
+    aimed = [(site, next((target for target in targets if target.fits(site)), None)) for site in found]
+    changes = [_Change(site, target.slope) for site, target in aimed if target]
     unequal = [change for change in changes if not change.possible]
     possible = [change for change in changes if change.possible]
     result = _changed_in_place(model, possible) if inplace else _changed_copy(model, possible)
@@ -67,9 +75,19 @@ def swap(model, mapping, layers=None, inplace=False):
     done = [change.reported() for change in possible if lost.get(change) != _NOT_CHANGED]
     left = [reports.Unreached(change.site.path, reason) for change, reason in lost.items()]
     left += [reports.Unreached(change.site.path, "no function of the collection equals it") for change in unequal]
-    left += [reports.Unreached(site.path, "a lambda is not looked into") for site in found if site.name == "<lambda>"]
+    left += [
+        reports.Unreached(site.path, "a lambda is not looked into")
+        for site, target in aimed
+        if site.name == "<lambda>" and not target
+    ]
     left += _logits_hidden(model, possible)
-    reports.keep(result, reports.Report(tuple(done), (*left, *_unseen(places, slopes))))
+    left += _unseen(places)
+    left += [
+        reports.Unreached(operation.path, operation.in_words)
+        for operation in operations
+        if operation.name in {target.name for target in targets}
+    ]
+    reports.keep(result, reports.Report(tuple(done), tuple(left)))
     return result
 
 
@@ -81,17 +99,43 @@ class _Slope:
     blend: float | None = None
 
 
-def _slopes(mapping):
-    """The `_Slope` for each name of an activation."""
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """Which activations to change: those of a name, or those of just this function; and what they take."""
+
+    name: str
+    function: functions.Function | None
+    slope: _Slope
+
+    def fits(self, site):
+        return site.name == self.name if self.function is None else site.function == self.function
+
+
+def _targets(mapping, present):
+    """The `_Target` of each key of a mapping, functions before names. `present` are the names in the model."""
     if not isinstance(mapping, dict) or not mapping:
         raise ValueError(f'swap needs a mapping such as {{"relu": "leaky_backward"}}, but got {mapping!r}.')
-    return {_name(key): _slope(value) for key, value in mapping.items()}
+    targets = [_target(key, _slope(value), present) for key, value in mapping.items()]
+    return sorted(targets, key=lambda target: target.function is None)
 
 
-def _name(key):
-    if not isinstance(key, str):
-        raise ValueError(f"swap: activations go by their names, such as 'relu', but got {key!r}.")
-    return key if key == "prelu" else functions.get(key).title
+def _target(key, slope, present):
+    if isinstance(key, str):
+        return _Target(_name(key, present), None, slope)
+    if not callable(key) and not isinstance(key, functions.Function):
+        raise ValueError(f"swap: activations go by their names, such as 'relu', or are functions, but got {key!r}.")
+    function = functions.get(key)
+    # keras.activations.leaky_relu means "leaky_relu", with whatever slope, but LeakyRelu(0.3) just this one.
+    is_exact = isinstance(key, functions.Function) or isinstance(function, functions.FromCallable)
+    return _Target(function.title, function if is_exact else None, slope)
+
+
+def _name(key, present):
+    if key == "prelu" or key in present:
+        return key
+    if not functions.is_known(key):
+        raise functions.unknown_name("activation", key, [*present, *functions.names()])
+    return functions.get(key).title
 
 
 def _slope(value):
@@ -100,14 +144,22 @@ def _slope(value):
     return _Slope(presets.get(value))
 
 
-def _check_matches(slopes, found, layers):
-    """A name that fits nothing is a mistake: the model would train on as before, with nothing to show for it."""
+def _check_matches(targets, found, operations, layers):
+    """A key that fits nothing is a mistake: the model would train on as before, with nothing to show for it."""
     present = collections.Counter(site.name for site in found if site.name != "linear")
-    missing = [name for name in slopes if name not in {site.name for site in found}]
-    if missing:
-        where = "The model has" if layers is None else "The layers chosen have"
-        listed = ", ".join(f"{name} ({count})" for name, count in present.items()) or "none but linear ones"
-        raise ValueError(f"{where} no activation {', '.join(map(repr, missing))} that swap can reach, but {listed}.")
+    missing = [target.name for target in targets if not any(target.fits(site) for site in found)]
+    if not missing:
+        return
+    where = "The model has" if layers is None else "The layers chosen have"
+    listed = ", ".join(f"{name} ({count})" for name, count in present.items()) or "none but linear ones"
+    sentences = [f"{where} no activation {', '.join(map(repr, missing))} that swap can reach, but {listed}."]
+    alike = [name for name in present if any(name != other and (name in other or other in name) for other in missing)]
+    if alike:
+        sentences.append(f"Did you mean {' or '.join(map(repr, alike))}?")
+    if any(target.function is not None and target.name in present for target in targets):
+        sentences.append("A function as key means that very function, and a name every function of that name.")
+    sentences += [f"{operation.path} {operation.in_words}." for operation in operations if operation.name in missing]
+    raise ValueError(" ".join(sentences))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +226,10 @@ def _check_prelu(change):
 
 
 _NOT_CHANGED = "its class creates it, so that it was not changed; let the class take it as an argument"
-_NOT_SAVED = "its class creates it: changed in this copy, but a .keras file creates it as it was"
+_NOT_SAVED = (
+    "its class creates it: changed in this copy, but a .keras file creates it as it was; save_weights, and swap anew "
+    "before load_weights"
+)
 
 
 def _lost(model, copy, changes):
@@ -234,18 +289,10 @@ def _logits_hidden(model, changes):
     return [reports.Unreached(change.site.path, reason) for change in ending]
 
 
-def _unseen(places, slopes):
+def _unseen(places):
     """Where activations may be that nothing tells of."""
     for place in places:
         if isinstance(place.layer, keras.layers.Lambda):
             yield reports.Unreached(place.path, "a Lambda layer is not looked into")
         elif walking.has_own_call(place.layer):
             yield reports.Unreached(place.path, f"the call of {type(place.layer).__name__} is not looked into")
-        for operation in getattr(place.layer, "operations", []):
-            name = type(operation).__name__
-            if not isinstance(operation, keras.layers.Layer) and name.lower() in _class_names(slopes):
-                yield reports.Unreached(f"{place.path}/{operation.name}", f"an operation ({name}) and not a layer")
-
-
-def _class_names(slopes):
-    return {name.replace("_", "") for name in slopes}

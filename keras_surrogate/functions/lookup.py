@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from keras_surrogate.functions.base import COLLECTION, Function
 
+# The published pairs by name. `presets` enters them here, so that an error can tell a pair from a function.
+PAIRS = {}
+
 
 class FromCallable(Function, collect=False):
     """Any elementwise callable on tensors; its slope comes from automatic differentiation.
@@ -73,6 +76,8 @@ def _named_callable(name):
 
 def _saved_name(function):
     """The name under which `_named_callable` finds `function` again, else None."""
+    if not hasattr(function, "__name__"):
+        return None  # such as a functools.partial, for which Keras has no name either
     candidates = (_name_of(function), keras.saving.get_registered_name(function))
     return next((name for name in candidates if _named_callable(name) is function), None)
 
@@ -106,16 +111,60 @@ def get(identifier, **parameters):
         raise ValueError(f"Parameters {sorted(parameters)} go with a name, but the function given is {identifier!r}.")
     if isinstance(identifier, Function):
         return identifier
+    _refuse_what_only_looks_like_a_function(identifier)
     if not callable(identifier):
         raise ValueError(f"A function must be a name, a configuration, a callable or a Function, not {identifier!r}.")
     return _from_callable(identifier)
 
 
+def _refuse_what_only_looks_like_a_function(identifier):
+    """Layers, pairs and classes are callable too, but a layer's weights would be lost, and so would a pair's slope."""
+    if isinstance(identifier, keras.Model):
+        raise ValueError(
+            f"This needs a function of one number, such as 'relu', but got the model {identifier.name!r}. "
+            "keras_surrogate.diagnosis.diagnose(model, x, y) looks at a model, and "
+            'keras_surrogate.conversion.swap(model, {"relu": "leaky_backward"}) puts surrogates into it.'
+        )
+    if isinstance(identifier, keras.layers.Layer):
+        layer = f"the layer {identifier.name!r} ({type(identifier).__name__})"
+        raise ValueError(f"This needs a function, but got {layer}. {_what_to_give_for(identifier)}")
+    if hasattr(identifier, "forward") and hasattr(identifier, "backward"):
+        raise ValueError(
+            f"This needs one function, but got the pair {identifier.title}. Give one of the two, pair.forward or "
+            "pair.backward."
+        )
+    if isinstance(identifier, type):
+        raise ValueError(
+            f"This needs a function, such as 'relu', but got the class {identifier.__name__}. Give the name of a "
+            "function, or an instance of its class, such as functions.LeakyRelu(0.1)."
+        )
+
+
+def _what_to_give_for(layer):
+    if hasattr(layer, "surrogate"):
+        return "Give its surrogate, layer.surrogate."
+    return (
+        "Give the name of the function, such as 'relu'. "
+        'keras_surrogate.layers.SurrogateActivation("relu", "softplus") is a layer with a surrogate slope.'
+    )
+
+
 def unknown_name(kind, name, valid):
-    """The ValueError for a name that nothing goes by; it gives the three nearest valid ones, and all."""
-    nearest = difflib.get_close_matches(str(name), valid, n=3, cutoff=0)
+    """The ValueError for a name that nothing goes by.
+
+    It gives the three nearest of the valid names. Where none is near, it gives all of them.
+    """
+    if name in PAIRS and name not in valid:
+        return ValueError(
+            f"{name!r} is a published pair of two functions and not one function. "
+            f"keras_surrogate.get({name!r}) gives the pair: {PAIRS[name]().title}."
+        )
+    nearest = difflib.get_close_matches(str(name).lower(), sorted(set(valid)), n=3, cutoff=0.6)
+    if nearest:
+        return ValueError(f"No {kind} is called {name!r}. Did you mean {' or '.join(map(repr, nearest))}?")
     return ValueError(
-        f"No {kind} is called {name!r}. Did you mean {', '.join(map(repr, nearest))}? Known are: {', '.join(valid)}."
+        f"No {kind} is called {name!r}. Known are: {', '.join(sorted(set(valid)))}. The command `keras-surrogate list` "
+        "describes them; keras_surrogate.functions.names() and keras_surrogate.presets.names() list them."
     )
 
 

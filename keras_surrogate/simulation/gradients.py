@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_surrogate import presets
 from keras_surrogate.checks import integer
+from keras_surrogate.reprs import Shown
 from keras_surrogate.simulation import networks as batches
 from keras_surrogate.simulation.checks import nonnegative, numbers, positive
 from keras_surrogate.thresholds import EXPLODED_IN_CENSUS, VANISHED_IN_CENSUS
@@ -22,8 +23,8 @@ from keras_surrogate.thresholds import EXPLODED_IN_CENSUS, VANISHED_IN_CENSUS
 MEMORY = 2**26
 
 
-@dataclasses.dataclass(frozen=True)
-class GradientSample:
+@dataclasses.dataclass(frozen=True, repr=False)
+class GradientSample(Shown):
     """Gradients of many random networks at their start.
 
     Args:
@@ -39,6 +40,16 @@ class GradientSample:
     log10_norm: np.ndarray
     path: np.ndarray
     path_weights: np.ndarray
+
+    _more = "simulation.shares(sample.log10_norm), simulation.joint_histogram(sample), sample.path"
+
+    def _facts(self):
+        return {
+            "networks": len(self.log10_norm),
+            "depth": self.path.shape[1],
+            "median log10 of the product of slopes": float(np.median(self.log10_product)),
+            "median log10 of the gradient's norm": float(np.median(self.log10_norm)),
+        }
 
 
 def gradient_sample(
@@ -116,13 +127,16 @@ def _finite(sample):
     return sample
 
 
-@dataclasses.dataclass(frozen=True)
-class Shares:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Shares(Shown):
     """The shares of gradients that vanished, stayed, and exploded; they add up to 1. Floats, or arrays of a sweep."""
 
     vanished: float
     healthy: float
     exploded: float
+
+    def _facts(self):
+        return {"vanished": self.vanished, "healthy": self.healthy, "exploded": self.exploded}
 
 
 def shares(log10_gradients, vanishing=VANISHED_IN_CENSUS, exploding=EXPLODED_IN_CENSUS):
@@ -150,8 +164,8 @@ def _logarithms(values):
     return array
 
 
-@dataclasses.dataclass(frozen=True)
-class VanishingRates:
+@dataclasses.dataclass(frozen=True, repr=False)
+class VanishingRates(Shown):
     """How often gradients vanish or explode, as a function of the distribution of the pre-activations.
 
     Args:
@@ -167,6 +181,27 @@ class VanishingRates:
     inside: np.ndarray
     product: Shares
     norm: Shares
+
+    _more = "rates.weight_variances, rates.deviations, rates.product, rates.norm"
+
+    def _facts(self):
+        return {
+            "weight variances": self.weight_variances,
+            "share of vanished products": self.product.vanished,
+            "share of vanished norms": self.norm.vanished,
+        }
+
+    def _table(self):
+        columns = {
+            "weight variance": self.weight_variances,
+            "deviation of x": self.deviations,
+            "slope above 1": self.inside,
+            "products vanished": self.product.vanished,
+            "products exploded": self.product.exploded,
+            "norms vanished": self.norm.vanished,
+            "norms exploded": self.norm.exploded,
+        }
+        return list(columns), zip(*columns.values(), strict=True)
 
 
 def vanishing_rates(
@@ -201,8 +236,8 @@ def _fields(shares):
     return shares.vanished, shares.healthy, shares.exploded
 
 
-@dataclasses.dataclass(frozen=True)
-class JointHistogram:
+@dataclasses.dataclass(frozen=True, repr=False)
+class JointHistogram(Shown):
     """Counts over two quantities: first one quantity x of a path, then the decimal logarithm of its network's gradient.
 
     Args:
@@ -220,6 +255,16 @@ class JointHistogram:
     zeros: int
     quantity: str
     gradient: str
+
+    _more = "histogram.counts, plots.joint_histogram(histogram)"
+
+    def _facts(self):
+        return {
+            "of": f"{self.quantity} and the gradient's {self.gradient}",
+            "bins along either side": len(self.edges) - 1,
+            "pairs": int(self.counts.sum()),
+            "left out because their gradient is 0": self.zeros,
+        }
 
 
 def joint_histogram(sample, quantity="x", gradient="product", bins=60):

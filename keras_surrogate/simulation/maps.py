@@ -18,14 +18,15 @@ import tensorflow as tf
 
 from keras_surrogate import presets
 from keras_surrogate.checks import integer
+from keras_surrogate.reprs import Shown
 from keras_surrogate.simulation import networks as batches
 from keras_surrogate.simulation.checks import numbers, positive
 from keras_surrogate.simulation.gradients import chunk_length
-from keras_surrogate.simulation.training import overflown, training_step
+from keras_surrogate.simulation.training import from_start_to_end, overflown, training_step
 
 
-@dataclasses.dataclass(frozen=True)
-class GradientMap:
+@dataclasses.dataclass(frozen=True, repr=False)
+class GradientMap(Shown):
     """What becomes of chains that start on a grid; the grid's axes are (biases, weights).
 
     Args:
@@ -46,6 +47,17 @@ class GradientMap:
     log10_product: np.ndarray
     log10_norm: np.ndarray
     loss: np.ndarray
+
+    _more = "chains.weight_paths, chains.log10_norm, plots.gradient_map(chains)"
+
+    def _facts(self):
+        return {
+            "chains": f"{len(self.biases)} biases x {len(self.weights)} weights",
+            "steps": len(self.loss) - 1,
+            "median log10 of the gradient's norm": from_start_to_end(self.log10_norm),
+            "median loss": from_start_to_end(self.loss),
+            "diverged": self.diverged,
+        }
 
     @property
     def diverged(self):

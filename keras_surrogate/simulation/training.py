@@ -14,13 +14,14 @@ import tensorflow as tf
 
 from keras_surrogate import presets, thresholds
 from keras_surrogate.checks import integer
+from keras_surrogate.reprs import Shown
 from keras_surrogate.simulation import networks as batches
 from keras_surrogate.simulation.checks import nonnegative, positive
 from keras_surrogate.simulation.gradients import chunk_length
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingPaths:
+@dataclasses.dataclass(frozen=True, repr=False)
+class TrainingPaths(Shown):
     """What many networks go through in training; arrays of shape (steps + 1, networks), before the first step first.
 
     Args:
@@ -34,6 +35,17 @@ class TrainingPaths:
     log10_product: np.ndarray
     log10_norm: np.ndarray
     loss: np.ndarray
+
+    _more = "paths.log10_norm, paths.loss, simulation.two_state_chain(paths.log10_norm)"
+
+    def _facts(self):
+        return {
+            "networks": self.loss.shape[1],
+            "steps": len(self.loss) - 1,
+            "median log10 of the gradient's norm": from_start_to_end(self.log10_norm),
+            "median loss": from_start_to_end(self.loss),
+            "diverged": self.diverged,
+        }
 
     @property
     def diverged(self):
@@ -91,6 +103,12 @@ def training_paths(
     return _without_infinities(paths)
 
 
+def from_start_to_end(paths):
+    """The median over what did not diverge, before and after training, in words."""
+    medians = [np.nanmedian(paths[time]) if np.isfinite(paths[time]).any() else np.nan for time in (0, -1)]
+    return "from {:.4g} to {:.4g}".format(*medians)
+
+
 def training_step(surrogate, learning_rate, trains_readout=True):
     """A function of networks, inputs, targets: a step later the networks; before it log10 product, log10 norm, loss."""
 
@@ -133,8 +151,8 @@ def overflown(arrays):
 _TWO_SIDED = 1.959963984540054
 
 
-@dataclasses.dataclass(frozen=True)
-class TwoStateChain:
+@dataclasses.dataclass(frozen=True, repr=False)
+class TwoStateChain(Shown):
     """A Markov chain between "alive", [g >> 0], and "vanished", [g ~ 0], estimated from training.
 
     Args:
@@ -149,6 +167,17 @@ class TwoStateChain:
     observed: np.ndarray
     forecast: np.ndarray
     left_out: int
+
+    _more = "chain.observed, chain.forecast, chain.counts"
+
+    def _facts(self):
+        return {
+            "": self.verdict.rstrip("."),
+            "vanishing per step": self.vanishing,
+            "recovery per step": self.recovery,
+            "vanished at the end": float(self.observed[-1]),
+            "forecast of that": float(self.forecast[-1]),
+        }
 
     @property
     def vanishing(self):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from keras_surrogate import functions, presets
+from keras_surrogate.reprs import Shown
 from keras_surrogate.surrogate import Surrogate
 from keras_surrogate.theory import finite_width, mean_field, moments, verdicts, weights
 
@@ -27,8 +28,8 @@ class DepthScales:
     correlation: float | None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Prediction:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Prediction(Shown):
     """What `predict` returns: arrays of shape (depth,), first layer first.
 
     signal_variance: the variance of the pre-activations.
@@ -46,6 +47,30 @@ class Prediction:
     gradient_norm: np.ndarray
     alignment: np.ndarray | None
     correlation: np.ndarray | None
+
+    _more = "print(prediction), prediction.gradient_norm, prediction.alignment, plots.prediction(prediction)"
+
+    def _facts(self):
+        return {
+            "": self.surrogate.title,
+            "depth": self.depth,
+            "width": "infinite" if self.width is None else self.width,
+            "gradient of the first layer over the last": self.gradient_ratio,
+            "cosine with the true one": None if self.alignment is None else float(self.alignment[0]),
+            "last signal variance": float(self.signal_variance[-1]),
+        }
+
+    def _table(self):
+        columns = {
+            "signal variance": self.signal_variance,
+            "gradient norm": self.gradient_norm,
+            "cosine": self.alignment,
+            "correlation": self.correlation,
+        }
+        known = {name: column for name, column in columns.items() if column is not None}
+        some = sorted({*range(0, self.depth, max(1, self.depth // 8)), self.depth - 1})
+        rows = [[layer + 1, *(column[layer] for column in known.values())] for layer in some]
+        return ["layer", *known], rows
 
     @property
     def gradient_ratio(self):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from keras_surrogate import functions, presets
+from keras_surrogate.reprs import Shown
 from keras_surrogate.surrogate import Surrogate
 from keras_surrogate.theory import balancing, moments, verdicts
 from keras_surrogate.theory.prediction import Prediction, predict
@@ -16,8 +17,8 @@ _NEGLIGIBLE = 0.02
 _SMALL_SHARE = 0.05
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Recommendation:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Recommendation(Shown):
     """One rank: a surrogate, its prediction, and why it stands there.
 
     score: from 0 to 1: the alignment at the first layer, where there is one, divided by the decades that the gradient's
@@ -32,6 +33,17 @@ class Recommendation:
     score: float
     revives: float
     share: float
+
+    _more = "recommendation.reason, recommendation.surrogate, recommendation.prediction"
+
+    def _facts(self):
+        return {
+            "": self.name,
+            "score": self.score,
+            "gradient of the first layer over the last": self.prediction.gradient_ratio,
+            "share of it to units that are off": self.revives,
+            "share of units that carry it": self.share,
+        }
 
     @property
     def name(self):
@@ -56,12 +68,27 @@ class Recommendation:
         return f"at a cosine of {self.prediction.alignment[0]:.2f} with the true one"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Recommendations:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Recommendations(Shown):
     """What `recommend` returns: `ranking`, a tuple of `Recommendation`, best first, and `advice`, sentences."""
 
     ranking: tuple
     advice: str
+
+    _more = "print(recommendations), recommendations.ranking, recommendations.advice"
+
+    def _facts(self):
+        forward = self.ranking[0].surrogate.forward.title
+        best = [f"{item.name} ({item.score:.2f})" for item in self.ranking]
+        return {"slopes for": forward, "best first:": best}
+
+    def _table(self):
+        headings = ["rank", "slope", "score", "first layer over last", "to units that are off", "units that carry it"]
+        rows = [
+            [rank, item.name, item.score, item.prediction.gradient_ratio, item.revives, item.share]
+            for rank, item in enumerate(self.ranking, 1)
+        ]
+        return headings, rows
 
     def __str__(self):
         ranks = [f"{rank}. {item.name}: {item.reason}" for rank, item in enumerate(self.ranking, 1)]

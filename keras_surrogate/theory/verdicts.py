@@ -100,11 +100,24 @@ def effect(prediction, true, rescaled=False):
         prediction: a `Prediction` for the artificial derivative.
         true: one for the true derivative in the same network; its `input_correlation`, if given, is looked at too.
         rescaled: whether the optimizer rescales each parameter's step, as all but plain SGD do; default False.
+
+    Raises:
+        ValueError: `prediction` or `true` is not a `Prediction`.
     """
+    _check_prediction(prediction, "prediction")
+    _check_prediction(true, "true")
     if _correlation(true) or _signal_trouble(true) in (["explodes"] if rescaled else ["explodes", "dies out"]):
         return "none"
     trains, true_trains = (_trains(item, rescaled) for item in (prediction, true))
     return "none" if trains == true_trains else "helps" if trains else "hurts"
+
+
+def _check_prediction(prediction, name):
+    if not hasattr(prediction, "gradient_ratio"):
+        raise ValueError(
+            f"effect: {name} must be a Prediction, as theory.predict('relu', depth=20, weight_variance='he_normal') is "
+            f"one, but is {prediction!r}. diagnosis.diagnose(model, x, y) looks at a model."
+        )
 
 
 def _trains(prediction, rescaled):

@@ -10,8 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from keras_surrogate import callbacks, datasets, files, layers, roundtrip
+from keras_surrogate import callbacks, datasets, files, layers
 from keras_surrogate.surrogate import Surrogate
+from keras_surrogate.testing import roundtrip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import keras
 
 from keras_surrogate import presets
-from keras_surrogate.theory.balancing import critical_weight_variance
+from keras_surrogate.theory.criticality import critical_weight_variance
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")

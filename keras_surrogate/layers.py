@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from keras_surrogate import functions, presets
-from keras_surrogate.surrogate import Surrogate, with_gradient
+from keras_surrogate.custom_gradient import with_gradient
+from keras_surrogate.surrogate import Surrogate
 
 
 def checked_blend(share):

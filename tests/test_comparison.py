@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from keras_surrogate import Surrogate, comparison, datasets, functions, plots
-from keras_surrogate.comparison import networks, training
+from keras_surrogate.comparison import networks
+from keras_surrogate.comparison import trainer as trainers
 from keras_surrogate.comparison.cases import Case
 from keras_surrogate.functions.base import COLLECTION
 
@@ -225,9 +226,9 @@ def counted():
 
     yield "counted_slope", traces
     del COLLECTION["counted_slope"]
-    from keras_surrogate.comparison import naming
+    from keras_surrogate.comparison import notation
 
-    naming.function.cache_clear()
+    notation.function.cache_clear()
 
 
 @pytest.mark.parametrize("annealing", [0.0, 0.5])
@@ -294,7 +295,7 @@ def test_annealing_goes_from_the_surrogate_to_the_true_slope(digits, monkeypatch
     whole = one.run(1)
     shares, train = [], one._train
     one._train = lambda *arguments: (train(*arguments), shares.append(one.network.activations[-1].blend))[0]
-    monkeypatch.setattr(training, "_CHUNK", 1)
+    monkeypatch.setattr(trainers, "_CHUNK", 1)
     stepwise = [one.run(seed) for seed in (0, 1)][1]
     expected = np.maximum(0, 1 - np.arange(20) / 10)
     np.testing.assert_allclose(shares, [*expected, *expected], rtol=1e-6)
@@ -564,7 +565,7 @@ def trained(monkeypatch):
             return fake(self.case, seed, accuracy=0.1 * self.case.depth + 0.01 * seed)
 
     made_until = [None]
-    monkeypatch.setattr(training, "Trainer", Quick)
+    monkeypatch.setattr(trainers, "Trainer", Quick)
     return made, made_until
 
 

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from keras_surrogate import datasets, demo, roundtrip
+from keras_surrogate import datasets, demo
+from keras_surrogate.testing import roundtrip
 
 
 def settings(tmp_path, **changes):

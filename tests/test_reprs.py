@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import keras_surrogate as ks
-from keras_surrogate import comparison, conversion, datasets, functions, records, reprs, roundtrip, simulation, theory
+from keras_surrogate import comparison, conversion, datasets, functions, records, reprs, simulation, theory
+from keras_surrogate.testing import roundtrip
 
 # Characters. About six lines of a terminal.
 LONGEST = 600

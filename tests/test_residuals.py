@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_surrogate import Surrogate, functions, presets, residuals, testing
+from keras_surrogate import Surrogate, functions, presets, testing
+from keras_surrogate.functions import residuals
 
 BOUNDED = ["softplus", "bsilu", "nelu", "silu", "atan", "softsign", "hard_tanh", "gelu"]
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_surrogate import roundtrip
 from keras_surrogate.layers import SurrogateActivation
+from keras_surrogate.testing import roundtrip
 
 X = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
 

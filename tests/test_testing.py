@@ -185,7 +185,7 @@ def test_a_lost_from_config_is_caught():
     pair = Forgetful("relu", "softplus")
     object.__setattr__(pair, "__class__", Forgetful)
     with pytest.raises(AssertionError, match="get_config"):
-        testing._surrogate_config(pair)
+        testing.contract._surrogate_config(pair)
 
 
 def test_points_avoid_kinks_and_reach_both_tails():

@@ -16,7 +16,7 @@ from keras_surrogate.comparison.running import Finished, run
 from keras_surrogate.comparison.statistics import interval, t_quantile
 from keras_surrogate.comparison.summary import Row, record, summarize
 from keras_surrogate.comparison.tables import markdown, table
-from keras_surrogate.comparison.training import Trainer
+from keras_surrogate.comparison.trainer import Trainer
 
 __all__ = [
     "Case",

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from keras_surrogate import datasets
-from keras_surrogate.comparison import naming
+from keras_surrogate.comparison import notation
 
 NETWORKS = ("mlp", "vgg")
 NORMALIZATIONS = ("none", "batch", "layer")
@@ -72,13 +72,13 @@ class Case:
         for name, (accepts, meaning) in _RANGES.items():
             if not accepts(getattr(self, name)):
                 raise ValueError(f"Case: {name} must be {meaning}, but is {getattr(self, name)!r}.")
-        self._set("forward", naming.spelled_function(self.forward))
-        self._set("backward", naming.spelled_backward(self.backward, self.forward))
-        self._set("optimizer", naming.spelled_optimizer(self.optimizer))
-        naming.initializer("zeros" if self.initializer == naming.CRITICAL else self.initializer, self.forward)
+        self._set("forward", notation.spelled_function(self.forward))
+        self._set("backward", notation.spelled_backward(self.backward, self.forward))
+        self._set("optimizer", notation.spelled_optimizer(self.optimizer))
+        notation.initializer("zeros" if self.initializer == notation.CRITICAL else self.initializer, self.forward)
         if self.residual and (self.network != "mlp" or self.balanced):
             raise ValueError('Case: residual=True goes with network="mlp" and balanced=False only.')
-        if self.annealing and self.backward == naming.TRUE and not self.balanced:
+        if self.annealing and self.backward == notation.TRUE and not self.balanced:
             self._set("annealing", 0.0)
 
     def _set(self, name, value):
@@ -87,12 +87,12 @@ class Case:
     @property
     def pair(self):
         """The `Surrogate`, not yet balanced."""
-        return naming.pair(self.forward, self.backward)
+        return notation.pair(self.forward, self.backward)
 
     @property
     def baseline(self):
         """The same case with the true derivative, to which it is compared."""
-        return dataclasses.replace(self, backward=naming.TRUE, balanced=False, annealing=0.0, layer_rate=1.0)
+        return dataclasses.replace(self, backward=notation.TRUE, balanced=False, annealing=0.0, layer_rate=1.0)
 
     @property
     def without_rate(self):

@@ -6,8 +6,8 @@ import itertools
 import keras
 import numpy as np
 
-from keras_surrogate.comparison import naming
-from keras_surrogate.comparison.expectation import KERNEL
+from keras_surrogate.comparison import notation
+from keras_surrogate.comparison.outlook import KERNEL
 from keras_surrogate.layers import SurrogateActivation
 
 _NORMALIZATIONS = {"batch": keras.layers.BatchNormalization, "layer": keras.layers.LayerNormalization}
@@ -115,7 +115,7 @@ def batches(seed, epoch, images, batch_size):
 
 def build_optimizer(case, network):
     """The optimizer of a case, with the learning rate of each layer multiplied by its power of `layer_rate`."""
-    cls, rate = naming.optimizer(case.optimizer)
+    cls, rate = notation.optimizer(case.optimizer)
     if case.layer_rate == 1:
         optimizer = cls(rate)
     else:

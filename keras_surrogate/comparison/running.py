@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from keras_surrogate import __version__, datasets
-from keras_surrogate.comparison import training
+from keras_surrogate.comparison import trainer
 from keras_surrogate.comparison.results import ResultsFile
 from keras_surrogate.reprs import Shown
 
@@ -73,12 +73,12 @@ def _train(grid, results, data_dir, console):
     missing = [key for key in grid.runs if key not in results.runs]
     data = {name: datasets.load(name, data_dir) for name in dict.fromkeys(case.data for case, _ in missing)}
     for case in dict.fromkeys(case for case, _ in missing):
-        training.check(case, data[case.data])
+        trainer.check(case, data[case.data])
     with _bar(console) as bar:
         task = bar.add_task("", total=sum(_work(case) for case, _ in missing), count=f"of {len(grid)}")
         for case, keys in itertools.groupby(missing, key=lambda key: key[0]):
             bar.update(task, description=f"{case.in_words(grid.varied)}: compiling")
-            _train_case(training.Trainer(case, data[case.data]), keys, grid, results, bar, task)
+            _train_case(trainer.Trainer(case, data[case.data]), keys, grid, results, bar, task)
             gc.collect()
 
 

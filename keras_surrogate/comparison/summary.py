@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from keras_surrogate.comparison import naming, statistics
+from keras_surrogate.comparison import notation, statistics
 from keras_surrogate.comparison.cases import Case
 from keras_surrogate.comparison.statistics import Interval
 from keras_surrogate.reprs import Shown
@@ -172,8 +172,8 @@ def _best(cases, by_case):
     if not all(case.validation for case in cases):
         raise ValueError("Learning rates are chosen on images held out: give validation, such as 0.1.")
     best = max(cases, key=lambda case: np.mean([run.validation_accuracy for run in by_case[case].values()]))
-    rates = [naming.optimizer(case.optimizer)[1] for case in cases]
-    rate = naming.optimizer(best.optimizer)[1]
+    rates = [notation.optimizer(case.optimizer)[1] for case in cases]
+    rate = notation.optimizer(best.optimizer)[1]
     return best, len(cases) > 1 and rate in (min(rates), max(rates))
 
 

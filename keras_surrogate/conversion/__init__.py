@@ -5,9 +5,9 @@ swapped.fit(...)
 conversion.strip(swapped).save("served.keras")                  plain Keras, with the trained weights
 """
 
-from keras_surrogate.conversion.exporting import export
+from keras_surrogate.conversion.export import export
 from keras_surrogate.conversion.reports import Change, Report, Unreached, report
-from keras_surrogate.conversion.stripping import strip
-from keras_surrogate.conversion.swapping import swap
+from keras_surrogate.conversion.strip import strip
+from keras_surrogate.conversion.swap import swap
 
 __all__ = ["Change", "Report", "Unreached", "export", "report", "strip", "swap"]

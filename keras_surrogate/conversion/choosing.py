@@ -5,7 +5,7 @@ import fnmatch
 
 import keras
 
-from keras_surrogate.conversion import walking
+from keras_surrogate.conversion import layer_tree
 
 
 def check_model(asking, model):
@@ -22,7 +22,7 @@ def chosen(model, layers):
     Raises:
         ValueError: a name or pattern fits no layer.
     """
-    places = list(walking.walk(model))
+    places = list(layer_tree.walk(model))
     if layers is None:
         return places
     if callable(layers):

@@ -10,7 +10,7 @@ import warnings
 import keras
 
 from keras_surrogate import functions
-from keras_surrogate.conversion import walking
+from keras_surrogate.conversion import layer_tree
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -55,8 +55,8 @@ def _as_in(model):
 def _custom_objects(model):
     """The classes and functions that the model is made of, which need not be registered to be found again."""
     loss = keras.tree.flatten(getattr(model, "loss", None))
-    held = [function for place in walking.walk(model) for function in _functions_in(place.layer)]
-    layers = [type(place.layer) for place in walking.walk(model)]
+    held = [function for place in layer_tree.walk(model) for function in _functions_in(place.layer)]
+    layers = [type(place.layer) for place in layer_tree.walk(model)]
     classes = [*layers, *(type(part) for part in loss if isinstance(part, keras.losses.Loss))]
     named = [*classes, *(part for part in [*loss, *held] if isinstance(part, types.FunctionType))]
     return {item.__name__: item for item in named if item.__module__.split(".")[0] != "keras"}
@@ -64,7 +64,7 @@ def _custom_objects(model):
 
 def _functions_in(layer):
     """The functions that a layer applies, also those within surrogates."""
-    for value in [*walking.slots(layer).values(), getattr(layer, "surrogate", None)]:
+    for value in [*layer_tree.slots(layer).values(), getattr(layer, "surrogate", None)]:
         pair = (value.forward, value.backward) if isinstance(value, Surrogate) else (value,)
         yield from (part.function if isinstance(part, functions.FromCallable) else part for part in pair)
 
@@ -138,7 +138,7 @@ class _Copier:
             return config
         slots = {**_unchanged(layer), **self._slots.get(id(layer), {})}
         config.update({name: activation for name, activation in slots.items() if name in config})
-        for child in walking.children(layer).values():
+        for child in layer_tree.children(layer).values():
             slot = next((name for name, value in config.items() if _describes(value, child)), None)
             node = _find(config, child.name)
             if slot and slot.endswith("activation"):
@@ -152,7 +152,7 @@ class _Copier:
 
 def _unchanged(layer):
     """A layer's own functions, since Keras finds only its own and registered ones again."""
-    return {name: value for name, value in walking.slots(layer).items() if isinstance(value, types.FunctionType)}
+    return {name: value for name, value in layer_tree.slots(layer).items() if isinstance(value, types.FunctionType)}
 
 
 def _reason(error):
@@ -205,7 +205,7 @@ def _describes(value, layer):
 
 
 def _transfer_state(model, copy):
-    matched = list(walking.pairs(model, copy))
+    matched = list(layer_tree.pairs(model, copy))
     for _, layer, counterpart in matched:
         # Outer layers come first, because setting it on a model sets it on all of its layers.
         if counterpart.trainable != layer.trainable:

@@ -5,8 +5,8 @@ import re
 import keras
 
 from keras_surrogate import gradients
+from keras_surrogate.custom_gradient import true_gradients
 from keras_surrogate.diagnosis import batches, findings, passes, report, rows, stacks
-from keras_surrogate.surrogate import true_gradients
 
 
 def diagnose(model, x, y=None, seed=0):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_surrogate.plots.axes import axis
-from keras_surrogate.theory.tanh import tanh_optimum, tanh_threshold
+from keras_surrogate.theory.tanh_nx import tanh_optimum, tanh_threshold
 
 
 def tanh_thresholds(depth=2, ax=None, high=8.0):

@@ -12,9 +12,9 @@ import keras
 import tensorflow as tf
 
 from keras_surrogate import methods
+from keras_surrogate.custom_gradient import with_gradient
 from keras_surrogate.recording.norms import at_least_float32
 from keras_surrogate.recording.optimizers import loss_scale, optimizers_of, with_inner
-from keras_surrogate.surrogate import with_gradient
 
 
 class Step:

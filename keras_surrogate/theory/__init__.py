@@ -61,10 +61,10 @@ Schoenholz 2017, arXiv:1712.08969; Yang et al. 2019, arXiv:1902.08129; Hanin and
 width).
 """
 
-from keras_surrogate.theory.balancing import balance, critical_weight_variance, fixed_point, gain
+from keras_surrogate.theory.criticality import balance, critical_weight_variance, fixed_point, gain
 from keras_surrogate.theory.prediction import DepthScales, Prediction, predict
 from keras_surrogate.theory.recommendation import Recommendation, Recommendations, recommend
-from keras_surrogate.theory.tanh import TanhOptimum, tanh_optimum, tanh_threshold
+from keras_surrogate.theory.tanh_nx import TanhOptimum, tanh_optimum, tanh_threshold
 from keras_surrogate.theory.verdicts import effect
 
 __all__ = [

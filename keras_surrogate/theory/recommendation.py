@@ -8,7 +8,7 @@ import numpy as np
 from keras_surrogate import functions, presets
 from keras_surrogate.reprs import Shown
 from keras_surrogate.surrogate import Surrogate
-from keras_surrogate.theory import balancing, moments, verdicts
+from keras_surrogate.theory import criticality, moments, verdicts
 from keras_surrogate.theory.prediction import Prediction, predict
 
 # A scale this close to 1 is left out.
@@ -141,7 +141,7 @@ def _pairs(forward, candidates, weight_variance, options):
         *(_default_candidates(forward) if candidates is None else map(functions.get, candidates)),
     ]:
         try:
-            pair = balancing.balance(Surrogate(forward, backward), weight_variance, **options)
+            pair = criticality.balance(Surrogate(forward, backward), weight_variance, **options)
         except ValueError:
             continue
         pairs.append(pair if abs(pair.scale - 1) > _NEGLIGIBLE else Surrogate(forward, backward))
@@ -221,7 +221,7 @@ def _on_true_slope(reference):
 def _remedy(forward, options):
     try:
         known = {name: options[name] for name in ("bias_variance", "input_variance") if name in options}
-        scale = balancing.critical_weight_variance(Surrogate(forward), **known)
+        scale = criticality.critical_weight_variance(Surrogate(forward), **known)
     except ValueError:
         return "use normalisation, residual connections or fewer layers."
     return (

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_surrogate.custom_gradient import true_gradients
 from keras_surrogate.recording import norms
-from keras_surrogate.surrogate import true_gradients
 
 # A unit whose output varies by no more than this is dead.
 _CONSTANT = 1e-6

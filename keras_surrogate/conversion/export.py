@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from keras_surrogate import files
 from keras_surrogate.conversion import choosing
-from keras_surrogate.conversion.stripping import strip
-from keras_surrogate.surrogate import true_gradients
+from keras_surrogate.conversion.strip import strip
+from keras_surrogate.custom_gradient import true_gradients
 
 GRADIENTS = ("surrogate", "true", "none")
 

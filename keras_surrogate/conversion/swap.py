@@ -6,7 +6,7 @@ import dataclasses
 import keras
 
 from keras_surrogate import functions, presets
-from keras_surrogate.conversion import choosing, matching, rebuilding, reports, walking
+from keras_surrogate.conversion import activation_sites, choosing, layer_tree, rebuilding, reports
 from keras_surrogate.layers import SurrogateActivation, SurrogatePReLU
 from keras_surrogate.surrogate import Surrogate
 
@@ -62,9 +62,9 @@ def swap(model, mapping, layers=None, inplace=False):
     """
     choosing.check_model("swap", model)
     places = choosing.chosen(model, layers)
-    found = list(matching.sites(places))
+    found = list(activation_sites.sites(places))
     targets = _targets(mapping, {site.name for site in found})
-    operations = list(matching.operations(places))
+    operations = list(activation_sites.operations(places))
     _check_matches(targets, found, operations, layers)
     aimed = [(site, next((target for target in targets if target.fits(site)), None)) for site in found]
     changes = [_Change(site, target.slope) for site, target in aimed if target]
@@ -166,7 +166,7 @@ def _check_matches(targets, found, operations, layers):
 class _Change:
     """An activation, and what it is to become."""
 
-    site: matching.Site
+    site: activation_sites.Site
     slope: _Slope
 
     @property
@@ -245,7 +245,7 @@ def _lost(model, copy, changes):
 
 def _counterparts(model, copy, changes):
     """(change, the layer of the copy that it belongs to) for each change."""
-    counterparts = {id(layer): counterpart for _, layer, counterpart in walking.pairs(model, copy)}
+    counterparts = {id(layer): counterpart for _, layer, counterpart in layer_tree.pairs(model, copy)}
     return [(change, counterparts[id(change.site.layer)]) for change in changes]
 
 
@@ -253,7 +253,7 @@ def _set(layer, change):
     """Sets an activation of a built layer; whether that could be done."""
     if change.site.slot is None or change.slope.blend is not None:
         return False
-    walking.set_slot(layer, change.site.slot, change.surrogate)
+    layer_tree.set_slot(layer, change.site.slot, change.surrogate)
     return True
 
 
@@ -270,7 +270,7 @@ def _changed_in_place(model, changes):
             "SurrogateActivation, or take the copy that swap returns without inplace."
         )
     for change in changes:
-        walking.set_slot(change.site.layer, change.site.slot, change.surrogate)
+        layer_tree.set_slot(change.site.layer, change.site.slot, change.surrogate)
     _make_functions_anew(model)
     return model
 
@@ -294,5 +294,5 @@ def _unseen(places):
     for place in places:
         if isinstance(place.layer, keras.layers.Lambda):
             yield reports.Unreached(place.path, "a Lambda layer is not looked into")
-        elif walking.has_own_call(place.layer):
+        elif layer_tree.has_own_call(place.layer):
             yield reports.Unreached(place.path, f"the call of {type(place.layer).__name__} is not looked into")

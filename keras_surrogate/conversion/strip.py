@@ -9,7 +9,7 @@ from collections.abc import Callable
 import keras
 
 from keras_surrogate import layers
-from keras_surrogate.conversion import choosing, matching, rebuilding, reports, walking
+from keras_surrogate.conversion import activation_sites, choosing, layer_tree, rebuilding, reports
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -81,12 +81,12 @@ def _class_or_name(plain):
 
 def _surrogates(model):
     """A `_Found` for each surrogate and each layer of this package."""
-    for place in walking.walk(model):
-        for slot, value in walking.slots(place.layer).items():
+    for place in layer_tree.walk(model):
+        for slot, value in layer_tree.slots(place.layer).items():
             if isinstance(value, Surrogate):
-                make = functools.partial(matching.keras_activation, value.forward)
+                make = functools.partial(activation_sites.keras_activation, value.forward)
                 yield _Found(f"{place.path}.{slot}", place.layer, slot, value.title, make)
-        if walking.is_ours(place.layer):
+        if layer_tree.is_ours(place.layer):
             yield _in_slot(place) or _as_layer(place)
 
 
@@ -97,7 +97,11 @@ def _in_slot(place):
     surrogate = place.layer.surrogate
     slot = next(slot for slot, value in vars(place.owner).items() if value is place.layer)
     return _Found(
-        place.path, place.owner, slot, surrogate.title, functools.partial(matching.keras_activation, surrogate.forward)
+        place.path,
+        place.owner,
+        slot,
+        surrogate.title,
+        functools.partial(activation_sites.keras_activation, surrogate.forward),
     )
 
 
@@ -119,7 +123,7 @@ def _base(layer):
 
 
 def _plain_surrogate_activation(layer):
-    return matching.keras_layer(layer.surrogate.forward, **_base(layer))
+    return activation_sites.keras_layer(layer.surrogate.forward, **_base(layer))
 
 
 def _plain_relu(layer):
@@ -174,7 +178,7 @@ def _set_what_classes_create(copy):
                 f"strip: {surrogate.path} is created by the code of its class, which must create a plain activation."
             )
         plain = surrogate.plain
-        walking.set_slot(surrogate.layer, surrogate.slot, keras.activations.get(plain))
+        layer_tree.set_slot(surrogate.layer, surrogate.slot, keras.activations.get(plain))
         yield reports.Unreached(surrogate.path, "its class creates a surrogate, and will when a .keras file is loaded")
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import __version__
-from keras_surrogate.comparison import expectation, networks
-from keras_surrogate.comparison.measuring import Probe, compiled
+from keras_surrogate.comparison import networks, outlook
+from keras_surrogate.comparison.probe import Probe, compiled
 from keras_surrogate.comparison.results import Run
 
 # Steps between two looks at the loss, and so at most until Ctrl-C is heard and the progress bar moves.
@@ -30,10 +30,10 @@ class Trainer:
     def __init__(self, case, data):
         self.case = case
         shape, channels, power = data.x_train.shape[1:], _channels(case, data), mean_square(data)
-        surrogate = expectation.activation(case, power, channels)
-        initializer = expectation.weights(case, power, channels).initializer
-        self.prediction = expectation.predict(case, surrogate, power, channels)
-        self.effect = expectation.effect(case, self.prediction, power, channels)
+        surrogate = outlook.activation(case, power, channels)
+        initializer = outlook.weights(case, power, channels).initializer
+        self.prediction = outlook.predict(case, surrogate, power, channels)
+        self.effect = outlook.effect(case, self.prediction, power, channels)
         self.network = networks.build(case, shape, data.classes, surrogate, initializer)
         kept, held = split(case, data)
         self._x, self._y = tf.constant(data.x_train[kept]), tf.constant(data.y_train[kept])
@@ -173,8 +173,8 @@ def _hits(y, logits):
 def check(case, data):
     """Raises the ValueError that `Trainer` would, without the seconds that it takes to predict and to build."""
     power, channels = mean_square(data), _channels(case, data)
-    expectation.activation(case, power, channels)
-    expectation.weights(case, power, channels)
+    outlook.activation(case, power, channels)
+    outlook.weights(case, power, channels)
     networks.check_pools(case, data.x_train.shape[1:])
     split(case, data)
 

@@ -6,7 +6,7 @@ import dataclasses
 import keras
 
 from keras_surrogate import activations, functions
-from keras_surrogate.conversion import walking
+from keras_surrogate.conversion import layer_tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,13 +14,13 @@ class Site:
     """One activation within a model.
 
     Attributes:
-        place: the `walking.Place` of the layer that holds it, or that is it.
+        place: the `layer_tree.Place` of the layer that holds it, or that is it.
         slot: the attribute of the layer that holds it; None where the layer itself is it.
         name: the name it goes by.
         function: its function, with its own parameters; None where the collection has none that is equal.
     """
 
-    place: walking.Place
+    place: layer_tree.Place
     slot: str | None
     name: str
     function: functions.Function | None
@@ -37,7 +37,7 @@ class Site:
 def sites(places):
     """A `Site` for each elementwise activation in some places, in their order."""
     for place in places:
-        for slot, value in walking.slots(place.layer).items():
+        for slot, value in layer_tree.slots(place.layer).items():
             found = activations.of_callable(value)
             if found:
                 yield Site(place, slot, found.name, found.function)

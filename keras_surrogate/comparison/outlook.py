@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_surrogate import theory
-from keras_surrogate.comparison import naming
+from keras_surrogate.comparison import notation
 from keras_surrogate.surrogate import Surrogate
 from keras_surrogate.theory import moments
 from keras_surrogate.theory.weights import variances
@@ -36,7 +36,7 @@ def weights(case, power, channels):
     Raises:
         ValueError: the initializer draws no independent weights of mean 0, or there are no critical ones.
     """
-    initializer = naming.initializer(case.initializer, case.forward, power)
+    initializer = notation.initializer(case.initializer, case.forward, power)
     area = KERNEL**2 if case.network == "vgg" else 1
     first, _ = variances(initializer, (area * channels, area * case.width))
     variance, _ = variances(initializer, (area * case.width, area * case.width))

@@ -549,3 +549,262 @@ def test_healthy_models_of_the_same_kinds_have_no_such_finding():
     lora.get_layer("adapted").enable_lora(2)
     for model in [*models, lora]:
         assert found(model) == {}, model.layers
+
+
+IDS = np.random.default_rng(1).integers(9000, 10000, (64, 20))
+
+
+class OwnEmbedding(L.Layer):
+    """Token ids are looked up within a layer of a user's own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = L.Embedding(10_000, 16)
+
+    def call(self, ids):
+        return self.inner(ids)
+
+
+def text_model(embedding, dtype=None):
+    return functional(embedding, L.GlobalAveragePooling1D(), L.Dense(2), inputs=(20,), dtype=dtype, loss=LOSS)
+
+
+@pytest.mark.parametrize("embedding", [lambda: L.Embedding(10_000, 16), OwnEmbedding])
+@pytest.mark.parametrize("ids", [IDS, IDS.astype("float32"), 1 + 0 * IDS + np.arange(64)[:, np.newaxis] % 2])
+@pytest.mark.parametrize("dtype", [None, "int32"])
+def test_token_ids_are_no_features(embedding, ids, dtype):
+    """Also where keras.Input has no dtype, so that they come as floats."""
+    result = diagnosis.diagnose(text_model(embedding(), dtype), ids, np.arange(64) % 2)
+    assert result.findings == ()
+    assert result.batch.mean is None and result.batch.largest_feature is None and result.batch.others_differ
+
+
+def test_token_ids_in_a_layer_of_keras_hub():
+    hub = pytest.importorskip("keras_hub")
+    assert found(text_model(hub.layers.TokenAndPositionEmbedding(10_000, 20, 16)), IDS, np.arange(64) % 2) == {}
+
+
+def test_the_same_token_ids_in_every_example_are_found():
+    assert "identical_inputs" in found(text_model(L.Embedding(10_000, 16)), np.repeat(IDS[:1], 32, axis=0))
+
+
+def mixed(join, normalise=False):
+    """Token ids and three real features: in two inputs, or in one array of both."""
+    keras.utils.set_random_seed(0)
+    if join:
+        start = keras.Input((8,), name="all")
+        ids, features = start[:, :5], start[:, 5:]
+    else:
+        start = [keras.Input((5,), name="ids"), keras.Input((3,), name="prices")]
+        ids, features = start
+    x = L.Flatten()(L.Embedding(10_000, 4)(ids))
+    features = L.BatchNormalization()(features) if normalise else features
+    return keras.Model(start, L.Dense(2)(L.Dense(16, "relu")(L.Concatenate()([x, features]))))
+
+
+@pytest.mark.parametrize("join", [True, False])
+def test_features_beside_token_ids_are_judged(join):
+    ids, features = IDS[:, :5].astype("float32"), normal(64, 3)
+
+    def given(features):
+        return np.concatenate([ids, features], axis=1) if join else [ids, features]
+
+    assert found(mixed(join), given(features)) == {}
+    uncentred = found(mixed(join), given(features + 5))["uncentred"]
+    assert "model's inputs are not centred" in uncentred.message
+    large = found(mixed(join), given(features * np.array([1, 1e4, 1], "float32")))["feature_scale"]
+    assert ("feature 6" if join else "prices have very different sizes: feature 1") in large.message
+    assert found(mixed(join, normalise=True), given(features * np.array([1, 1e4, 1], "float32") + 5)) == {}
+    assert "identical_inputs" not in found(mixed(join), given(0 * features + 1))
+
+
+def trained(model, x, y, optimizer=None, epochs=20, loss="mse"):
+    keras.utils.set_random_seed(0)
+    model.compile(optimizer or keras.optimizers.Adam(0.003), loss)
+    model.fit(x, y, epochs=epochs, batch_size=32, verbose=0)
+    return model.predict(x, verbose=0)
+
+
+def regression(last=None, bias="zeros"):
+    return functional(
+        L.Dense(32, "relu"), L.Dense(1, last, bias_initializer=bias, name="price"), inputs=(8,), loss="mse"
+    )
+
+
+def explained(y, predicted):
+    return 1 - np.mean((predicted[:, 0] - y) ** 2) / np.var(y)
+
+
+def test_targets_far_too_large_and_what_helps():
+    x = normal(256, 8)
+    y = x[:, 0] - x[:, 1] * x[:, 2]
+    prices = 200_000 + 80_000 * y
+    finding = found(regression(), x, prices)["target_scale"]
+    assert finding.severity == 3 and finding.value > 1000 and finding.layer is None
+    assert re.search(r"mean 2\d\d,\d00, standard deviation \d+,\d00.*at first \(mean -?0\.", finding.message)
+    assert "Standardise the targets" in finding.advice[0] and len(finding.advice) == 1
+    assert explained(prices, trained(regression(), x, prices)) < 0
+    standard = (prices - prices.mean()) / prices.std()
+    assert "target_scale" not in found(regression(), x, standard)
+    assert explained(prices, trained(regression(), x, standard) * prices.std() + prices.mean()) > 0.5
+
+
+def test_targets_far_from_0_and_a_bias_that_helps():
+    x = normal(256, 8)
+    y = 500 + x[:, 0] - x[:, 1] * x[:, 2]
+    finding = found(regression(), x, y)["target_scale"]
+    assert finding.severity == 2 and "bias of the last layer, price" in finding.advice[1]
+    bias = keras.initializers.Constant(float(re.search(r"Constant\((.*?)\)", finding.advice[1]).group(1)))
+    assert found(regression(bias=bias), x, y) == {}
+    assert explained(y, trained(regression(), x, y)) < 0 < explained(y, trained(regression(bias=bias), x, y))
+
+
+def test_targets_far_too_small():
+    x = normal(256, 8)
+    finding = found(regression(), x, 1e-4 * x[:, 0])["target_scale"]
+    assert finding.severity == 3 and finding.value < 1e-3 and "differ far less" in finding.message
+
+
+def test_images_of_bytes_against_a_sigmoid():
+    images = np.random.default_rng(0).integers(0, 256, (64, 12))
+    model = functional(L.Dense(4, "relu"), L.Dense(12, "sigmoid", name="pixels"), inputs=(12,))
+    finding = found(model, images / 255, images)["target_scale"]
+    assert "sigmoid at pixels can give numbers from 0 to 1 only" in finding.message
+    assert "target_scale" not in found(model, images / 255, images / 255)
+
+
+@pytest.mark.parametrize(
+    ("units", "loss", "y"),
+    [
+        (1, "binary_crossentropy", np.arange(64) % 2),
+        (1, "hinge", 2 * (np.arange(64) % 2) - 1),
+        (500, "categorical_crossentropy", np.eye(500)[:64]),
+        (500, "kl_divergence", np.full((64, 500), 1 / 500)),
+        (500, LOSS, np.arange(64)),
+        (1, "mse", np.arange(64) % 10),
+        (1, "mse", np.linspace(0, 1, 64)),
+        (1, "mse", np.full(64, 3.0)),
+    ],
+)
+def test_labels_probabilities_and_ordinary_targets_are_no_fault(units, loss, y):
+    assert "target_scale" not in found(functional(L.Dense(units), inputs=(8,), loss=loss), normal(64, 8), y)
+
+
+def classifier(width, *first):
+    return functional(*first, L.Dense(32, "relu"), L.Dense(3), inputs=(width,), loss=LOSS)
+
+
+def test_a_feature_far_too_large_and_what_helps():
+    x = normal(256, 8)
+    y = (x[:, 0] > 0) + (x[:, 1] > 0).astype(int)
+    large = x * np.array([1, 1, 1, 1e4, 1, 1, 1, 1], "float32")
+    finding = found(classifier(8), large, y)["feature_scale"]
+    assert (finding.severity, finding.layer) == (2, None) and 5e3 < finding.value < 2e4
+    assert re.search(
+        r"input start .*feature 3 has a root mean square of \d+,?\d* *.*feature \d, (0\.9|1)", finding.message
+    )
+    assert "Normalization" in finding.advice[0]
+    scaled = L.Normalization()
+    scaled.adapt(large)
+    for first in (scaled, L.BatchNormalization(), L.LayerNormalization()):
+        assert "feature_scale" not in found(classifier(8, first), large, y)
+    assert "feature_scale" in found(classifier(8, L.Rescaling(1 / 100)), large, y)
+    sgd = keras.optimizers.SGD
+    before, after = (
+        np.mean(np.argmax(trained(model, large, y, sgd(0.1), loss=LOSS), axis=1) == y)
+        for model in (classifier(8), classifier(8, scaled))
+    )
+    assert before < 0.6 < 0.8 < after
+
+
+def feature_sets():
+    sklearn = pytest.importorskip("sklearn.datasets")
+    generator = np.random.default_rng(0)
+    raw = {name: getattr(sklearn, f"load_{name}")().data for name in ("digits", "diabetes", "iris")}
+    spread = {name: getattr(sklearn, f"load_{name}")().data for name in ("breast_cancer", "wine")}
+    standard = {f"{name} standardised": (x - x.mean(axis=0)) / x.std(axis=0) for name, x in spread.items()}
+    strokes = np.zeros((256, 28, 28))
+    strokes[:, 4:24, 4:24] = generator.random((256, 20, 20)) * (generator.random((256, 20, 20)) < 0.3)
+    strokes[0, 2, 2] = 0.01
+    words = generator.poisson(20 / np.arange(1, 501), (256, 500))
+    return {
+        **raw,
+        **standard,
+        "strokes": strokes.reshape(256, -1),
+        "words": words,
+        "one-hot": np.eye(50)[generator.zipf(1.5, 256) % 50],
+        "one-hot and age": np.c_[np.eye(3)[generator.integers(0, 3, 256)], generator.normal(40, 12, 256)],
+        "normal": generator.standard_normal((256, 20)),
+    }
+
+
+def test_features_of_ordinary_sets_are_no_fault_and_raw_measurements_are():
+    for name, x in feature_sets().items():
+        assert "feature_scale" not in found(classifier(x.shape[1]), x[:256]), name
+    sklearn = pytest.importorskip("sklearn.datasets")
+    for x in (sklearn.load_breast_cancer().data, sklearn.load_wine().data):
+        assert "feature_scale" in found(classifier(x.shape[1]), x)
+
+
+def test_one_feature_and_images_have_nothing_to_compare():
+    assert "feature_scale" not in found(classifier(1), 1e4 * normal(64, 1))
+    assert "feature_scale" not in found(resnet(0), 255 * np.random.default_rng(0).random((8, 16, 16, 3)))
+
+
+HAS_ALREADY = r"BatchNormalization before|residual connections|he_normal|Start from weights"
+
+
+@pytest.mark.parametrize("merge", [L.Add(), lambda pair: pair[0] + pair[1]])
+@pytest.mark.parametrize("normalisation", [L.BatchNormalization, L.LayerNormalization, L.GroupNormalization])
+def test_advice_does_not_name_what_the_model_has(merge, normalisation):
+    """A model that vanishes although it is normalised and has residual connections: its last layer is planted."""
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((64,))
+    for _ in range(3):
+        x = merge([x, L.Activation("tanh")(normalisation()(L.Dense(64)(x)))])
+    x = L.Dense(64, name="tiny", kernel_initializer=keras.initializers.RandomNormal(stddev=1e-6))(normalisation()(x))
+    model = keras.Model(inputs, L.Dense(10)(x))
+    model.compile("sgd", LOSS)
+    finding = found(model, X, np.arange(128) % 10)["vanishing_gradient"]
+    assert not re.search(HAS_ALREADY, " ".join(finding.advice))
+    assert "Adam" in " ".join(finding.advice) and "warmup" in " ".join(finding.advice)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2", "EfficientNetB0", "DenseNet121"])
+def test_known_architectures_are_advised_nothing_that_they_have(name):
+    model = getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=10)
+    for x in (normal(32, 32, 32, 3), 255 * np.abs(normal(32, 32, 32, 3))):
+        for finding in found(model, x).values():
+            assert not re.search(HAS_ALREADY, words(finding))
+
+
+@pytest.mark.slow
+def test_transformers_of_keras_hub_are_advised_nothing_that_they_have():
+    hub = pytest.importorskip("keras_hub").models
+    bert = hub.BertBackbone(
+        vocabulary_size=99, num_layers=12, num_heads=2, hidden_dim=16, intermediate_dim=32, max_sequence_length=8
+    )
+    ids = np.random.default_rng(0).integers(0, 99, (16, 8))
+    assert found(bert, {"token_ids": ids, "segment_ids": 0 * ids, "padding_mask": 0 * ids + 1}) == {}
+    vit = hub.ViTBackbone(image_shape=(16, 16, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
+    for finding in found(vit, np.random.default_rng(0).random((16, 16, 16, 3))).values():
+        assert not re.search(HAS_ALREADY, words(finding))
+
+
+@pytest.mark.parametrize(
+    "activation", ["tanh", "sigmoid", "relu", ks.get("sugar_bsilu"), ks.Surrogate("tanh", scale=2)]
+)
+@pytest.mark.parametrize("depth", [10, 30])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_what_theory_says_does_not_contradict_the_finding(activation, depth, optimizer):
+    x, y = digits()
+    for finding in found(mlp(activation, depth, "glorot_uniform", optimizer=optimizer), x, y).values():
+        said = finding.prediction or ""
+        assert "survives" not in said and "keeps" not in said
+        numbers = re.search(r"is (\S+) times that of the last hidden one; here it is (\S+) times", said)
+        if numbers:
+            predicted, measured = map(float, numbers.groups())
+            assert 0.1 < predicted / measured < 10
+        if finding.kind == "vanishing_gradient" and finding.severity == 1:
+            assert "hardly moves" not in finding.message and "much of it" in finding.message

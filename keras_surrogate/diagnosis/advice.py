@@ -15,10 +15,8 @@ from keras_surrogate import functions, presets, thresholds
 
 NORMALISE = "Put a BatchNormalization before each activation (Ioffe and Szegedy 2015, arXiv:1502.03167)."
 RESIDUAL = "Add residual connections, x + f(x) (He et al. 2016, arXiv:1512.03385)."
-RECTIFIER = (
-    "Try ReLU in place of the activation: its slope is 1 wherever it is on, and it is the cheapest; with he_normal "
-    "weights (He et al. 2015, arXiv:1502.01852)."
-)
+RECTIFIER_NORMALISED = "Try ReLU in place of the activation: its slope is 1 wherever it is on, and it is the cheapest."
+RECTIFIER = f"{RECTIFIER_NORMALISED} With he_normal weights (He et al. 2015, arXiv:1502.01852)."
 CENTRE_DATA = (
     "Subtract each feature's mean from the data and divide by its standard deviation, or put "
     "keras.layers.Normalization or BatchNormalization in front (LeCun et al. 1998, Efficient BackProp)."
@@ -79,8 +77,10 @@ def fitting(case, remedies):
     """Advice without what the model has already; what can be done about the training takes its place."""
     is_normalised = case.is_normalised_throughout
     has = {NORMALISE: is_normalised, RESIDUAL: case.may_have_residuals, RECTIFIER: not case.has_squashing}
+    has[RECTIFIER_NORMALISED] = has[RECTIFIER]
     if is_normalised:
         has[initialise(case)] = True  # what is normalised does not depend on the scale of its weights
+        remedies = [RECTIFIER_NORMALISED if line == RECTIFIER else line for line in remedies]
     left = [line for line in remedies if not has.get(line, False)]
     if len(left) == len(remedies) or not is_normalised:
         return tuple(left)

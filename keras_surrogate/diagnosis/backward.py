@@ -4,7 +4,6 @@ import math
 
 from keras_surrogate import thresholds
 from keras_surrogate.diagnosis import advice, cases, endings
-from keras_surrogate.theory import verdicts
 
 
 def nonfinite_gradient(case):
@@ -181,19 +180,19 @@ def vanishing_gradient(case):
         return None
     first, last = case.compared[0], case.compared[-1]
     rows = [row for row in case.compared if row.gradient_ratio is not None and row.gradient_ratio < bound] or [first]
-    optimizer = (
-        "An optimizer that rescales gradients hides much of it"
-        if case.adaptive
-        else "Plain SGD hardly moves its weights"
-    )
+    is_mild = case.adaptive and ratio >= thresholds.VANISHING_RESCALED
+    consequence = "Plain SGD hardly moves its weights"
+    if case.adaptive:
+        consequence = "An optimizer that rescales gradients, as this one, makes up for "
+        consequence += "much of it" if is_mild else "some of it, and not for so much"
     return cases.finding(
         "vanishing_gradient",
-        1 if case.adaptive and ratio >= thresholds.VANISHING_RESCALED else 2,
+        1 if is_mild else 2,
         [first, *[row for row in rows if row is not first]],
         ratio,
         bound,
         f"The gradient vanishes: at {first.layer}, the first layer, it is {ratio:.2g} times that at {last.layer}, the "
-        f"last. {optimizer}.",
+        f"last. {consequence}.",
         advice.against_vanishing(case),
         case.predicted_gradient,
     )
@@ -243,7 +242,7 @@ def misaligned(case):
         f"With its surrogates the gradient of {worst.layer} points {points}: its cosine with the true gradient is "
         f"{worst.cosine:.2f}{cases.among(rows, worst)}.",
         advice.against_misalignment(case),
-        case.stack and case.stack.prediction and verdicts.direction(case.stack.prediction),
+        case.predicted_direction,
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_surrogate.diagnosis import endings
+from keras_surrogate.theory import verdicts
 
 SEVERITIES = {3: "cannot learn", 2: "learns badly", 1: "could be better"}
 
@@ -77,8 +78,9 @@ class Case:
 
     @property
     def is_normalised_throughout(self):
-        """Whether most layers with a kernel, but for those that take the inputs, get what has been normalised."""
-        known = [row.is_normalised for row in self.kernels if row.is_normalised is not None]
+        """Whether most layers with a kernel or an activation, where it is known, get what has been normalised."""
+        counted = [row for row in self.rows if row.has_kernel or row.activation not in (None, "linear")]
+        known = [row.is_normalised for row in counted if row.is_normalised is not None]
         return sum(known) > len(known) / 2
 
     @property
@@ -93,7 +95,7 @@ class Case:
 
     @property
     def compared(self):
-        """The layers with a kernel between which gradients are compared: without those that open with the first step."""
+        """The layers with a kernel whose gradients are compared: not those that open with the first step."""
         return [row for row in self.kernels if not row.ending or row.ending.cause != endings.OPENS_LATER]
 
     @property
@@ -129,11 +131,39 @@ class Case:
 
     @property
     def predicted_signal(self):
-        """What it says of the signal."""
+        """What it says of the signal; None where it says nothing, or that all is well."""
         prediction = self.stack and self.stack.prediction
+        if not prediction or not verdicts.signal_is_lost(prediction):
+            return None
+        said = prediction.verdict.split(" The gradient ")[0]
+        # That the variance survives is no news where the inputs can no longer be told apart.
+        said = said[said.index("From layer") :] if "The signal survives" in said else said
+        return f"in {self.stack.depth} such layers of infinite width: {said}"
+
+    @property
+    def predicted_growth(self):
+        """How much it says that the signal grows."""
+        prediction = self.stack and self.stack.prediction
+        if not prediction:
+            return None
+        first, last = prediction.signal_variance[[0, -1]]
         return (
-            prediction
-            and f"in {self.stack.depth} such layers of infinite width: {prediction.verdict.split(' The gradient ')[0]}"
+            f"in {self.stack.depth} such layers of infinite width, the variance before the activation goes from "
+            f"{first:.2g} to {last:.2g}."
+        )
+
+    @property
+    def predicted_direction(self):
+        """What it says of the direction at the first layer; None where it says nothing, or is far off."""
+        prediction, measured = self.stack and self.stack.prediction, self.kernels[0].cosine
+        if not prediction or prediction.alignment is None or measured is None:
+            return None
+        cosine = float(prediction.alignment[0])
+        if abs(cosine - measured) > 0.25:
+            return None
+        return (
+            f"in {self.stack.depth} such layers of infinite width, the cosine with the true gradient at the first is "
+            f"{cosine:.2f}; here it is {measured:.2f}."
         )
 
 

@@ -32,6 +32,7 @@ def feature_scale(case):
     ratio = min(largest.size / typical.size, max(ratios))
     if not ratio > thresholds.FEATURE_TOO_LARGE:
         return None
+    sizes = f"square of {_plain(largest.size)}, and the median one, feature {typical.index}, {_plain(typical.size)}"
     is_hidden = case.adaptive and ratio < thresholds.FEATURE_TOO_LARGE_RESCALED
     return cases.about_data(
         "feature_scale",
@@ -39,8 +40,7 @@ def feature_scale(case):
         ratio,
         thresholds.FEATURE_TOO_LARGE,
         f"The features of the input {largest.input} have very different sizes: feature {largest.index} has a root mean "
-        f"square of {largest.size:.3g}, and the median one, feature {typical.index}, {typical.size:.3g}. What is small "
-        "is hardly learned beside it, and a learning rate that suits both does not exist.",
+        f"{sizes}. What is small is hardly learned beside it, and a learning rate that suits both does not exist.",
         (advice.CENTRE_DATA,),
     )
 
@@ -53,16 +53,16 @@ def target_scale(case):
     # Weights and steps are made for numbers of about 1, so that targets of that size are never at fault.
     too_large = distance / max(batch.output_deviation, 1.0)
     too_small = batch.target_deviation / min(batch.output_deviation, 1.0) if batch.output_deviation else math.inf
-    targets = f"mean {batch.target_mean:.3g}, standard deviation {batch.target_deviation:.3g}"
-    outputs = f"mean {batch.output_mean:.3g}, standard deviation {batch.output_deviation:.3g}"
+    targets = f"mean {_plain(batch.target_mean)}, standard deviation {_plain(batch.target_deviation)}"
+    outputs = f"mean {_plain(batch.output_mean)}, standard deviation {_plain(batch.output_deviation)}"
     if too_large > thresholds.TARGETS_TOO_LARGE:
         return cases.about_data(
             "target_scale",
             3 if too_large > thresholds.TARGETS_OUT_OF_REACH else 2,
             too_large,
             thresholds.TARGETS_TOO_LARGE,
-            f"The targets ({targets}) are far larger than what the model gives at first ({outputs}), {too_large:.2g} "
-            f"times: {_too_large_for(case)}",
+            f"The targets ({targets}) are far larger than what the model gives at first ({outputs}): "
+            f"{_plain(too_large)} times. {_too_large_for(case)}",
             (advice.STANDARDISE_TARGETS, *_bias(case)),
         )
     if too_small < 1 / thresholds.TARGETS_TOO_LARGE:
@@ -71,8 +71,8 @@ def target_scale(case):
             3 if too_small < 1 / thresholds.TARGETS_OUT_OF_REACH else 2,
             too_small,
             1 / thresholds.TARGETS_TOO_LARGE,
-            f"The targets ({targets}) differ far less than what the model gives at first ({outputs}), {too_small:.2g} "
-            "times as much: next to the noise of its own weights they are nearly constant.",
+            f"The targets ({targets}) differ far less than what the model gives at first ({outputs}): "
+            f"{too_small:.2g} times as much. Next to the noise of its own weights they are nearly constant.",
             (advice.STANDARDISE_TARGETS,),
         )
     return None
@@ -82,20 +82,25 @@ def _too_large_for(case):
     bounded = [row for row in case.rows if row.is_output and row.activation in cases.BOUNDED]
     if bounded:
         low, high = cases.BOUNDED[bounded[0].activation]
-        return f"{bounded[0].activation} at {bounded[0].layer} can give numbers from {low} to {high} only."
+        return f"The {bounded[0].activation} at {bounded[0].layer} can give numbers from {low} to {high} only."
     if case.adaptive:
-        return "the weights would have to grow by as much, at a learning rate that moves them a little a step."
-    return "the first steps are as large, and lead nowhere or to infinity."
+        return "The weights would have to grow that much, and a step of this optimizer moves them by the learning rate."
+    return "So are the errors, and the first steps lead nowhere or to infinity."
 
 
 def _bias(case):
-    """Setting the bias helps where the targets lie far from 0, and not far from one another."""
+    """Setting the bias is enough where the targets lie far from 0, and not far from one another."""
     batch = case.batch
     outputs = [row for row in case.rows if row.is_output and row.has_kernel and row.activation in (None, "linear")]
-    if not outputs or abs(batch.target_mean) < batch.target_deviation:
+    if not outputs or batch.target_deviation > thresholds.TARGETS_TOO_LARGE * max(batch.output_deviation, 1.0):
         return ()
-    and_more = "" if batch.target_deviation < thresholds.TARGETS_TOO_LARGE else ", besides dividing them"
     return (
-        f"Or set the bias of the last layer, {outputs[0].layer}, to the targets' mean, "
-        f"bias_initializer=keras.initializers.Constant({batch.target_mean:.3g}){and_more}.",
+        f"Or set the bias of the last layer, {outputs[0].layer}, to the targets' mean: "
+        f"bias_initializer=keras.initializers.Constant({batch.target_mean:.3g}).",
     )
+
+
+def _plain(number):
+    """Three digits, without an exponent where that is readable."""
+    rounded = float(f"{number:.3g}")
+    return f"{rounded:,.10g}" if rounded == 0 or 1e-4 <= abs(rounded) < 1e9 else f"{rounded:.2e}"

@@ -90,7 +90,7 @@ class Endings:
         if kernel is None or not outputs or any(map(_differs, outputs)) or measuring.is_constant(kernel):
             return False
         # What is only looked up, as a position's embedding, has no derivative by its input.
-        if not any(_some([delta], but_none=True) for delta in self._deltas(inputs)):
+        if not self._seen.derives(outputs, inputs):
             return False
         differs = any((measuring.effective_rank_and_spread(tensor)[1] or 0) >= COLLAPSED for tensor in inputs)
         activation = activation_of(layer)
@@ -130,9 +130,9 @@ class Endings:
         return fallback
 
     def _next(self, name, before, variables):
-        """Where the gradient of variables ends, if it does at the next layer or, as far as is known, beyond; or None."""
+        """Where the gradient of variables ends, if at the next layer or, as far as is known, beyond it; or None."""
         flow = self._flow
-        if not self._seen.derives(flow.outputs(name), variables):
+        if not self._derives(flow.outputs(name), variables):
             return Ending(self._cause([], flow.inputs(name), flow.outputs(name)), name)
         if self._arrives(name):
             return self._at(name, self._deltas(flow.outputs(before)))
@@ -151,7 +151,7 @@ class Endings:
         later = flow.order[flow.order.index(name) + 1 :]
         for other in later:
             if self._arrives(other):
-                cut = [t for t in flow.strange(other) if _some(self._deltas([t])) or not self._derives(t, variables)]
+                cut = [t for t in flow.strange(other) if _some(self._deltas([t])) or not self._derives([t], variables)]
                 if cut:
                     return Ending(self._cause(deltas, flow.outputs(name), cut), other, is_before=True)
         cut = [tensor for tensor in self._seen.outputs if _some(self._deltas([tensor]))]
@@ -159,8 +159,8 @@ class Endings:
             return Ending(self._cause(deltas, flow.outputs(name), cut), OUTPUT, is_before=True)
         return Ending(NO_LOSS_GRADIENT, OUTPUT)
 
-    def _derives(self, tensor, variables):
-        return self._seen.derives([tensor], variables)
+    def _derives(self, tensors, variables):
+        return self._seen.derives(tensors, [variable.value for variable in variables])
 
     def _at(self, name, behind):
         """The gradient comes to a layer's outputs and not behind: `behind` is what is there, None or 0."""

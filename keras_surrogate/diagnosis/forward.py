@@ -133,7 +133,7 @@ def exploding_signal(case):
         f"{rows[0].layer} multiplies it by {gain:.2g} (sigma_w**2 = fan_in * Var(W) = {rows[0].weight_variance:.3g})"
         f"{cases.among(rows, rows[0], 'as much do')}.",
         (advice.initialise(case), advice.NORMALISE),
-        case.predicted_signal,
+        case.predicted_growth,
     )
 
 
@@ -145,7 +145,9 @@ def _growths(case):
             reference = row.signal_power
         elif row.has_kernel and row.input_power:
             reference = reference or row.input_power
-            growths.append((row, row.signal_power / reference))
+            # The bias of an output may well be as far from 0 as the targets are.
+            power = row.signal_variance if row.is_output else row.signal_power
+            growths.append((row, power / reference))
     return growths
 
 

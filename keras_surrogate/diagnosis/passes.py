@@ -31,9 +31,9 @@ class Pass:
     deltas: dict
     tape: tf.GradientTape
 
-    def derives(self, tensors, variables):
-        """Whether tensors depend on variables by operations that have a derivative, be it 0."""
-        found = self.tape.gradient(tensors, [variable.value for variable in variables]) if tensors else []
+    def derives(self, tensors, sources):
+        """Whether tensors depend on others, or on weights, by operations that have a derivative, be it 0."""
+        found = self.tape.gradient(tensors, sources) if tensors else []
         return any(gradient is not None for gradient in found)
 
 

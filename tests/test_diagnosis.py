@@ -286,7 +286,7 @@ def test_dictionaries_integers_sequences_and_attention():
     result = diagnosis.diagnose(model, {"words": numbers})
     assert result.findings == ()
     assert all(row.gradient_norm > 0 for row in result.rows if row.has_kernel)
-    assert result.batch.mean is None and result.batch.spread > 0
+    assert result.batch.mean is None and result.batch.spread is None and result.batch.others_differ
 
 
 @pytest.mark.parametrize("loss_scaling", [False, True])
@@ -423,3 +423,95 @@ def test_the_picture_of_numbers_that_are_none():
     model.get_layer("hidden_1").bias.assign([np.nan] * 16)
     plots.diagnosis(diagnosis.diagnose(model, batch(32, 8)))
     plt.close("all")
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return batch(32, 8, seed=index), targets(32)
+
+
+def endless():
+    while True:
+        yield batch(32, 8), targets(32)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        lambda: tf.data.Dataset.from_tensor_slices((batch(64, 8)[:32], targets(32))).batch(32),
+        lambda: tf.data.Dataset.from_tensor_slices((batch(32, 8), targets(32), np.full(32, 9.0))).batch(32).repeat(),
+        Batches,
+        endless,
+        lambda: iter([(batch(32, 8), targets(32), np.full(32, 9.0))]),
+    ],
+)
+def test_batches_come_from_a_source_and_the_first_is_taken(source):
+    keras.utils.set_random_seed(0)
+    model = mlp()
+    given = diagnosis.diagnose(model, source())
+    assert given.batch.size == 32 and given.has_loss
+    x = next(iter(source()))[0] if source is not Batches else batch(32, 8)
+    assert given.rows == diagnosis.diagnose(model, np.asarray(x), targets(32)).rows
+
+
+def test_a_source_of_inputs_alone_or_a_model_without_a_loss_gets_random_gradients():
+    inputs = tf.data.Dataset.from_tensor_slices(batch(32, 8)).batch(32)
+    assert not diagnosis.diagnose(mlp(), inputs).has_loss
+    assert not diagnosis.diagnose(mlp(optimizer=None), Batches()).has_loss
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (lambda: tf.data.Dataset.from_tensor_slices((batch(32, 8), targets(32))), None, r"shape \(8,\), .*batch\(64\)"),
+        (lambda: iter([]), None, "gives no batch"),
+        (Batches, targets(32), "y must be left out"),
+        (lambda: tf.data.Dataset.from_tensors((batch(32, 5), targets(32))), None, "cannot be called on x of shape"),
+    ],
+)
+def test_mistakes_about_sources_are_explained(x, y, message):
+    with pytest.raises(ValueError, match=message):
+        diagnosis.diagnose(mlp(), x(), y)
+
+
+def test_what_is_neither_arrays_nor_a_source_is_refused():
+    with pytest.raises(TypeError, match=r"tf\.data\.Dataset"):
+        diagnosis.diagnose(mlp(), object())
+
+
+def test_every_result_says_briefly_what_it_is():
+    result = diagnosis.diagnose(mlp("sigmoid", depth=12), batch(32, 8))
+    lines = repr(result).splitlines()
+    assert lines[0].endswith("32 examples, 13 layers; print() shows all")
+    assert lines[1].startswith("  cannot learn: collapsed_signal at hidden_") and len(lines) == 2
+    assert repr(result.findings[0]).startswith("Finding(collapsed_signal at hidden_")
+    assert repr(result.rows[0]).startswith("Row(hidden_1, Dense, variance ")
+    assert repr(result.batch).startswith("Batch(32 examples, mean ")
+    assert all(len(repr(item)) < 120 for item in (*result.rows, *result.findings, result.batch))
+    assert "nothing found" in repr(diagnosis.diagnose(mlp(), batch(32, 8)))
+
+
+def test_a_notebook_shows_a_table_with_names_escaped():
+    model = keras.Sequential([keras.Input((8,)), L.Dense(4, name="a<b"), L.Dense(3)])
+    html = diagnosis.diagnose(model, batch(32, 8))._repr_html_()
+    assert html.startswith("<pre") and "a&lt;b" in html and "a<b" not in html
+    assert "variance" in html and "Nothing was found" in html
+
+
+def test_the_legend_explains_every_column_that_is_shown():
+    result = diagnosis.diagnose(mlp(), batch(32, 8), targets(32))
+    text = printed(result, 140)
+    header = text.splitlines()[1]
+    assert set(result.legend) == {title for title in result.legend if title in header} and "update" in result.legend
+    assert "saturated" not in result.legend and "saturated" not in header
+    for title, words in result.legend.items():
+        assert f"{title}: {words}" in text and len(words) < 90
+
+
+def test_random_gradients_are_said_to_be_random():
+    random, real = (printed(diagnosis.diagnose(mlp(), batch(32, 8), y), 140) for y in (None, targets(32)))
+    assert "absolute sizes cannot" in random and "SGD" in random
+    assert "absolute sizes" not in real

@@ -15,16 +15,23 @@ from keras_surrogate import functions, presets, thresholds
 
 NORMALISE = "Put a BatchNormalization before each activation (Ioffe and Szegedy 2015, arXiv:1502.03167)."
 RESIDUAL = "Add residual connections, x + f(x) (He et al. 2016, arXiv:1512.03385)."
-RECTIFIER = (
-    "Try ReLU in its place: its slope is 1 wherever it is on, and it is the cheapest; with he_normal weights (He et "
-    "al. 2015, arXiv:1502.01852)."
-)
+RECTIFIER_NORMALISED = "Try ReLU in place of the activation: its slope is 1 wherever it is on, and it is the cheapest."
+RECTIFIER = f"{RECTIFIER_NORMALISED} With he_normal weights (He et al. 2015, arXiv:1502.01852)."
 CENTRE_DATA = (
     "Subtract each feature's mean from the data and divide by its standard deviation, or put "
     "keras.layers.Normalization or BatchNormalization in front (LeCun et al. 1998, Efficient BackProp)."
 )
 CENTRE_ACTIVATIONS = "Take an activation whose outputs are centred: tanh or ELU (LeCun et al. 1998; arXiv:1511.07289)."
 SMALLER_RATE = "Lower the learning rate."
+STANDARDISE_TARGETS = (
+    "Standardise the targets, (y - mean) / deviation with both from the training set, and undo it for predictions: "
+    "model.predict(x) * deviation + mean."
+)
+WARM_UP = (
+    "Let the learning rate rise over the first steps: keras.optimizers.schedules.CosineDecay(initial_learning_rate, "
+    "decay_steps, warmup_target=..., warmup_steps=...) (Goyal et al. 2017, arXiv:1706.02677)."
+)
+RESCALE = "Take an optimizer that rescales each gradient, such as Adam: the size then matters much less."
 CLIP = "Clip the gradient, optimizer(clipnorm=1.0), as a stopgap (Pascanu et al. 2013, arXiv:1211.5063)."
 NO_BACKWARD_TRICK = (
     "A surrogate does not help: no slope in the backward pass brings back what the forward pass has lost."
@@ -66,6 +73,21 @@ def initialise(case):
     )
 
 
+def fitting(case, remedies):
+    """Advice without what the model has already; what can be done about the training takes its place."""
+    is_normalised = case.is_normalised_throughout
+    has = {NORMALISE: is_normalised, RESIDUAL: case.may_have_residuals, RECTIFIER: not case.has_squashing}
+    has[RECTIFIER_NORMALISED] = has[RECTIFIER]
+    if is_normalised:
+        has[initialise(case)] = True  # what is normalised does not depend on the scale of its weights
+        remedies = [RECTIFIER_NORMALISED if line == RECTIFIER else line for line in remedies]
+    left = [line for line in remedies if not has.get(line, False)]
+    if len(left) == len(remedies) or not is_normalised:
+        return tuple(left)
+    training = [SMALLER_RATE if case.adaptive else RESCALE, WARM_UP, CLIP]
+    return (*left, *(line for line in training if line not in left))
+
+
 def is_off_critical(stack):
     """Whether the weights are not those that the theory advises."""
     critical = stack.critical_weight_variance
@@ -76,8 +98,7 @@ def against_vanishing(case):
     """First what needs no surrogate; a balanced one only where it is shown to help: sigmoids under plain SGD."""
     advice = balance(case) if case.has_surrogates else []
     advice += [] if case.stack is not None and not is_off_critical(case.stack) else [initialise(case)]
-    replaceable = {row.activation for row in case.rows} & {"sigmoid", "tanh", "softsign", "hard_sigmoid", "hard_tanh"}
-    advice += [NORMALISE, *([RECTIFIER] if replaceable else []), RESIDUAL]
+    advice += [NORMALISE, RECTIFIER, RESIDUAL]
     balanced = case.stack and case.stack.balanced
     if (
         balanced
@@ -118,15 +139,21 @@ def against_exploding(case):
 
 
 def for_zero_slope(row):
-    """Published pairs with the value that the layer has, where its own slope is 0."""
-    names = [name for name in presets.names() if presets.get(name).forward.title == row.activation]
+    """Published pairs with the value that the layer has, where its own slope is 0.
+
+    Args:
+        row: of the layer; None where the gradient ends in no layer.
+    """
+    activation = row and row.activation
+    names = [name for name in presets.names() if presets.get(name).forward.title == activation]
     names = [name for name in names if name != "gradient_reversal"]
-    if row.activation in functions.names() and names:
+    if activation in functions.names() and names:
         listed = ", ".join(f'ks.get("{name}")' for name in names)
         return (f"Give it a slope in the backward pass, which is what surrogates are for: {listed}.",)
     return (
-        "Look for an operation whose derivative is 0 (rounding, comparing, argmax) and give it a slope: "
-        'ks.Surrogate(its name, "linear") passes the gradient straight through (Bengio et al. 2013, arXiv:1308.3432).',
+        "Look for an operation whose derivative is 0 or not defined (rounding, sign, comparing, argmax, a cast to "
+        'integers) and give it a slope: ks.Surrogate("round", "linear") passes the gradient straight through (Bengio '
+        "et al. 2013, arXiv:1308.3432).",
     )
 
 

@@ -3,8 +3,7 @@
 import math
 
 from keras_surrogate import thresholds
-from keras_surrogate.diagnosis import advice, cases
-from keras_surrogate.theory import verdicts
+from keras_surrogate.diagnosis import advice, cases, endings
 
 
 def nonfinite_gradient(case):
@@ -20,67 +19,180 @@ def nonfinite_gradient(case):
     )
 
 
-def disconnected(case):
-    rows = [row for row in case.rows if not row.is_connected and row.gradient_norm is None]
+def unused_layer(case):
+    rows, _ = _ended(case, endings.UNUSED)
+    is_called = bool(rows) and rows[0].signal_mean is not None
+    why = "what comes out of it reaches no output of the model" if is_called else "it is never called"
     return rows and cases.finding(
-        "disconnected",
+        endings.UNUSED,
         2,
         rows,
         0.0,
         0.0,
-        f"No gradient is defined for {cases.names(rows)}: the output does not depend on it by operations that have "
-        "one.",
+        f"{cases.names(rows)} cannot learn: {why}.",
+        ("Use its output, or take it out of the model. If it is to be idle, freeze it: layer.trainable = False.",),
+    )
+
+
+def stopped_gradient(case):
+    rows, where = _ended(case, endings.STOPPED)
+    return rows and cases.finding(
+        endings.STOPPED,
+        2,
+        rows,
+        0.0,
+        0.0,
+        f"A stop_gradient (or NumPy code) {where} keeps the gradient from {cases.names(rows)}: the values go through "
+        "and no derivative is defined.",
         (
-            "Look for argmax, casts to integers, stop_gradient or NumPy between it and the output; or take it out of "
-            "the model, or freeze it, if that is meant.",
+            "Take it out if it is not meant. If it is, freeze the layers before it (layer.trainable = False), so that "
+            "it can be seen that they do not learn.",
         ),
     )
 
 
 def zero_gradient(case):
-    weighted = case.weighted
-    rows = [row for row in case.kernels if row.gradient_norm == 0]
-    if not rows or not any(row.gradient_norm for row in weighted):
-        return None
-    blocker = _blocker(case, rows[-1])
-    return cases.finding(
-        "zero_gradient",
+    rows, where = _ended(case, endings.ZERO_SLOPE)
+    blocker = rows and _row(case, rows[-1].ending.layer)
+    is_inside = rows and not rows[-1].ending.is_before
+    return rows and cases.finding(
+        endings.ZERO_SLOPE,
+        3,
+        [blocker] if blocker and is_inside else rows,
+        0.0,
+        0.0,
+        f"The gradient ends {where}, where the slope is 0 or not defined: no gradient comes to {cases.names(rows)}.",
+        advice.for_zero_slope(blocker if is_inside else None),
+    )
+
+
+def zero_input(case):
+    rows, _ = _ended(case, endings.ZERO_INPUT)
+    return rows and cases.finding(
+        endings.ZERO_INPUT,
+        3,
+        rows,
+        0.0,
+        0.0,
+        f"All that goes into {rows[0].layer} is 0{_from(rows[0])}, so that its kernel gets a gradient of 0"
+        f"{cases.among(rows, rows[0])}.",
+        (
+            "Look at what comes before: units that are all off, a Dropout of rate 1, a mask of zeros, or numbers that "
+            "are rounded to 0, such as images that were divided by 255 as integers.",
+        ),
+    )
+
+
+def _from(row):
+    layers = [name for name in row.reads if name is not None]
+    return f" (it comes from {', '.join(layers)})" if layers else ""
+
+
+def zero_kernel(case):
+    rows = [row for row in case.rows if row.ignores_input]
+    return rows and cases.finding(
+        endings.ZERO_KERNEL,
+        3,
+        rows,
+        0.0,
+        0.0,
+        f"What {cases.names(rows)} gives is the same for all examples although its inputs differ, and no gradient goes "
+        "through it: its weights act as if all were 0, and they are not.",
+        (
+            "If the weights are quantised, too large a threshold or step makes all of them 0: lower it, or make it a "
+            "share of their size, as 0.7 * mean(abs(weights)) for ternary weights (Li and Liu 2016, arXiv:1605.04711).",
+            "Otherwise look for a mask or a factor that is 0.",
+        ),
+    )
+
+
+def zero_weight_slope(case):
+    rows, _ = _ended(case, endings.ZERO_WEIGHT_SLOPE)
+    return rows and cases.finding(
+        endings.ZERO_WEIGHT_SLOPE,
+        3,
+        rows,
+        0.0,
+        0.0,
+        f"The kernel of {cases.names(rows)} gets no gradient, although one comes to the layer: something whose slope "
+        "is 0 is done to the weights themselves, as rounding or their sign.",
+        (
+            'Give it a slope: ks.get("ste_sign")(kernel) for signs, ks.Surrogate("round", "linear")(kernel) for '
+            "rounding (the straight-through estimator: Courbariaux et al. 2015, arXiv:1511.00363).",
+        ),
+    )
+
+
+def dead_output(case):
+    rows, _ = _ended(case, endings.DEAD_OUTPUT)
+    blocker = rows and _row(case, rows[-1].ending.layer)
+    return rows and cases.finding(
+        endings.DEAD_OUTPUT,
         3,
         [blocker],
         0.0,
         0.0,
-        f"The gradient ends at {blocker.layer}: behind it, all gradients are exactly 0, those of {cases.names(rows)}.",
-        advice.for_zero_slope(blocker),
+        f"All outputs of the model are 0, where the slope of {blocker.activation} ({blocker.layer}) is 0: no gradient "
+        f"comes to {cases.names(rows)}.",
+        (
+            "Take no activation at the output (linear), or softplus if the outputs must be positive: ReLU has no "
+            "slope for answers that are too small.",
+        ),
     )
 
 
-def _blocker(case, last):
-    """The layer whose output gets a gradient and whose weights or inputs do not."""
-    if last.delta_norm:
-        return last
-    after = case.rows[case.rows.index(last) + 1 :]
-    return next((row for row in after if row.delta_norm), last)
+def no_loss_gradient(case):
+    rows, _ = _ended(case, endings.NO_LOSS_GRADIENT)
+    return rows and cases.finding(
+        endings.NO_LOSS_GRADIENT,
+        3,
+        rows[-1:] + rows[:-1],
+        0.0,
+        0.0,
+        f"The loss gives the output {rows[-1].ending.layer} no gradient for any example: none comes to "
+        f"{cases.names(rows)}.",
+        (
+            "The output may be saturated (a sigmoid or softmax that is exactly 0 or 1): use no activation at the "
+            "output and from_logits=True in the loss, and standardise the inputs.",
+            "Or the loss does not use this output, clips or rounds it, or is 0 already.",
+        ),
+    )
+
+
+def _ended(case, cause):
+    """The layers that get no gradient for a cause, of those that end at one place, the last; and that in words."""
+    rows = [row for row in case.rows if row.ending and row.ending.cause == cause]
+    if not rows:
+        return [], ""
+    ending = rows[-1].ending
+    if not ending.is_before:
+        return rows, f"at {ending.layer}"
+    return rows, f"between {rows[-1].layer} and {ending.layer}"
+
+
+def _row(case, layer):
+    return next((row for row in case.rows if row.layer == layer), None)
 
 
 def vanishing_gradient(case):
     ratio, bound = case.first_over_last, thresholds.VANISHING
     if ratio is None or not ratio < bound:
         return None
-    first, last = case.kernels[0], case.kernels[-1]
-    rows = [row for row in case.kernels if row.gradient_ratio is not None and row.gradient_ratio < bound] or [first]
-    optimizer = (
-        "An optimizer that rescales gradients hides much of it"
-        if case.adaptive
-        else "Plain SGD hardly moves its weights"
-    )
+    first, last = case.compared[0], case.compared[-1]
+    rows = [row for row in case.compared if row.gradient_ratio is not None and row.gradient_ratio < bound] or [first]
+    is_mild = case.adaptive and ratio >= thresholds.VANISHING_RESCALED
+    consequence = "Plain SGD hardly moves its weights"
+    if case.adaptive:
+        consequence = "An optimizer that rescales gradients, as this one, makes up for "
+        consequence += "much of it" if is_mild else "some of it, and not for so much"
     return cases.finding(
         "vanishing_gradient",
-        1 if case.adaptive and ratio >= thresholds.VANISHING_RESCALED else 2,
+        1 if is_mild else 2,
         [first, *[row for row in rows if row is not first]],
         ratio,
         bound,
         f"The gradient vanishes: at {first.layer}, the first layer, it is {ratio:.2g} times that at {last.layer}, the "
-        f"last. {optimizer}.",
+        f"last. {consequence}.",
         advice.against_vanishing(case),
         case.predicted_gradient,
     )
@@ -91,7 +203,7 @@ def exploding_gradient(case):
     ratios = [ratio for ratio in case.ratios if ratio > bound]
     if not ratios:
         return None
-    first, last, ratio = case.kernels[0], case.kernels[-1], max(ratios)
+    first, last, ratio = case.compared[0], case.compared[-1], max(ratios)
     return cases.finding(
         "exploding_gradient",
         2,
@@ -130,12 +242,13 @@ def misaligned(case):
         f"With its surrogates the gradient of {worst.layer} points {points}: its cosine with the true gradient is "
         f"{worst.cosine:.2f}{cases.among(rows, worst)}.",
         advice.against_misalignment(case),
-        case.stack and case.stack.prediction and verdicts.direction(case.stack.prediction),
+        case.predicted_direction,
     )
 
 
 def uncentred(case):
-    fed = [row for number, row in enumerate(case.kernels) if number == 0 or _before(case, row) == "sigmoid"]
+    inputs = [row for row in case.kernels if row.is_first and case.batch.zero_centredness is not None]
+    fed = [row for row in case.kernels if row in inputs or _before(case, row) == "sigmoid"]
     rows = [
         row
         for row in fed
@@ -144,9 +257,9 @@ def uncentred(case):
     if not rows:
         return None
     first = rows[0]
-    source = "The model's inputs are" if first is case.kernels[0] else "The outputs of sigmoid are"
-    remedies = [advice.CENTRE_DATA] if first is case.kernels[0] else []
-    remedies += [] if rows[-1] is case.kernels[0] else [advice.CENTRE_ACTIVATIONS, advice.NORMALISE]
+    source = "The model's inputs are" if first in inputs else "The outputs of sigmoid are"
+    remedies = [advice.CENTRE_DATA] if first in inputs else []
+    remedies += [] if rows[-1] in inputs else [advice.CENTRE_ACTIVATIONS, advice.NORMALISE]
     return cases.finding(
         "uncentred",
         1,

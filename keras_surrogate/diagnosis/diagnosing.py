@@ -6,7 +6,7 @@ import keras
 
 from keras_surrogate import gradients
 from keras_surrogate.custom_gradient import true_gradients
-from keras_surrogate.diagnosis import batches, findings, passes, report, rows, stacks
+from keras_surrogate.diagnosis import batches, findings, passes, report, rows, sources, stacks
 
 
 def diagnose(model, x, y=None, seed=0):
@@ -20,12 +20,15 @@ def diagnose(model, x, y=None, seed=0):
 
     Args:
         model: a Keras model of any kind; compiled or not; built, or built by this.
-        x: a batch as the model takes it: an array, or a list, tuple or dictionary of arrays. 64 examples or more are
-            sensible: with one there is nothing to compare, and a unit that is off for few is not therefore dead.
-        y: targets of the compiled loss, whose gradient is then measured. Default None: each example's outputs get a
-            random gradient of norm 1 / examples. That needs no loss, and its ratios tell the same; but the absolute
-            size of gradients, and so of the update of an optimizer that does not rescale them (SGD), then means
-            nothing.
+        x: a batch as the model takes it: an array, or a list, tuple or dictionary of arrays. Or what gives batches of
+            x, (x, y) or (x, y, sample_weight), as `model.fit` takes it: a batched tf.data.Dataset, a
+            keras.utils.PyDataset, a generator or any other iterable. The first batch is used (and of a generator used
+            up), and the sample weight is ignored; so is y if the model is not compiled with a loss. 64 examples or more
+            are sensible: with one there is nothing to compare, and a unit that is off for few is not therefore dead.
+        y: targets of the compiled loss, whose gradient is then measured; only beside arrays. Default None: each
+            example's outputs get a random gradient of norm 1 / examples. That needs no loss, and its ratios tell the
+            same; but the absolute size of gradients, and so of the update of an optimizer that does not rescale them
+            (SGD), then means nothing.
         seed: fixes these random gradients; an integer of at least 0, default 0.
 
     Layers within layers that are no models (a cell in an RNN, a Dense in a layer of one's own) have no row of their
@@ -35,8 +38,9 @@ def diagnose(model, x, y=None, seed=0):
         A `Diagnosis`.
 
     Raises:
-        TypeError: `model` is not a Keras model.
-        ValueError: `x` does not fit the model, is empty or not finite; `y` does not fit the loss, or there is no loss;
+        TypeError: `model` is not a Keras model, or `x` none of these things.
+        ValueError: `x` does not fit the model, is empty, not finite or not batched; `y` does not fit the loss, there is
+            no loss, or `x` gives targets itself;
             the model has no trainable weights or no floating output; the compiled optimizer cannot be copied.
     """
     if not isinstance(model, keras.Model):
@@ -44,24 +48,33 @@ def diagnose(model, x, y=None, seed=0):
             f"diagnose: model must be a Keras model, but is {model!r}. Wrap a layer: "
             "keras.Sequential([keras.Input(shape), layer])."
         )
+    x, y, is_source = sources.first_batch(x, y)
+    if is_source:
+        sources.check_batched(model, x)
+        y = y if _has_loss(model) else None
     x = batches.tensors(x)
     y = None if y is None else _targets(model, x, y)
     _build(model, x)
-    layers, objective = gradients.layers_by_name(model).values(), _objective(model, x, y, seed)
+    x = batches.as_taken(model, x)
+    layers, objective = gradients.layers_by_name(model), _objective(model, x, y, seed)
     with passes.unchanged(model):
-        seen = _reporting(model, x, lambda: passes.run(model, x, objective, layers))
+        seen = _reporting(model, x, lambda: passes.run(model, x, objective, layers.values()))
     with passes.unchanged(model), true_gradients(model):
         true = passes.run(model, x, objective, ())
-    batch = batches.measured(x)
-    table = rows.measured(model, seen, true, passes.updates(model, seen.gradients))
-    stack = stacks.plain(model, batch, table)
+    batch = batches.with_targets(batches.measured(model, x, seen.deltas), y, seen.outputs)
+    table = rows.measured(model, layers, x, seen, true, passes.updates(model, seen.gradients))
+    stack = stacks.plain(layers, batch, table)
     found = findings.find(model, batch, table, stack, y is not None)
-    return report.Diagnosis(model.name, batch, table, found)
+    return report.Diagnosis(model.name, batch, table, found, y is not None)
+
+
+def _has_loss(model):
+    own = type(model).compute_loss is not keras.Model.compute_loss
+    return model.compiled and (model.loss is not None or own)
 
 
 def _targets(model, x, y):
-    own = type(model).compute_loss is not keras.Model.compute_loss
-    if not model.compiled or (model.loss is None and not own):
+    if not _has_loss(model):
         raise ValueError(
             "diagnose: y was given, but the model has no compiled loss. Compile it, model.compile(optimizer, loss), or "
             "leave out y: random gradients at the output take the loss's place."

@@ -1,10 +1,13 @@
 """Which rule is applied when, and what they find, the gravest first."""
 
-from keras_surrogate.diagnosis import advice, backward, forward, passes
+import dataclasses
+
+from keras_surrogate.diagnosis import advice, backward, data, forward, passes
 from keras_surrogate.diagnosis.cases import Case
 
 _NONFINITE = {"nonfinite_weights", "nonfinite_signal", "nonfinite_gradient"}
-_CUT = {*_NONFINITE, "dead_units", "constant_weights", "identical_inputs"}
+_CUT = {*_NONFINITE, "dead_units", "constant_weights", "identical_inputs", "zero_kernel"}
+_ENDED = {"zero_gradient", "zero_input", "zero_kernel", "dead_output", "no_loss_gradient", "stopped_gradient"}
 
 # Each rule with the kinds of findings that it would only repeat. A rule comes after those.
 RULES = {
@@ -12,18 +15,26 @@ RULES = {
     forward.nonfinite_signal: {"nonfinite_weights"},
     backward.nonfinite_gradient: {"nonfinite_weights", "nonfinite_signal"},
     forward.constant_weights: _NONFINITE,
-    forward.identical_inputs: _NONFINITE,
-    forward.dead_units: {*_NONFINITE, "constant_weights", "identical_inputs"},
+    data.identical_inputs: _NONFINITE,
+    data.feature_scale: {*_NONFINITE, "identical_inputs"},
+    data.target_scale: _NONFINITE,
+    backward.zero_kernel: {*_NONFINITE, "constant_weights", "identical_inputs"},
+    forward.dead_units: {*_NONFINITE, "constant_weights", "identical_inputs", "zero_kernel"},
     forward.collapsed_signal: _CUT,
     forward.saturated: _NONFINITE,
     forward.exploding_signal: _NONFINITE,
-    backward.disconnected: _NONFINITE,
+    backward.unused_layer: _NONFINITE,
+    backward.stopped_gradient: _NONFINITE,
+    backward.zero_weight_slope: {*_NONFINITE, "constant_weights", "identical_inputs"},
     backward.zero_gradient: {*_CUT, "collapsed_signal"},
-    backward.vanishing_gradient: {*_CUT, "collapsed_signal", "zero_gradient"},
+    backward.zero_input: {*_CUT, "collapsed_signal"},
+    backward.dead_output: {*_CUT, "collapsed_signal"},
+    backward.no_loss_gradient: {*_CUT, "collapsed_signal"},
+    backward.vanishing_gradient: {*_CUT, *_ENDED, "collapsed_signal", "zero_weight_slope"},
     backward.exploding_gradient: {*_CUT, "exploding_signal"},
     backward.misaligned: {*_CUT, "collapsed_signal"},
-    backward.uncentred: {*_CUT, "collapsed_signal"},
-    backward.update_size: {*_CUT, "exploding_signal", "exploding_gradient"},
+    backward.uncentred: {*_CUT, "collapsed_signal", "feature_scale"},
+    backward.update_size: {*_CUT, *_ENDED, "exploding_signal", "exploding_gradient", "feature_scale", "target_scale"},
 }
 
 
@@ -34,7 +45,7 @@ def find(model, batch, rows, stack, has_loss):
     for rule, covered_by in RULES.items():
         finding = None if covered_by & {kind for kind, other in found.items() if _covers(other)} else rule(case)
         if finding:
-            found[finding.kind] = finding
+            found[finding.kind] = dataclasses.replace(finding, advice=advice.fitting(case, finding.advice))
     return tuple(sorted(found.values(), key=lambda finding: -finding.severity))
 
 

@@ -50,22 +50,6 @@ def constant_weights(case):
     )
 
 
-def identical_inputs(case):
-    if case.batch.size < 2 or (case.batch.spread or 0) >= thresholds.COLLAPSED:
-        return None
-    share = case.batch.spread or 0.0
-    return cases.Finding(
-        "identical_inputs",
-        3,
-        None,
-        (),
-        share,
-        thresholds.COLLAPSED,
-        f"The examples of the batch are all alike: {share:.2g} of their mean square differs between them.",
-        ("Give different examples. If these are, subtract their mean: next to it they do not differ.",),
-    )
-
-
 def dead_units(case):
     rows = [row for row in case.rows if (row.dead_units or 0) > thresholds.DEAD and not row.is_output]
     if not rows:
@@ -149,7 +133,7 @@ def exploding_signal(case):
         f"{rows[0].layer} multiplies it by {gain:.2g} (sigma_w**2 = fan_in * Var(W) = {rows[0].weight_variance:.3g})"
         f"{cases.among(rows, rows[0], 'as much do')}.",
         (advice.initialise(case), advice.NORMALISE),
-        case.predicted_gradient,
+        case.predicted_growth,
     )
 
 
@@ -157,11 +141,13 @@ def _growths(case):
     """Of each layer with a kernel, how much larger the signal's mean square is than after the last normalisation."""
     reference, growths = None, []
     for row in case.rows:
-        if cases.normalises(row):
+        if row.normalises:
             reference = row.signal_power
         elif row.has_kernel and row.input_power:
             reference = reference or row.input_power
-            growths.append((row, row.signal_power / reference))
+            # The bias of an output may well be as far from 0 as the targets are.
+            power = row.signal_variance if row.is_output else row.signal_power
+            growths.append((row, power / reference))
     return growths
 
 

@@ -126,3 +126,32 @@ def _product(one, other, length, other_length):
     """Of each divided by its length, lest tiny numbers underflow."""
     one, other = one / tf.cast(length, one.dtype), other / tf.cast(other_length, other.dtype)
     return float(tf.reduce_sum(one * other))
+
+
+def sizes(tensor):
+    """The root mean square of what is not 0 in each column, by its place along the last axis; not of constant ones.
+
+    Zeros are left out so that rare entries, as in one-hot vectors and counts of words, are as large as they are.
+    """
+    columns = np.asarray(tensor, float).reshape(-1, tensor.shape[-1])
+    counts = np.count_nonzero(columns, axis=0)
+    power = np.sum(columns**2, axis=0) / np.maximum(counts, 1)
+    varies = np.ptp(columns, axis=0) > 0
+    return {int(place): float(power[place] ** 0.5) for place in np.flatnonzero(varies)}
+
+
+def size_ratio(tensor):
+    """The largest of these sizes over their lower median; None where there are not two."""
+    ordered = sorted(sizes(tensor).values()) if tensor.shape.rank > 1 else []
+    return ordered[-1] / ordered[(len(ordered) - 1) // 2] if len(ordered) > 1 else None
+
+
+def kernel_of(layer):
+    """The first of a layer's trainable weights that has at least two axes; None where there is none."""
+    return next((variable for variable in layer.trainable_variables if len(variable.shape) >= 2), None)
+
+
+def is_constant(weights):
+    """Whether all of several weights are equal."""
+    weights = tf.reshape(tf.convert_to_tensor(weights), [-1])
+    return weights.shape[0] > 1 and bool(tf.reduce_all(weights == weights[0]))

@@ -18,15 +18,23 @@ class Pass:
     Attributes:
         calls: of each layer that was called, by its id and in the order of the calls' ends, a list of pairs: the
             floating tensors that went in, and those that came out.
-        outputs: the ids of the tensors that the model returned.
+        outputs: the floating tensors that the model returned.
         gradients: of each trainable variable, by its id; None where nothing connects it with the output.
-        deltas: of each tensor that came out of a layer, by its id, likewise.
+        deltas: of each tensor that went into a layer, came out of one, or is among the inputs and outputs of the model,
+            by its id, likewise.
+        tape: that of the forward pass, persistent.
     """
 
     calls: dict
-    outputs: frozenset
+    outputs: tuple
     gradients: dict
     deltas: dict
+    tape: tf.GradientTape
+
+    def derives(self, tensors, sources):
+        """Whether tensors depend on others, or on weights, by operations that have a derivative, be it 0."""
+        found = self.tape.gradient(tensors, sources) if tensors else []
+        return any(gradient is not None for gradient in found)
 
 
 def run(model, x, objective, layers):
@@ -39,19 +47,42 @@ def run(model, x, objective, layers):
             too large.
         layers: whose calls are noted.
     """
-    with tf.GradientTape() as tape, _seen(layers) as calls:
+    with tf.GradientTape(persistent=True) as tape, _seen(layers) as calls:
+        tape.watch(_floating(x))
         outputs = model(x, training=True)
         value, factor = objective(outputs)
     variables = model.trainable_variables
-    tensors = [tensor for pairs in calls.values() for _, tensors in pairs for tensor in tensors]
-    found = tape.gradient(value, [*[variable.value for variable in variables], *tensors])
+    # Each once: what one layer gives, another takes.
+    seen = {id(tensor): tensor for tensor in [*_floating(x), *_floating(outputs), *_floating(calls)]}
+    found = tape.gradient(value, [*[variable.value for variable in variables], *seen.values()])
     found = [None if gradient is None else _dense(gradient, factor) for gradient in found]
     return Pass(
         calls,
-        frozenset(map(id, keras.tree.flatten(outputs))),
+        tuple(_floating(outputs)),
         dict(zip(map(id, variables), found, strict=False)),
-        dict(zip(map(id, tensors), found[len(variables) :], strict=True)),
+        dict(zip(seen, found[len(variables) :], strict=True)),
+        tape,
     )
+
+
+def depends(model, x, variables):
+    """Whether the outputs change when some weights change their sign; the weights are afterwards what they were."""
+    before = _outputs(model, x)
+    held = [tf.identity(variable.value) for variable in variables]
+    try:
+        for variable, value in zip(variables, held, strict=True):
+            variable.assign(-value)
+        after = _outputs(model, x)
+    finally:
+        for variable, value in zip(variables, held, strict=True):
+            variable.assign(value)
+    return any(bool(tf.reduce_any(one != other)) for one, other in zip(before, after, strict=True))
+
+
+def _outputs(model, x):
+    """In training mode, with the same random numbers each time."""
+    with unchanged(model):
+        return _floating(model(x, training=True))
 
 
 def _dense(gradient, factor):

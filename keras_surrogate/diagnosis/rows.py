@@ -1,18 +1,19 @@
 """The table: one row for each layer that was called."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import gradients
 from keras_surrogate.activations import activation_of
-from keras_surrogate.diagnosis import measuring
+from keras_surrogate.diagnosis import batches, flow, measuring, passes
+from keras_surrogate.diagnosis.endings import Ending, Endings
+from keras_surrogate.diagnosis.flow import Flow
 from keras_surrogate.functions import tables
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Row:
     """One layer's numbers; None where there is no such number.
 
@@ -26,18 +27,30 @@ class Row:
         effective_rank: exp of the entropy of the normalised singular values, examples as rows (the first 64).
         spread: the share of the mean square that differs between examples; 0 where all are alike.
         delta_norm: of the gradient that reaches the output, its L2 norm.
-    Of what goes into it:
+    Of what goes into it (where it is features of the model's, joined with something else, of these features alone):
+        reads: the names of the layers whose outputs these are; None among them is an operation between layers, and the
+            inputs of the model are left out.
         input_power, input_centredness: mean square, and as above.
+        input_sizes: where `is_first`, the largest root mean square of a column (of what is not 0 in it) over the
+            median one.
+        is_normalised: whether it has been normalised since the last layer with a kernel, or is within the layer.
     Of its trainable weights together:
         gradient_norm: the L2 norm of the gradient.
         gradient_ratio: the same, divided by that of the last layer that has weights.
         cosine: between the gradient and the true one, that of the ordinary backward pass.
         update_ratio: norm of the change in the optimizer's next step / norm of the weights.
     Of its kernel, the first of its weights that has at least two axes:
+        kernel_gradient_norm: the L2 norm of the gradient; 0 also where none is defined.
         sign_agreement: the share of a unit's weight gradients that have the same sign, mean over the units.
         weight_variance: fan_in * mean(weight**2), the theory's sigma_w**2.
         is_constant: whether all its elements are equal.
     And:
+        ending: where the kernel (or what weights it has) gets no gradient, an `endings.Ending`: where and why it ends.
+        ignores_input: whether its outputs are the same for all examples although they and its weights differ.
+        normalises: whether it is a normalisation, or has one within.
+        joins_skip: whether it joins something with what was made from it: a residual connection.
+        is_opaque: whether it holds layers with weights that have no row.
+        is_first: whether it has a kernel, and none comes before it that computes with features.
         is_surrogate: whether it has an activation whose slope in the backward pass is not its own.
         is_output: whether the model returns what comes out.
         is_connected: whether all of its weights have an influence on the model's output by the backward pass.
@@ -55,19 +68,34 @@ class Row:
     effective_rank: float | None = None
     spread: float | None = None
     delta_norm: float | None = None
+    reads: tuple = ()
     input_power: float | None = None
     input_centredness: float | None = None
+    input_sizes: float | None = None
+    is_normalised: bool | None = None
     gradient_norm: float | None = None
     gradient_ratio: float | None = None
     cosine: float | None = None
     update_ratio: float | None = None
+    kernel_gradient_norm: float | None = None
     sign_agreement: float | None = None
     weight_variance: float | None = None
     is_constant: bool | None = None
+    ending: Ending | None = None
+    ignores_input: bool = False
+    normalises: bool = False
+    joins_skip: bool = False
+    is_opaque: bool = False
+    is_first: bool = False
     is_surrogate: bool = False
     is_output: bool = False
     is_connected: bool = True
     is_finite: bool = True
+
+    def __repr__(self):
+        numbers = {"variance": self.signal_variance, "gradient": self.gradient_norm}
+        told = [f"{name} {number:.2g}" for name, number in numbers.items() if number is not None]
+        return f"Row({', '.join([self.layer, self.type, *told])})"
 
     @property
     def has_kernel(self):
@@ -79,20 +107,21 @@ class Row:
         return None if self.signal_mean is None else self.signal_mean**2 + self.signal_variance
 
 
-def measured(model, seen, true, changes):
+def measured(model, layers, x, seen, true, changes):
     """The rows, in the order of the calls.
 
     Args:
         model: the model.
+        layers: a dictionary from name to layer, of those that are to have a row.
+        x: the tensors that it was called on.
         seen, true: the `passes.Pass` with its surrogates, and that without.
         changes: of each variable, by its id, what the optimizer would add.
     """
-    table = _Table(seen, true, changes, model.trainable_variables)
-    layers = {id(layer): (name, layer) for name, layer in gradients.layers_by_name(model).items()}
-    rows = [table.row(*layers[key]) for key in seen.calls]
-    uncalled = [item for key, item in layers.items() if key not in seen.calls and item[1].trainable_variables]
-    last = next((row.gradient_norm for row in reversed(rows) if row.gradient_norm is not None), None)
-    rows += [*itertools.starmap(table.row, uncalled), *table.rows_of_own_weights(model)]
+    table = _Table(model, layers, x, seen, true, changes)
+    called = [table.row(name) for name in table.flow.order]
+    uncalled = [name for name, layer in layers.items() if name not in table.flow.order and layer.trainable_variables]
+    last = next((row.gradient_norm for row in reversed(called) if row.gradient_norm is not None), None)
+    rows = [*called, *map(table.row, uncalled), *table.rows_of_own_weights(model)]
     return tuple(dataclasses.replace(row, gradient_ratio=_ratio(row.gradient_norm, last)) for row in rows)
 
 
@@ -103,15 +132,18 @@ def _ratio(number, of):
 class _Table:
     """Makes the rows; what is looked at more than once is measured once."""
 
-    def __init__(self, seen, true, changes, variables):
+    def __init__(self, model, layers, x, seen, true, changes):
+        self.flow = Flow(seen.calls, x, layers)
         self._seen, self._true = seen, true
+        self._endings = Endings(seen, self.flow, lambda variables: passes.depends(model, x, variables))
+        self._features = set(_columns_of(batches.features_beside_others(x, seen.deltas)))
         self._gradients, self._deltas = measuring.norms(seen.gradients), measuring.norms(seen.deltas)
         self._changes = measuring.norms(changes)
-        held = {id(variable): tf.convert_to_tensor(variable) for variable in variables if id(variable) in changes}
+        held = {id(v): tf.convert_to_tensor(v) for v in model.trainable_variables if id(v) in changes}
         self._held, self._moments = measuring.norms(held), {}
 
-    def row(self, name, layer):
-        calls = self._seen.calls.get(id(layer), [])
+    def row(self, name):
+        layer = self.flow.layers[name]
         activation = activation_of(layer)
         return Row(
             name,
@@ -120,25 +152,66 @@ class _Table:
             is_surrogate=activation is not None
             and (activation.backward != activation.forward or activation.scale != 1),
             is_finite=all(bool(tf.reduce_all(tf.math.is_finite(weight))) for weight in _floating(layer.weights)),
-            **self._of_output(layer, activation, calls),
-            **self._of_input(calls),
+            ending=self._endings.of(name),
+            normalises=flow.normalises(layer),
+            is_opaque=flow.is_opaque(layer),
+            **self._of_output(layer, activation, self.flow.outputs(name)),
             **self._of_weights(layer.trainable_variables),
-            **_of_kernel(layer, self._seen),
+            **(self._of_place(name) if name in self.flow.reads else {}),
+            **self._of_kernel_and_input(name, measuring.kernel_of(layer)),
         )
 
     def rows_of_own_weights(self, model):
         """A row for the weights that belong to the model itself and to none of its layers, if there are any."""
         groups = gradients.layer_variables(model)
-        if model.name in groups and model.name not in gradients.layers_by_name(model):
+        if model.name in groups and model.name not in self.flow.layers:
             yield Row(model.name, type(model).__name__, **self._of_weights(groups[model.name]))
 
-    def _of_output(self, layer, activation, calls):
-        tensor = measuring.main_tensor([outputs for _, outputs in calls])
+    def _of_place(self, name):
+        """What it reads, and what that means."""
+        return {
+            "reads": self.flow.reads[name],
+            "joins_skip": self.flow.joins_skip(name),
+            "is_first": self._is_first(name),
+            "is_normalised": self._is_normalised(name),
+            "ignores_input": self._endings.ignores_input(name),
+        }
+
+    def _computes(self, name):
+        """Whether a layer has a kernel and computes with real numbers, unlike an embedding."""
+        inputs = self.flow.inputs(name)
+        has_kernel = measuring.kernel_of(self.flow.layers[name]) is not None
+        return has_kernel and any(self._seen.deltas.get(id(tensor)) is not None for tensor in inputs)
+
+    def _is_first(self, name):
+        """Whether a layer computes, and none before it; behind operations between layers, by the order of the calls."""
+        earlier = self.flow.order[: self.flow.order.index(name)]
+        if not self._computes(name):
+            return False
+        if not any(map(self._computes, earlier)):
+            return True
+        return self.flow.knows(name) and not self.flow.reaches(name, self._computes)
+
+    def _is_normalised(self, name):
+        """Of what goes into a layer; None where that is not known, or where it is the model's inputs."""
+        if flow.normalises(self.flow.layers[name]):
+            return True
+        if not self.flow.reads[name] or None in self.flow.reads[name]:
+            return None
+        layers = self.flow.layers
+        return self.flow.reaches(
+            name,
+            lambda other: flow.normalises(layers[other]),
+            lambda other: measuring.kernel_of(layers[other]) is None,
+        )
+
+    def _of_output(self, layer, activation, tensors):
+        tensor = measuring.main_tensor([[tensor] for tensor in tensors])
         if tensor is None:
             return {}
         mean, variance = self._mean_and_variance(tensor)
         rank, spread = measuring.effective_rank_and_spread(tensor)
-        tensors = [tensor for _, outputs in calls for tensor in outputs]
+        outputs = set(map(id, self._seen.outputs))
         return {
             "signal_mean": mean,
             "signal_variance": variance,
@@ -146,7 +219,7 @@ class _Table:
             "effective_rank": rank,
             "spread": spread,
             "delta_norm": measuring.joined([self._deltas[id(one)] for one in tensors if id(one) in self._deltas]),
-            "is_output": any(id(tensor) in self._seen.outputs for tensor in tensors),
+            "is_output": any(id(tensor) in outputs for tensor in tensors),
             **_of_activation(layer, activation, tensor),
         }
 
@@ -156,12 +229,26 @@ class _Table:
             self._moments[id(tensor)] = measuring.mean_and_variance(tensor), tensor
         return self._moments[id(tensor)][0]
 
-    def _of_input(self, calls):
-        tensor = measuring.main_tensor([inputs for inputs, _ in calls])
-        if tensor is None:
-            return {}
+    def _of_kernel_and_input(self, name, kernel):
+        tensor = measuring.main_tensor([[tensor] for tensor in self.flow.inputs(name)])
+        columns = None if tensor is None else self._feature_columns(tensor)
+        if columns is not None:
+            tensor = tf.boolean_mask(tensor, columns, axis=tensor.shape.rank - 1)
+        found = {} if tensor is None else self._of_input(tensor, name in self.flow.reads and self._is_first(name))
+        return found if kernel is None else {**found, **self._of_kernel(kernel, columns)}
+
+    def _feature_columns(self, tensor):
+        """Which columns of a layer's input are features of the model's, where others are not; else None."""
+        if tensor.shape.rank < 2 or not self._features:
+            return None
+        columns = np.array([column in self._features for column in _columns_of([tensor])])
+        return columns if columns.any() and not columns.all() else None
+
+    def _of_input(self, tensor, is_first):
         mean, variance = self._mean_and_variance(tensor)
-        return {"input_power": mean**2 + variance, "input_centredness": measuring.centredness(mean, variance)}
+        centred = measuring.centredness(mean, variance)
+        sizes = measuring.size_ratio(tensor) if is_first else None
+        return {"input_power": mean**2 + variance, "input_centredness": centred, "input_sizes": sizes}
 
     def _of_weights(self, variables):
         if not variables:
@@ -178,6 +265,25 @@ class _Table:
             "is_connected": all(gradient is not None for gradient in found),
         }
 
+    def _of_kernel(self, kernel, columns):
+        weights = gradients.at_least_float32(tf.convert_to_tensor(kernel))
+        mean, variance = measuring.mean_and_variance(weights)
+        gradient = self._seen.gradients[id(kernel)]
+        if gradient is not None and columns is not None and gradient.shape[-2] == len(columns):
+            gradient = tf.boolean_mask(gradient, columns, axis=gradient.shape.rank - 2)
+        return {
+            "kernel_gradient_norm": self._gradients.get(id(kernel), 0.0),
+            "weight_variance": (mean**2 + variance) * float(np.prod(kernel.shape[:-1])),
+            "sign_agreement": None if gradient is None else measuring.sign_agreement(gradient),
+            "is_constant": measuring.is_constant(weights),
+        }
+
+
+def _columns_of(tensors):
+    """The columns of some tensors along their last axes, as bytes by which to compare them; of a few examples."""
+    few = [np.asarray(tensor[: measuring.COMPARED], "float32") for tensor in tensors if tensor.shape.rank == 2]
+    return [column.tobytes() for array in few for column in np.ascontiguousarray(array.T)]
+
 
 def _floating(weights):
     return [weight for weight in map(tf.convert_to_tensor, weights) if weight.dtype.is_floating]
@@ -193,17 +299,3 @@ def _of_activation(layer, activation, tensor):
     if tables.saturation(function):
         found["saturated"] = measuring.saturated(tensor, function)
     return found
-
-
-def _of_kernel(layer, seen):
-    kernel = next((variable for variable in layer.trainable_variables if len(variable.shape) >= 2), None)
-    if kernel is None:
-        return {}
-    weights = gradients.at_least_float32(tf.convert_to_tensor(kernel))
-    mean, variance = measuring.mean_and_variance(weights)
-    gradient = seen.gradients[id(kernel)]
-    return {
-        "weight_variance": (mean**2 + variance) * float(np.prod(kernel.shape[:-1])),
-        "sign_agreement": None if gradient is None else measuring.sign_agreement(gradient),
-        "is_constant": bool(tf.reduce_all(weights == tf.reshape(weights, [-1])[0])) and int(tf.size(weights)) > 1,
-    }

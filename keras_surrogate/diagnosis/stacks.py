@@ -6,7 +6,7 @@ import functools
 import keras
 import numpy as np
 
-from keras_surrogate import gradients, theory
+from keras_surrogate import theory
 from keras_surrogate.activations import activation_of
 from keras_surrogate.surrogate import Surrogate
 
@@ -67,9 +67,13 @@ class Stack:
         return None if prediction is None else (pair, prediction)
 
 
-def plain(model, batch, rows):
-    """The `Stack` of two or more hidden dense layers that the called layers are; None where they are anything else."""
-    layers = gradients.layers_by_name(model)
+def plain(layers, batch, rows):
+    """The `Stack` of two or more hidden dense layers that the called layers are; None where they are anything else.
+
+    Args:
+        layers: a dictionary from name to layer.
+        batch, rows: what was measured.
+    """
     called = [(row, layers[row.layer]) for row in rows if row.signal_mean is not None and row.layer in layers]
     dense = [(row, layer) for row, layer in called if type(layer) is keras.layers.Dense]
     if len(dense) < 3 or len(called) != len(rows) or not all(map(_is_plain, called)):

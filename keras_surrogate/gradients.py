@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate.recording.buffers import RowBuffer
-from keras_surrogate.recording.names import layer_variables, layers_by_name, unused  # noqa: F401
-from keras_surrogate.recording.norms import at_least_float32, norms, totals  # noqa: F401
+from keras_surrogate.recording.names import layer_variables, unused
+from keras_surrogate.recording.norms import norms, totals
 from keras_surrogate.records import Recorded, Series
 
 

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 import keras_surrogate as ks
-from keras_surrogate import datasets, diagnosis, gradients, presets, thresholds
+from keras_surrogate import datasets, diagnosis, presets, thresholds
 from keras_surrogate.diagnosis import advice, stacks
+from keras_surrogate.recording import names
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -338,7 +339,7 @@ def test_the_size_of_the_next_step_counts_only_with_a_loss(rate, kind):
 def test_the_theory_is_asked_about_plain_stacks_alone():
     def stack(model, x=X):
         result = diagnosis.diagnose(model, x)
-        layers = gradients.layers_by_name(model)
+        layers = names.layers_by_name(model)
         return stacks.plain(layers, result.batch, result.rows), result
 
     found_stack, result = stack(mlp("relu", 3))

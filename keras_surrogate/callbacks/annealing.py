@@ -2,10 +2,9 @@
 
 from types import MappingProxyType
 
-import keras
-
 from keras_surrogate.callbacks.base import Callback
 from keras_surrogate.layers import SurrogateActivation, checked_blend
+from keras_surrogate.recording.names import everything_within
 from keras_surrogate.recording.optimizers import iterations
 
 
@@ -40,7 +39,7 @@ class SurrogateAnnealing(Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        layers = list(_surrogate_activations(model))
+        layers = [layer for layer in everything_within(model) if isinstance(layer, SurrogateActivation)]
         if not layers:
             raise ValueError(
                 "SurrogateAnnealing found no SurrogateActivation in the model. Use that layer, or "
@@ -59,22 +58,3 @@ class SurrogateAnnealing(Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += self.model.steps_per_execution
-
-
-def _surrogate_activations(layer, seen=None):
-    """Every `SurrogateActivation` within a layer or model, however deep, each once."""
-    seen = set() if seen is None else seen
-    if isinstance(layer, SurrogateActivation):
-        yield layer
-    for item in _layers_held(vars(layer).values()):
-        if id(item) not in seen:
-            seen.add(id(item))
-            yield from _surrogate_activations(item, seen)
-
-
-def _layers_held(values):
-    for value in values:
-        if isinstance(value, keras.layers.Layer):
-            yield value
-        elif isinstance(value, list | tuple | dict):
-            yield from _layers_held(value.values() if isinstance(value, dict) else value)

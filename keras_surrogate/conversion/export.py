@@ -6,7 +6,7 @@ import warnings
 import keras
 import tensorflow as tf
 
-from keras_surrogate import files
+from keras_surrogate import files, methods
 from keras_surrogate.conversion import choosing
 from keras_surrogate.conversion.strip import strip
 from keras_surrogate.custom_gradient import true_gradients
@@ -66,14 +66,12 @@ def _plain(model):
 @contextlib.contextmanager
 def _without_gradient(model):
     """A context in which no gradient goes back through the model's outputs."""
-    call = model.call
+    with methods.replaced([model], "call", _stopped), true_gradients(model):
+        yield
 
+
+def _stopped(model, call):
     def stopped(*args, **kwargs):
         return keras.tree.map_structure(tf.stop_gradient, call(*args, **kwargs))
 
-    vars(model)["call"] = stopped
-    try:
-        with true_gradients(model):
-            yield
-    finally:
-        del vars(model)["call"]
+    return stopped

@@ -5,6 +5,7 @@ import types
 
 import keras
 
+from keras_surrogate.recording.names import children
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -52,28 +53,6 @@ def _pairs_below(layer, copy, prefix, seen):
             seen.add(id(child))
             yield prefix + child.name, child, counterparts[key]
             yield from _pairs_below(child, counterparts[key], f"{prefix}{child.name}/", seen)
-
-
-def children(layer):
-    """The layers that a layer holds itself, each once, by a key that is the same in a copy."""
-    if isinstance(layer, keras.Model):
-        return dict(enumerate(layer.layers))
-    # Public attributes first: Keras holds the same layers once more in lists, whose order may depend on activations.
-    attributes = sorted(vars(layer).items(), key=lambda item: item[0].startswith("_"))
-    found = {}
-    for key, value in _layers_in(attributes):
-        if id(value) not in map(id, found.values()):
-            found[key] = value
-    return found
-
-
-def _layers_in(items, prefix=""):
-    for key, value in items:
-        if isinstance(value, keras.layers.Layer):
-            yield f"{prefix}{key}", value
-        elif isinstance(value, list | tuple | dict):
-            inner = value.items() if isinstance(value, dict) else enumerate(value)
-            yield from _layers_in(inner, f"{prefix}{key}/")
 
 
 def _is_cell_of(layer, child):

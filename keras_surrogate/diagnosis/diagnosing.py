@@ -4,9 +4,9 @@ import re
 
 import keras
 
-from keras_surrogate import gradients
 from keras_surrogate.custom_gradient import true_gradients
 from keras_surrogate.diagnosis import batches, findings, passes, report, rows, sources, stacks
+from keras_surrogate.recording import names
 
 
 def diagnose(model, x, y=None, seed=0):
@@ -56,7 +56,7 @@ def diagnose(model, x, y=None, seed=0):
     y = None if y is None else _targets(model, x, y)
     _build(model, x)
     x = batches.as_taken(model, x)
-    layers, objective = gradients.layers_by_name(model), _objective(model, x, y, seed)
+    layers, objective = names.layers_by_name(model), _objective(model, x, y, seed)
     with passes.unchanged(model):
         seen = _reporting(model, x, lambda: passes.run(model, x, objective, layers.values()))
     with passes.unchanged(model), true_gradients(model):

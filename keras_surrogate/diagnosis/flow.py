@@ -5,7 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from keras_surrogate.conversion import walking
+from keras_surrogate.conversion import layer_tree
 
 
 class Flow:
@@ -107,10 +107,10 @@ class Flow:
 
 def normalises(layer):
     """Whether a layer normalises what goes through it, to judge by its class's name or by those of the layers in it."""
-    return any(type(place.layer).__name__.endswith(("Normalization", "Norm")) for place in walking.walk(layer))
+    return any(type(place.layer).__name__.endswith(("Normalization", "Norm")) for place in layer_tree.walk(layer))
 
 
 def is_opaque(layer):
     """Whether a layer holds others with weights, which have no row of their own; an activation is none of them."""
-    inner = [place for place in walking.walk(layer) if place.layer is not layer and place.owner is None]
+    inner = [place for place in layer_tree.walk(layer) if place.layer is not layer and place.owner is None]
     return any(place.layer.weights for place in inner)

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import gradients
 from keras_surrogate.functions import tables
+from keras_surrogate.recording.norms import at_least_float32
+from keras_surrogate.recording.norms import norms as tensor_norms
 
 # So many examples are compared with one another: the cost grows with their square.
 COMPARED = 64
@@ -18,7 +19,7 @@ def main_tensor(lists):
     firsts = [tensor for tensor in firsts if tensor.shape.rank and tensor.shape[1:] == firsts[0].shape[1:]]
     if not firsts:
         return None
-    return gradients.at_least_float32(tf.concat(firsts, axis=0) if len(firsts) > 1 else firsts[0])
+    return at_least_float32(tf.concat(firsts, axis=0) if len(firsts) > 1 else firsts[0])
 
 
 def mean_and_variance(tensor):
@@ -105,7 +106,7 @@ def sign_agreement(gradient):
 def norms(tensors):
     """The L2 norm of each tensor, by its key; those that are None are left out."""
     tensors = {key: tensor for key, tensor in tensors.items() if tensor is not None}
-    return dict(zip(tensors, gradients.norms(tensors.values()).numpy().tolist(), strict=True)) if tensors else {}
+    return dict(zip(tensors, tensor_norms(tensors.values()).numpy().tolist(), strict=True)) if tensors else {}
 
 
 def joined(norms):
@@ -116,7 +117,7 @@ def joined(norms):
 def cosine(ones, others):
     """The cosine between two lists of tensors; None where one is missing, 0 or not finite."""
     pairs = [(one, other) for one, other in zip(ones, others, strict=True) if one is not None and other is not None]
-    lengths = [float(tf.norm(gradients.norms(side))) for side in zip(*pairs, strict=True)]
+    lengths = [float(tf.norm(tensor_norms(side))) for side in zip(*pairs, strict=True)]
     if not lengths or not 0 < np.prod(lengths) < math.inf:
         return None
     return float(np.clip(sum(_product(*pair, *lengths) for pair in pairs), -1, 1))

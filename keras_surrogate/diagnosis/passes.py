@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import gradients
+from keras_surrogate import methods
+from keras_surrogate.recording import norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,26 +87,19 @@ def _outputs(model, x):
 
 
 def _dense(gradient, factor):
-    gradient = gradients.at_least_float32(tf.convert_to_tensor(gradient))
+    gradient = norms.at_least_float32(tf.convert_to_tensor(gradient))
     return gradient if factor == 1 else gradient / tf.cast(factor, gradient.dtype)
 
 
 @contextlib.contextmanager
 def _seen(layers):
-    """While open, the calls of the layers are noted. They are wrapped as `taps` does it, with their inputs seen too."""
-    calls, wrapped = {}, []
-    for layer in layers:
-        wrapped.append((vars(layer), vars(layer).get("call")))
-        vars(layer)["call"] = _noting(layer, layer.call, calls)
-    try:
+    """While open, the calls of the layers are noted, with what goes in and what comes out."""
+    calls = {}
+    with methods.replaced(layers, "call", functools.partial(_noting, calls)):
         yield calls
-    finally:
-        for attributes, before in wrapped:
-            del attributes["call"]
-            attributes.update({} if before is None else {"call": before})
 
 
-def _noting(layer, call, calls):
+def _noting(calls, layer, call):
     @functools.wraps(call)
     def noting(*args, **kwargs):
         outputs = call(*args, **kwargs)
@@ -132,8 +126,8 @@ def random_cotangents(outputs, seed):
     for output in _floating(outputs):
         draws = generator.standard_normal((output.shape[0], int(np.prod(output.shape[1:]))))
         units = draws / np.maximum(np.linalg.norm(draws, axis=1, keepdims=True), np.finfo(float).tiny) / len(draws)
-        cotangents = tf.constant(units.reshape(output.shape), gradients.at_least_float32(output).dtype)
-        total += tf.reduce_sum(tf.cast(gradients.at_least_float32(output) * cotangents, tf.float32))
+        cotangents = tf.constant(units.reshape(output.shape), norms.at_least_float32(output).dtype)
+        total += tf.reduce_sum(tf.cast(norms.at_least_float32(output) * cotangents, tf.float32))
     return total
 
 

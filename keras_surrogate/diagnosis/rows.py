@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import gradients
 from keras_surrogate.activations import activation_of
 from keras_surrogate.diagnosis import batches, flow, measuring, passes
 from keras_surrogate.diagnosis.endings import Ending, Endings
 from keras_surrogate.diagnosis.flow import Flow
 from keras_surrogate.functions import tables
+from keras_surrogate.recording import names, norms
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -163,7 +163,7 @@ class _Table:
 
     def rows_of_own_weights(self, model):
         """A row for the weights that belong to the model itself and to none of its layers, if there are any."""
-        groups = gradients.layer_variables(model)
+        groups = names.layer_variables(model)
         if model.name in groups and model.name not in self.flow.layers:
             yield Row(model.name, type(model).__name__, **self._of_weights(groups[model.name]))
 
@@ -266,7 +266,7 @@ class _Table:
         }
 
     def _of_kernel(self, kernel, columns):
-        weights = gradients.at_least_float32(tf.convert_to_tensor(kernel))
+        weights = norms.at_least_float32(tf.convert_to_tensor(kernel))
         mean, variance = measuring.mean_and_variance(weights)
         gradient = self._seen.gradients[id(kernel)]
         if gradient is not None and columns is not None and gradient.shape[-2] == len(columns):

@@ -64,6 +64,17 @@ def layers_within(model, depth=1):
     return list({id(layer): layer for _, layer in _named_layers(model, depth)}.values())
 
 
+def everything_within(layer):
+    """Every layer within a layer or model, however deep, each once."""
+    found = {}
+    ahead = [layer]
+    while ahead:
+        below = [child for child in children(ahead.pop()).values() if id(child) not in found]
+        found.update({id(child): child for child in below})
+        ahead += below
+    return list(found.values())
+
+
 def children(layer):
     """The layers that a layer holds itself, each once, by a key that is the same in a copy."""
     if isinstance(layer, keras.Model):

@@ -16,6 +16,8 @@ EXPLODING_NORMALISED = 1e3
 DEAD = 0.7
 # Share of saturated elements. hard_tanh on standard normal pre-activations has 0.32, and is healthy.
 SATURATED = 1 / 3
+# What ends a gradient is its flat ends, and not its nature, where practically all elements are there.
+ALL_SATURATED = 0.99
 # Share of the mean square that differs between inputs. Five sigmoid layers (Glorot) leave 1e-7 and can be trained,
 # eight leave 2e-11 and cannot. Rounding in float32 makes 1e-14.
 COLLAPSED = 1e-9

@@ -467,6 +467,7 @@ def test_a_source_of_inputs_alone_or_a_model_without_a_loss_gets_random_gradient
     ("x", "y", "message"),
     [
         (lambda: tf.data.Dataset.from_tensor_slices((batch(32, 8), targets(32))), None, r"shape \(8,\), .*batch\(64\)"),
+        (lambda: iter([(batch(8, 8), targets(5))]), None, r"8 examples, but y has 5\. Data sets must be batched"),
         (lambda: iter([]), None, "gives no batch"),
         (Batches, targets(32), "y must be left out"),
         (lambda: tf.data.Dataset.from_tensors((batch(32, 5), targets(32))), None, "cannot be called on x of shape"),

@@ -470,8 +470,12 @@ def test_a_stopped_gradient(between):
 
 @pytest.mark.parametrize("function", [None, tf.nn.relu])
 def test_a_layer_whose_output_is_not_used(function):
-    """Also where operations between layers hide what goes where."""
-    (finding,) = found(Between(function, drops=True)).values()
+    """Also where operations between layers hide what goes where; and the weights tried are put back to the bit."""
+    model = Between(function, drops=True)
+    model(X)
+    before = model.get_weights()
+    (finding,) = found(model).values()
+    assert all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
     assert (finding.kind, finding.layers) == ("unused_layer", ("dropped",))
     assert "reaches no output" in finding.message
 
@@ -658,6 +662,22 @@ def test_targets_far_from_0_and_a_bias_that_helps():
     bias = keras.initializers.Constant(float(re.search(r"Constant\((.*?)\)", finding.advice[1]).group(1)))
     assert found(regression(bias=bias), x, y) == {}
     assert explained(y, trained(regression(), x, y)) < 0 < explained(y, trained(regression(bias=bias), x, y))
+
+
+def test_targets_of_one_of_several_outputs():
+    start = keras.Input((8,))
+    x = L.Dense(16, "relu")(start)
+    model = keras.Model(start, {"price": L.Dense(1)(x), "kind": L.Dense(3)(x)})
+    model.compile("adam", {"price": "mse", "kind": LOSS})
+    (finding,) = found(model, normal(64, 8), {"price": 2e5 + 1e5 * normal(64, 1), "kind": np.arange(64) % 3}).values()
+    assert finding.kind == "target_scale" and "The targets of price (mean" in finding.message
+
+
+def test_an_output_that_is_saturated_gets_no_gradient_and_no_surrogate():
+    far = keras.initializers.Constant(1e3)
+    model = functional(L.Dense(8, "relu"), L.Dense(1, "sigmoid", bias_initializer=far), inputs=(8,))
+    finding = found(model, normal(64, 8), np.arange(64) % 2)["zero_gradient"]
+    assert finding.layer == "dense_1" and "from_logits" in finding.advice[0] and "ks." not in words(finding)
 
 
 def test_targets_far_too_small():

@@ -1,7 +1,7 @@
 """A second opinion on any model: one batch, a number for everything that commonly goes wrong, and what to change.
 
-    result = diagnosis.diagnose(model, x, y)
-    result.print()          the table, then the findings, the gravest first
+    result = diagnosis.diagnose(model, x, y)        or diagnose(model, dataset)
+    result.print()          the table with its legend, then the findings, the gravest first
     result.rows             the same as objects; result.findings, result.to_dict(), plots.diagnosis(result)
 
 Nothing is trained. `Row` says what is measured, `keras_surrogate.thresholds` from where on it is a finding and why,

@@ -22,6 +22,10 @@ CENTRE_DATA = (
     "keras.layers.Normalization or BatchNormalization in front (LeCun et al. 1998, Efficient BackProp)."
 )
 CENTRE_ACTIVATIONS = "Take an activation whose outputs are centred: tanh or ELU (LeCun et al. 1998; arXiv:1511.07289)."
+UNSATURATE = (
+    "All of its outputs are in the flat ends of the activation, because what goes into it is too large: standardise "
+    "the inputs, or start from smaller weights; at the output take no activation, and from_logits=True in the loss."
+)
 SMALLER_RATE = "Lower the learning rate."
 STANDARDISE_TARGETS = (
     "Standardise the targets, (y - mean) / deviation with both from the training set, and undo it for predictions: "

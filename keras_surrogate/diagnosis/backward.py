@@ -55,6 +55,7 @@ def zero_gradient(case):
     rows, where = _ended(case, endings.ZERO_SLOPE)
     blocker = rows and _row(case, rows[-1].ending.layer)
     is_inside = rows and not rows[-1].ending.is_before
+    is_saturated = blocker and is_inside and (blocker.saturated or 0) > thresholds.ALL_SATURATED
     return rows and cases.finding(
         endings.ZERO_SLOPE,
         3,
@@ -62,7 +63,7 @@ def zero_gradient(case):
         0.0,
         0.0,
         f"The gradient ends {where}, where the slope is 0 or not defined: no gradient comes to {cases.names(rows)}.",
-        advice.for_zero_slope(blocker if is_inside else None),
+        (advice.UNSATURATE,) if is_saturated else advice.for_zero_slope(blocker if is_inside else None),
     )
 
 
@@ -143,13 +144,14 @@ def dead_output(case):
 
 def no_loss_gradient(case):
     rows, _ = _ended(case, endings.NO_LOSS_GRADIENT)
+    output = rows and rows[-1].ending.layer
     return rows and cases.finding(
         endings.NO_LOSS_GRADIENT,
-        3,
+        2 if any(row.gradient_norm for row in case.weighted) else 3,
         rows[-1:] + rows[:-1],
         0.0,
         0.0,
-        f"The loss gives the output {rows[-1].ending.layer} no gradient for any example: none comes to "
+        f"The loss gives {output if output == endings.OUTPUT else f'the output {output}'} no gradient: none comes to "
         f"{cases.names(rows)}.",
         (
             "The output may be saturated (a sigmoid or softmax that is exactly 0 or 1): use no activation at the "

@@ -35,6 +35,7 @@ class Batch:
             those that are not constant; None where an input has fewer than two.
         others_differ: whether what is no feature, as token ids, differs between examples; None where there is nothing.
     Of the targets, if they and the outputs are numbers of one shape; not of labels, one-hot vectors or probabilities:
+        target: where there are several outputs, the name of the one whose targets are furthest off.
         target_mean, target_deviation: over all elements.
         output_mean, output_deviation: of the model's outputs, likewise.
     """
@@ -48,6 +49,7 @@ class Batch:
     largest_feature: Feature | None = None
     typical_feature: Feature | None = None
     others_differ: bool | None = None
+    target: str | None = None
     target_mean: float | None = None
     target_deviation: float | None = None
     output_mean: float | None = None
@@ -128,7 +130,7 @@ def _extremes(names, parts):
 
 def _names(model, x):
     """A name for each input: its key in a dictionary, or the name that the model has for it."""
-    paths = [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(x)]
+    paths = [_joined(path) for path, _ in keras.tree.flatten_with_path(x)]
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if isinstance(x, dict) or len(inputs) != len(paths):
         return [path or "x" for path in paths]
@@ -143,13 +145,17 @@ def with_targets(batch, y, outputs):
         y: the targets' tensors; None where there are none.
         outputs: the model's floating outputs.
     """
-    targets = [] if y is None else keras.tree.flatten(y)
+    targets = [] if y is None else keras.tree.flatten_with_path(y)
     if len(targets) != len(outputs):
         return batch
-    pairs = [(target, output) for target, output in zip(targets, outputs, strict=True) if _comparable(target, output)]
-    compared = [_moments(*pair) for pair in pairs]
+    pairs = [(_joined(path), target, output) for (path, target), output in zip(targets, outputs, strict=True)]
+    compared = [_moments(*pair) for pair in pairs if _comparable(*pair[1:])]
     worst = max(compared, key=lambda found: _distance(**found), default={})
     return dataclasses.replace(batch, **worst)
+
+
+def _joined(path):
+    return ".".join(map(str, path))
 
 
 def _comparable(target, output):
@@ -165,9 +171,10 @@ def _comparable(target, output):
     return not is_label and not is_distribution
 
 
-def _moments(target, output):
+def _moments(name, target, output):
     target, output = np.asarray(target, float), np.asarray(output, float)
     return {
+        "target": name or None,
         "target_mean": float(target.mean()),
         "target_deviation": float(target.std()),
         "output_mean": float(output.mean()),
@@ -211,7 +218,7 @@ def as_taken(model, x):
     if len(inputs) != len(leaves):
         return x
     by_name = {tensor.name: tensor for tensor in inputs}
-    paths = [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(x)]
+    paths = [_joined(path) for path, _ in keras.tree.flatten_with_path(x)]
     # Keras takes a dictionary's entries by their names, if the inputs have these, and else in order.
     taken = [by_name[path] for path in paths] if set(paths) == set(by_name) else inputs
     cast = [_as_float(leaf, tensor.dtype) for leaf, tensor in zip(leaves, taken, strict=True)]

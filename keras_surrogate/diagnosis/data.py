@@ -55,13 +55,14 @@ def target_scale(case):
     too_small = batch.target_deviation / min(batch.output_deviation, 1.0) if batch.output_deviation else math.inf
     targets = f"mean {_plain(batch.target_mean)}, standard deviation {_plain(batch.target_deviation)}"
     outputs = f"mean {_plain(batch.output_mean)}, standard deviation {_plain(batch.output_deviation)}"
+    of = "" if batch.target is None else f" of {batch.target}"
     if too_large > thresholds.TARGETS_TOO_LARGE:
         return cases.about_data(
             "target_scale",
             3 if too_large > thresholds.TARGETS_OUT_OF_REACH else 2,
             too_large,
             thresholds.TARGETS_TOO_LARGE,
-            f"The targets ({targets}) are far larger than what the model gives at first ({outputs}): "
+            f"The targets{of} ({targets}) are far larger than what the model gives at first ({outputs}): "
             f"{_plain(too_large)} times. {_too_large_for(case)}",
             (advice.STANDARDISE_TARGETS, *_bias(case)),
         )
@@ -71,7 +72,7 @@ def target_scale(case):
             3 if too_small < 1 / thresholds.TARGETS_OUT_OF_REACH else 2,
             too_small,
             1 / thresholds.TARGETS_TOO_LARGE,
-            f"The targets ({targets}) differ far less than what the model gives at first ({outputs}): "
+            f"The targets{of} ({targets}) differ far less than what the model gives at first ({outputs}): "
             f"{too_small:.2g} times as much. Next to the noise of its own weights they are nearly constant.",
             (advice.STANDARDISE_TARGETS,),
         )

@@ -40,8 +40,8 @@ def diagnose(model, x, y=None, seed=0):
     Raises:
         TypeError: `model` is not a Keras model, or `x` none of these things.
         ValueError: `x` does not fit the model, is empty, not finite or not batched; `y` does not fit the loss, there is
-            no loss, or `x` gives targets itself;
-            the model has no trainable weights or no floating output; the compiled optimizer cannot be copied.
+            no loss, or `x` gives targets itself; the model has no trainable weights or no floating output; the compiled
+            optimizer cannot be copied.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -53,7 +53,7 @@ def diagnose(model, x, y=None, seed=0):
         sources.check_batched(model, x)
         y = y if _has_loss(model) else None
     x = batches.tensors(x)
-    y = None if y is None else _targets(model, x, y)
+    y = None if y is None else _targets(model, x, y, is_source)
     _build(model, x)
     x = batches.as_taken(model, x)
     layers, objective = names.layers_by_name(model), _objective(model, x, y, seed)
@@ -73,7 +73,7 @@ def _has_loss(model):
     return model.compiled and (model.loss is not None or own)
 
 
-def _targets(model, x, y):
+def _targets(model, x, y, is_source):
     if not _has_loss(model):
         raise ValueError(
             "diagnose: y was given, but the model has no compiled loss. Compile it, model.compile(optimizer, loss), or "
@@ -81,7 +81,8 @@ def _targets(model, x, y):
         )
     y = batches.tensors(y, "y")
     if batches.size(y) != batches.size(x):
-        raise ValueError(f"diagnose: x has {batches.size(x)} examples, but y has {batches.size(y)}.")
+        hint = " Data sets must be batched: dataset.batch(64)." if is_source else ""
+        raise ValueError(f"diagnose: x has {batches.size(x)} examples, but y has {batches.size(y)}.{hint}")
     return y
 
 

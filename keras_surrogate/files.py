@@ -20,6 +20,15 @@ def check_writable(path):
         raise ValueError(f"{path} cannot be written: name a file in an existing folder that can be written to.")
 
 
+def check_folder(folder):
+    """Raises a ValueError if `folder` is a file, lies below a file, or can be neither written to nor made."""
+    nearest = nearest_folder(folder)
+    if not nearest.is_dir():
+        raise ValueError(f"{folder} cannot be a folder, because {nearest} is a file; name another folder.")
+    if not os.access(nearest, os.W_OK):
+        raise ValueError(f"{folder} cannot be written to; name another folder.")
+
+
 @contextlib.contextmanager
 def replacing_file(path):
     """Gives a path to write to, which becomes `path` at the end; on an error nothing does.
@@ -37,7 +46,12 @@ def replacing_file(path):
 
 @contextlib.contextmanager
 def replacing_folder(folder):
-    """Gives a folder whose contents move into `folder` at the end, each by one rename; on an error nothing moves."""
+    """Gives a folder whose contents move into `folder` at the end, each by one rename; on an error nothing moves.
+
+    Raises:
+        ValueError: `folder` is a file, lies below a file, or can be neither written to nor made.
+    """
+    check_folder(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:

@@ -53,3 +53,20 @@ def test_on_an_error_a_folder_is_as_before(tmp_path):
 def test_nearest_folder(tmp_path):
     assert files.nearest_folder(tmp_path / "not" / "there") == tmp_path
     assert files.nearest_folder(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "file/further/below"])
+def test_a_folder_cannot_be_or_lie_below_a_file(name, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot be a folder, because .*/file is a file; name another"):
+        files.check_folder(tmp_path / name)
+    with pytest.raises(ValueError, match="is a file"), files.replacing_folder(tmp_path / name):
+        pass
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    files.check_folder(tmp_path / "new" / "folder")
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match="cannot be written to"):
+        files.check_folder(tmp_path / "new" / "folder")

@@ -47,11 +47,15 @@ def read(path, targets, size, inputs):
         y = _from_npy(targets)
     elif targets == "none":
         y = None
-    return _first(x, size), None if y is None else _first(y, size)
+    return _first(x, size, path), None if y is None else _first(y, size, targets if from_file else path)
 
 
-def _first(arrays, size):
-    return [array[:size] for array in arrays] if isinstance(arrays, list) else arrays[:size]
+def _first(arrays, size, path):
+    if isinstance(arrays, list):
+        return [_first(array, size, path) for array in arrays]
+    if not np.issubdtype(arrays.dtype, np.number) and arrays.dtype != bool:
+        raise ValueError(f"{path} holds no numbers, but {arrays.dtype}.")
+    return np.atleast_1d(arrays)[:size]
 
 
 def _from_npy(path):

@@ -37,17 +37,19 @@ def read(path, targets, size, inputs):
     from_file = targets is not None and targets.endswith(".npy")
     if targets not in (None, "none") and not from_file and suffix != ".csv":
         raise ValueError(f"--targets {targets}: only a .csv has columns; name a file .npy, or none.")
+    y = None
     if suffix == ".csv":
         x, y = _from_csv(path, "none" if from_file else targets, size)
     elif suffix == ".npy":
-        x, y = _from_npy(path), None
+        x = _from_npy(path)
     else:
         x, y = _from_npz(path, inputs)
+    x = _first(x, size, path)
     if from_file:
-        y = _from_npy(targets)
-    elif targets == "none":
-        y = None
-    return _first(x, size, path), None if y is None else _first(y, size, targets if from_file else path)
+        return x, _first(_from_npy(targets), size, targets)
+    if y is None or targets == "none":
+        return x, None
+    return x, _first(y, size, path)
 
 
 def _first(arrays, size, path):

@@ -21,8 +21,8 @@ def prediction(predictions, ax=None, measured=None):
     if isinstance(ax, tuple | list | np.ndarray):
         norms, alignments = ax
     else:
-        ax = axis(ax)
-        norms, alignments = ax, None
+        ax = norms = axis(ax)
+        alignments = None
     predictions = predictions if isinstance(predictions, dict) else {"predicted": predictions}
     for number, (label, item) in enumerate(predictions.items()):
         _draw(item, norms, alignments, label, f"C{number}", (measured or {}).get(label))

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_surrogate as ks
-from keras_surrogate import datasets, files, plots, theory
+from keras_surrogate import datasets, plots, theory
 
 DEPTH, WIDTH, INITIALIZER = 20, 64, "he_normal"
 PAIRS = {
@@ -70,8 +70,7 @@ def main(epochs=5, seeds=1, output=None):
         table.add_row(name, *cells, f"{prediction.alignment[0]:.2f}", f"{results[name][2]:.1%}")
     Console().print(table)
     folder = Path(output or tempfile.mkdtemp(prefix="predict-then-train-"))
-    with files.replacing_file(folder / "predict_then_train.png") as picture:
-        plots.prediction(predictions, measured=measured).figure.savefig(picture, dpi=160)
+    plots.save(plots.prediction(predictions, measured=measured), folder / "predict_then_train.png")
     print(f"The picture is in {folder}.")
     return results
 

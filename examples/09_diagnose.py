@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_surrogate as ks
-from keras_surrogate import datasets, diagnosis, files, plots
+from keras_surrogate import datasets, diagnosis, plots
 
 LARGE = keras.initializers.RandomNormal(stddev=1.0)
 
@@ -65,8 +65,7 @@ def main(epochs=15, output=None):
     console.print(table)
     results["vanishing gradient"].print(console)
     folder = Path(output or tempfile.mkdtemp(prefix="diagnose-"))
-    with files.replacing_file(folder / "diagnosis.png") as picture:
-        plots.diagnosis(results["collapsed signal"]).figure.savefig(picture, dpi=160)
+    plots.save(plots.diagnosis(results["collapsed signal"]), folder / "diagnosis.png")
     advised = ks.initializers.CriticalNormal("sigmoid")
     before, after = (accuracy(weights, data, epochs) for weights in ("glorot_uniform", advised))
     console.print(

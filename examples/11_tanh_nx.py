@@ -69,7 +69,7 @@ def main(epochs=5, output=None):
     figure, axes = plt.subplots(1, len(DEPTHS), figsize=(14, 4), layout="constrained")
     for depth, ax in zip(DEPTHS, axes, strict=True):
         ks.plots.tanh_thresholds(depth, ax)
-    figure.savefig(folder / "tanh_thresholds.png", dpi=120)
+    ks.plots.save(axes, folder / "tanh_thresholds.png", dpi=120)
     plt.close(figure)
     print(f"Drawn in {folder}")
     return results

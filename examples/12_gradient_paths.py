@@ -70,7 +70,7 @@ def main(networks=20_000, steps=200, output=None):
     Console().print(census, training)
     figure, axes = plt.subplots(3, 3, figsize=(17, 14), layout="constrained")
     draw(axes, products, samples, rates, chains, maps)
-    figure.savefig(folder / "gradient_paths.png", dpi=110)
+    ks.plots.save(axes, folder / "gradient_paths.png", dpi=110)
     plt.close(figure)
     print(f"Drawn: {folder / 'gradient_paths.png'}")
     return results

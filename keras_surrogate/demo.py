@@ -2,7 +2,7 @@
 
 import csv
 import dataclasses
-import os
+import importlib
 from pathlib import Path
 
 import keras
@@ -33,7 +33,7 @@ class Settings:
         output: the folder for pictures and models; default "keras-surrogate-demo".
 
     Raises:
-        ValueError: a number out of range, an unknown function, an output that is a file.
+        ValueError: a number out of range, an unknown function, an output that is a file or lies below one.
     """
 
     data: str = "digits"
@@ -55,10 +55,7 @@ class Settings:
                 raise ValueError(f"{name} must be an integer of at least {least}, but is {getattr(self, name)}.")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate must be a positive number, but is {self.learning_rate}.")
-        if Path(self.output).is_file():
-            raise ValueError(f"The output {self.output} is a file; name a folder.")
-        if not os.access(files.nearest_folder(self.output), os.W_OK):
-            raise ValueError(f"The output {self.output} cannot be written; name another folder.")
+        files.check_folder(self.output)
         self.surrogate  # noqa: B018  an unknown function is an error now, not after loading the data
 
     @property
@@ -88,13 +85,19 @@ def run(settings, console=None):
 
     Returns:
         The finished runs, the true derivative's first; fewer than two, or an interrupted last one, after Ctrl-C.
+
+    Raises:
+        ImportError: matplotlib, which draws the picture, is missing.
+        ValueError: the data cannot be had.
     """
+    # Now rather than after both trainings.
+    importlib.import_module("keras_surrogate.plots")
     console = console or Console()
     data = datasets.load(settings.data, settings.data_dir)
     surrogate = settings.surrogate
     runs = []
     for title, activation in {"true derivative": surrogate.true(), "surrogate": surrogate}.items():
-        console.print(f"\n[bold]{title}[/bold]: {_described(activation)}")
+        console.print(f"\n{title}: {_described(activation)}", style="bold")
         runs.append(train(settings, data, title, activation))
         if runs[-1].interrupted:
             console.print("\nInterrupted: what follows is what was recorded so far.")
@@ -247,5 +250,5 @@ def _write_picture(runs, path):
         ax.label_outer()
         if ax is not np.atleast_1d(axes)[0]:
             ax.get_legend().remove()
-    figure.savefig(path, dpi=160)
+    plots.save(axes, path)
     plt.close(figure)

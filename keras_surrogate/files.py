@@ -20,6 +20,15 @@ def check_writable(path):
         raise ValueError(f"{path} cannot be written: name a file in an existing folder that can be written to.")
 
 
+def check_folder(folder):
+    """Raises a ValueError if `folder` is a file, lies below a file, or can be neither written to nor made."""
+    nearest = nearest_folder(folder)
+    if not nearest.is_dir():
+        raise ValueError(f"{folder} cannot be a folder, because {nearest} is a file; name another folder.")
+    if not os.access(nearest, os.W_OK):
+        raise ValueError(f"{folder} cannot be written to; name another folder.")
+
+
 @contextlib.contextmanager
 def replacing_file(path):
     """Gives a path to write to, which becomes `path` at the end; on an error nothing does.
@@ -40,8 +49,9 @@ def replacing_folder(folder):
     """Gives a folder whose contents move into `folder` at the end, each by one rename; on an error nothing moves.
 
     Raises:
-        ValueError: `folder` is a file or below one, or cannot be written to.
+        ValueError: `folder` is a file, lies below a file, or can be neither written to nor made.
     """
+    check_folder(folder)
     folder = Path(folder)
     _make_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
@@ -53,12 +63,7 @@ def replacing_folder(folder):
 
 
 def _make_folder(folder):
-    advice = "Name a folder that does not exist yet, or one whose files may be replaced."
-    if not nearest_folder(folder).is_dir():
-        raise ValueError(f"{folder} cannot be a folder, because {nearest_folder(folder)} is a file. {advice}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"The folder {folder} cannot be made ({error.strerror}). {advice}") from error
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"The folder {folder} cannot be written to. {advice}")
+        raise ValueError(f"The folder {folder} cannot be made ({error.strerror}); name another folder.") from error

@@ -1,21 +1,28 @@
 """The command line: options reach the demo; mistakes are one line and status 2."""
 
+import inspect
+import io
+import json
 import subprocess
 import sys
+import types
+import warnings
+import zipfile
 
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from keras_surrogate import cli, datasets, demo, functions, presets, records
+from keras_surrogate import Surrogate, cli, datasets, demo, diagnosis, functions, presets, records, theory
+from keras_surrogate.cli import console
 from keras_surrogate.layers import SurrogateActivation
 
 
 def test_options_reach_the_demo(monkeypatch, tmp_path):
     asked = []
 
-    def fake_run(settings):
+    def fake_run(settings, console):
         asked.append(settings)
         return [demo.Run("", None, None, 0.0, 0.0, None, interrupted=False)]
 
@@ -42,7 +49,7 @@ def test_options_reach_the_demo(monkeypatch, tmp_path):
 
 
 def test_an_interrupted_demo_has_status_130(monkeypatch):
-    monkeypatch.setattr(demo, "run", lambda _: [demo.Run("", None, None, 0.0, 0.0, None, interrupted=True)])
+    monkeypatch.setattr(demo, "run", lambda *_: [demo.Run("", None, None, 0.0, 0.0, None, interrupted=True)])
     assert cli.main(["demo"]) == 130
 
 
@@ -53,9 +60,15 @@ def test_an_interrupted_demo_has_status_130(monkeypatch):
         (["demo", "--epochs", "0"], "epochs must be an integer of at least 1, but is 0"),
         (["demo", "--data", "imagenet"], "No data set is called 'imagenet'"),
         (["demo", "--data", "mnist", "--data-dir", "no/such/folder"], "no/such/folder does not exist"),
+        (["demo", "--output", "file/x"], "is a file; name another folder"),
+        (["demo", "--output", "file"], "is a file; name another folder"),
+        (["list", "bsil"], "No function or preset is called 'bsil'. Did you mean 'bsilu'"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(arguments, message, capsys):
+def test_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "train", lambda *_: pytest.fail("trained"))
+    (tmp_path / "file").write_text("")
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -97,14 +110,174 @@ def test_python_m_is_the_same_command():
     assert finished.stderr.splitlines()[-1].startswith("keras-surrogate: error: epochs must be")
 
 
-def test_list_prints_every_function_and_preset(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_list_prints_every_function_and_preset_uncut_into_a_pipe(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert cli.main(["list"]) == 0
     printed = capsys.readouterr().out
-    for name in [*functions.names(), *presets.names()]:
-        assert name in printed
+    for name in functions.names():
+        function = functions.get(name)
+        row = next(line for line in printed.splitlines() if f"\u2502 {name} " in line)
+        assert function.documented("value") in row and function.documented("Source") in row
+    for name in presets.names():
+        assert f"\u2502 {name} " in printed
     assert "negative_slope=0.2" in printed
-    assert "arXiv:1511.07289" in printed
+    assert "2 times piecewise_quadratic(alpha=1.0)" in printed
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_list_folds_what_is_wider_than_the_terminal(width, monkeypatch, capsys):
+    monkeypatch.setattr(console, "_PIPE", width)
+    assert cli.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= width
+    assert "\u2026" not in printed
+    # The fourth column of the first table, joined again.
+    rows = [line.split("\u2502") for line in printed.splitlines() if line.count("\u2502") == 5]
+    joined = "".join(cells[4] for cells in rows).replace(" ", "")
+    for name in functions.names():
+        assert functions.get(name).documented("Source").replace(" ", "") in joined
+    assert all(any(name in cells[1] for cells in rows) for name in functions.names())
+
+
+@pytest.mark.parametrize("name", ["leaky_relu", "sugar_bsilu", "swish_sign"])
+def test_list_shows_everything_that_is_documented_of_one(name, capsys):
+    assert cli.main(["list", name]) == 0
+    printed = capsys.readouterr().out
+    if name in functions.names():
+        assert f"{name}, a function" in printed
+        assert inspect.getdoc(type(functions.get(name))) in printed
+    if name in presets.names():
+        assert f"{name}, a published pair: value of " in printed
+        assert inspect.getdoc(getattr(presets, name)) in printed
+    assert ("a function" in printed) == (name in functions.names())
+    assert "relu6" not in printed
+
+
+def test_list_as_json(capsys):
+    assert cli.main(["list", "--json"]) == 0
+    document = strict(capsys.readouterr().out)
+    assert [facts["name"] for facts in document["functions"]] == functions.names()
+    assert [facts["name"] for facts in document["presets"]] == presets.names()
+    assert cli.main(["list", "leaky_relu", "--json"]) == 0
+    document = strict(capsys.readouterr().out)
+    assert document["presets"] == []
+    (facts,) = document["functions"]
+    assert facts["parameters"] == {"negative_slope": {"default": 0.2, "range": "a number from 0 to 1"}}
+    assert facts["slope"] == "where(x > 0, 1, negative_slope)" and "Maas et al." in facts["source"]
+    assert set(facts) == {"name", "value", "slope", "parameters", "source", "documentation"}
+    assert cli.main(["list", "approx_sign", "--json"]) == 0
+    (facts,) = strict(capsys.readouterr().out)["presets"]
+    assert facts["forward"] == "sign(at_zero=1.0)" and facts["scale"] == 2 and facts["parameters"] == {}
+
+
+def strict(text):
+    """The document that a text is, as other languages read JSON: without NaN and Infinity."""
+    return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_json_has_words_for_what_is_no_number(capsys):
+    console.print_json({"a": np.array([1.0, np.nan]), "b": [np.inf, -np.inf], "c": np.float64(2.0), "d": None})
+    assert strict(capsys.readouterr().out) == {"a": [1.0, "nan"], "b": ["inf", "-inf"], "c": 2.0, "d": None}
+
+
+def ascii_terminal(monkeypatch):
+    """Puts a standard output in place that takes ASCII only; returns it, with all that is written in its buffer."""
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    return terminal
+
+
+def test_ascii_terminals_get_every_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    terminal = ascii_terminal(monkeypatch)
+    save_model("m\u00f6del.keras", keras.layers.Dense(8, "relu", name="gr\u00fc\u00dfe_an_alle_von_weit_her_und_nah"))
+    np.save("x.npy", np.random.default_rng(0).standard_normal((40, 4)))
+    assert cli.main(["list"]) == 0
+    assert cli.main(["list", "gelu"]) == 0
+    assert cli.main(["predict", "--forward", "relu", "--backward", "bsilu", "--depth", "3"]) == 0
+    assert cli.main(["diagnose", "m\u00f6del.keras", "--data", "x.npy", "--plot", "\u00e4.png"]) == 0
+    assert cli.main([*COMPARE, "--show"]) == 2
+    assert cli.main(COMPARE) == 0
+    records.Record(("gradient_norm/global", "gradient_norm/a"), np.arange(2), np.zeros(2, int), np.ones((2, 2))).to_csv(
+        "\u00fc.csv"
+    )
+    assert cli.main(["plot-run", "\u00fc.csv"]) == 0
+    printed = terminal.buffer.getvalue().decode("ascii")
+    assert "+---" in printed and "gelu, a function" in printed
+    # Of a name that is too long the end is kept, behind a mark for what is missing.
+    assert "~le_von_weit_her_und_nah" in printed
+    assert "Written to \\xe4.png." in printed and "Written to \\xfc.png." in printed
+
+
+def test_an_ascii_terminal_is_shown_signs_like_those_it_lacks(monkeypatch):
+    terminal = ascii_terminal(monkeypatch)
+    console.prepare()
+    print("\u2026end \u2501\u2501 \u00e9")
+    assert terminal.buffer.getvalue() == b"~end == \\xe9\n"
+
+
+PICTURES = {
+    "plot": ["plot", "relu", "bsilu", "--output"],
+    "predict": ["predict", "--forward", "relu", "--plot"],
+    "diagnose": ["diagnose", "none.keras", "--data", "digits", "--plot"],
+    "plot-run": ["plot-run", "none.npz", "--output"],
+}
+
+
+@pytest.mark.parametrize("command", PICTURES)
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("picture", "picture cannot be written as a picture: it has no suffix. Use one of"),
+        ("picture.xyz", "the suffix .xyz is unknown. Use one of"),
+        ("file/picture.png", "file/picture.png cannot be written"),
+        ("folder.png", "folder.png cannot be written"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_said_before_any_work(
+    command, output, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.theory.theory, "predict", lambda *_, **__: pytest.fail("worked"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    # What is to be read does not exist either, so that a command that looked there first would say so.
+    assert cli.main([*PICTURES[command], output]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == 1 and shown.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+@pytest.mark.parametrize("name", ["results.md", "results-accuracy.png", "results-theory.png"])
+def test_compare_checks_all_that_it_writes_before_it_trains(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.comparison.comparison, "run", lambda *_: pytest.fail("trained"))
+    (tmp_path / name).mkdir()
+    assert cli.main(COMPARE) == 2
+    error = capsys.readouterr().err
+    assert f"{name} cannot be written" in error and error.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line_and_status_2(monkeypatch, tmp_path, capsys):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    assert cli.main(["plot", "relu", "bsilu"]) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device" in error and error.count("\n") == 1
+
+
+def test_a_pipe_that_is_read_no_further_is_no_error():
+    command = [sys.executable, "-m", "keras_surrogate", "list", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert "Broken" not in error and "Traceback" not in error
 
 
 @pytest.mark.parametrize("arguments", [["relu", "bsilu"], ["sugar_bsilu"], ["relu", "softplus", "--scale", "-1"]])
@@ -178,6 +351,52 @@ def test_predict_mistakes_are_one_line_and_status_2(arguments, message, capsys):
     assert error.count("\n") == 1
 
 
+def test_predict_draws_norms_and_alignment(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.pictures, "write", lambda axes, *_, **__: drawn.extend(axes))
+    assert cli.main(["predict", "--forward", "relu", "--backward", "bsilu", "--depth", "5", "--plot", "x.png"]) == 0
+    expected = theory.predict(Surrogate("relu", "bsilu"), 5, "glorot_uniform")
+    norms, alignments = (ax.lines[0].get_ydata() for ax in drawn)
+    np.testing.assert_allclose(norms, expected.gradient_norm)
+    np.testing.assert_allclose(alignments, expected.alignment)
+
+
+def test_predict_as_json_says_what_the_text_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["predict", "--forward", "relu", "--backward", "bsilu", "--depth", "50", "--initializer", "he_normal"]
+    assert cli.main(arguments) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert cli.main([*arguments, "--json", "--plot", "x.png"]) == 0
+    document = strict(capsys.readouterr().out)
+    assert (tmp_path / "x.png").exists()
+    for words in ("verdict", "advice"):
+        assert document[words] in printed
+    balanced = document["balanced"]
+    assert f"Balanced, with scale={balanced['scale']:.3g}: {balanced['verdict']}" in printed
+    assert document["effect"] == {"sgd": "hurts", "adam": "hurts"}
+    assert {name: len(values) for name, values in document["layers"].items()} == {
+        "signal_variance": 50,
+        "gradient_norm": 50,
+        "alignment": 50,
+        "correlation": 50,
+    }
+    assert f"{document['gradient_ratio']:.2g} times" in printed
+    for item in document["ranking"]:
+        assert item["name"] in printed and item["reason"] in printed
+    assert len(document["ranking"]) == 5
+
+
+def test_predict_as_json_where_there_is_nothing_to_say(capsys):
+    assert cli.main(["predict", "--forward", "relu", "--initializer", "he_normal", "--depth", "3", "--json"]) == 0
+    document = strict(capsys.readouterr().out)
+    assert document["effect"] is None and document["balanced"] is None and document["width"] is None
+    assert cli.main(["predict", "--forward", "step", "--depth", "3", "--json"]) == 0
+    document = strict(capsys.readouterr().out)
+    assert document["layers"]["alignment"] is None or document["gradient_ratio"] == 0
+    assert document["balanced"]["scale"] is None and document["balanced"]["verdict"]
+
+
 def save_model(path, *layers):
     model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3, name="last")])
     model.save(path)
@@ -234,7 +453,7 @@ def test_code_in_a_model_is_run_only_with_unsafe(tmp_path, monkeypatch, capsys):
         (["swap", "none.keras", "out.keras", "--activation", "relu", "--surrogate", "elu"], "no file none.keras"),
         (
             ["swap", "bad.keras", "out.keras", "--activation", "relu", "--surrogate", "elu"],
-            "bad.keras cannot be",
+            "bad.keras is no .keras file: it is text",
         ),
         (["swap", "in.keras", "out.h5", "--activation", "relu", "--surrogate", "elu"], "must be a .keras file"),
         (["swap", "in.keras", "no/out.keras", "--activation", "relu", "--surrogate", "elu"], "cannot be written"),
@@ -363,7 +582,7 @@ def test_diagnose_takes_arrays_from_a_file_with_and_without_targets(tmp_path, ca
     ("arguments", "message"),
     [
         (["none.keras", "--data", "digits"], "no file none.keras"),
-        (["bad.keras", "--data", "digits"], "bad.keras cannot be loaded"),
+        (["bad.keras", "--data", "digits"], "bad.keras is no .keras file: it is text"),
         (["in.keras", "--data", "imagenet"], "No data set is called 'imagenet'"),
         (["in.keras", "--data", "digits"], "cannot be called on x of shape (256, 8, 8)"),
         (["in.keras", "--data", "none.npz"], "none.npz cannot be read"),
@@ -387,6 +606,292 @@ def test_diagnose_mistakes_are_one_line_and_status_2(arguments, message, tmp_pat
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_diagnose_as_json_is_the_dictionary_of_the_diagnosis(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_model("in.keras", keras.layers.Dense(8, "relu"))
+    x = np.random.default_rng(0).standard_normal((40, 4)).astype("float32")
+    np.save("x.npy", x)
+    assert cli.main(["diagnose", "in.keras", "--data", "x.npy", "--json", "--plot", "x.png"]) == 0
+    document = strict(capsys.readouterr().out)
+    assert (tmp_path / "x.png").exists()
+    assert document == diagnosis.diagnose(keras.saving.load_model("in.keras"), x).to_dict()
+
+
+@pytest.fixture
+def diagnosed(monkeypatch):
+    """What `diagnose` was called with: the inputs and the targets."""
+    called = []
+
+    def fake(model, x, y):
+        called[:] = [x, y]
+        return diagnosis.Diagnosis("model", types.SimpleNamespace(size=len(x)), (), ())
+
+    monkeypatch.setattr(diagnosis, "diagnose", fake)
+    return called
+
+
+def compiled(path, *layers):
+    model = save_model(path, *layers)
+    model.compile("sgd", "mse")
+    model.save(path)
+
+
+NUMBERS = np.arange(15.0).reshape(3, 5)
+
+
+@pytest.mark.parametrize("header", ["", "a,b,c,d,label\n", '"a", "b" ,c,d,"label"\r\n', "\ufeffa,b,c,d,label\n"])
+@pytest.mark.parametrize(
+    ("targets", "place"), [(None, 4), ("5", 4), ("1", 0), ("label", 4), ("a", 0), ("none", None), ("y.npy", None)]
+)
+def test_diagnose_takes_columns_of_a_csv(header, targets, place, tmp_path, monkeypatch, diagnosed):
+    if not header and targets in ("a", "label"):
+        return
+    monkeypatch.chdir(tmp_path)
+    model = keras.Sequential([keras.Input((5 if place is None else 4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.save("in.keras")
+    np.save("y.npy", [7.0, 8.0, 9.0])
+    lines = [", ".join(map(str, row)) for row in NUMBERS]
+    (tmp_path / "data.csv").write_text(header + "\n\n".join(lines) + "\n", encoding="utf-8")
+    assert cli.main(["diagnose", "in.keras", "--data", "data.csv", *(["--targets", targets] if targets else [])]) == 0
+    x, y = diagnosed
+    np.testing.assert_array_equal(x, NUMBERS if place is None else np.delete(NUMBERS, place, axis=1))
+    if targets == "none":
+        assert y is None
+    else:
+        np.testing.assert_array_equal(y, [7, 8, 9] if place is None else NUMBERS[:, place])
+    assert cli.main(["diagnose", "in.keras", "--data", "data.csv", "--batch", "2"]) == 0
+    assert len(diagnosed[0]) == len(diagnosed[1]) == 2
+
+
+def test_rows_of_a_csv_get_the_shape_that_the_model_takes(tmp_path, monkeypatch, diagnosed):
+    monkeypatch.chdir(tmp_path)
+    keras.Sequential([keras.Input((2, 2)), keras.layers.Flatten(), keras.layers.Dense(1)]).save("in.keras")
+    np.savetxt("data.csv", NUMBERS, delimiter=",")
+    assert cli.main(["diagnose", "in.keras", "--data", "data.csv"]) == 0
+    np.testing.assert_array_equal(diagnosed[0], NUMBERS[:, :4].reshape(3, 2, 2))
+
+
+def test_diagnose_takes_an_npy_with_targets_beside_it_or_without(tmp_path, monkeypatch, diagnosed):
+    monkeypatch.chdir(tmp_path)
+    compiled("in.keras", keras.layers.ReLU())
+    np.save("x.npy", NUMBERS[:, :4])
+    np.save("y.npy", NUMBERS[:, 4])
+    np.savez("both.npz", x=NUMBERS[:, :4], y=np.zeros(3))
+    assert cli.main(["diagnose", "in.keras", "--data", "x.npy", "--targets", "y.npy", "--batch", "2"]) == 0
+    np.testing.assert_array_equal(diagnosed[0], NUMBERS[:2, :4])
+    np.testing.assert_array_equal(diagnosed[1], NUMBERS[:2, 4])
+    assert cli.main(["diagnose", "in.keras", "--data", "x.npy"]) == 0
+    assert diagnosed[1] is None
+    assert cli.main(["diagnose", "in.keras", "--data", "both.npz", "--targets", "y.npy"]) == 0
+    np.testing.assert_array_equal(diagnosed[1], NUMBERS[:, 4])
+    assert cli.main(["diagnose", "in.keras", "--data", "both.npz", "--targets", "none"]) == 0
+    assert diagnosed[1] is None
+
+
+@pytest.mark.parametrize("as_dictionary", [False, True])
+@pytest.mark.parametrize("names", [("x_0", "x_1"), ("left", "right")])
+def test_diagnose_takes_several_inputs_by_number_or_by_name(as_dictionary, names, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    left, right = keras.Input((3,), name="left"), keras.Input((2,), name="right")
+    inputs = {"left": left, "right": right} if as_dictionary else [left, right]
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()([left, right])))
+    model.compile("sgd", "mse")
+    model.save("two.keras")
+    shapes = {names[0]: (40, 3), names[1]: (40, 2), "y": (40, 1)}
+    np.savez("data.npz", **{name: np.random.default_rng(0).random(shape) for name, shape in shapes.items()})
+    assert cli.main(["diagnose", "two.keras", "--data", "data.npz", "--batch", "30"]) == 0
+    shown = capsys.readouterr()
+    assert "one batch of 30" in shown.out and shown.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["letter.csv"], "letter.csv, line 4, column 2 (b): 'x' is not a number"),
+        (["unnamed.csv"], "unnamed.csv, line 2, column 1: '' is not a number"),
+        (["ragged.csv"], "ragged.csv, line 2, has 2 columns, but the first line of numbers has 3"),
+        (["empty.csv"], "empty.csv holds no line of numbers"),
+        (["header.csv"], "header.csv holds no line of numbers"),
+        (["short.csv", "--targets", "a"], "short.csv: the header has 1 columns, but the first line of numbers has 2"),
+        (["single.csv"], "single.csv has one column only"),
+        (["none.csv"], "none.csv cannot be read as a .csv file"),
+        (["binary.csv"], "binary.csv cannot be read as a .csv file"),
+        (
+            ["letter.csv", "--targets", "d"],
+            "--targets d: letter.csv has no such column. It has 3; their names are a, b, c",
+        ),
+        (["ragged.csv", "--targets", "4"], "--targets 4: ragged.csv has no such column. It has 3 without names"),
+        (
+            ["ragged.csv", "--batch", "1", "--targets", "none.npy"],
+            "none.npy cannot be read as an .npy file of one array",
+        ),
+        (["none.npy"], "none.npy cannot be read as an .npy file of one array of numbers"),
+        (["letters.npy"], "letters.npy holds no numbers, but <U1"),
+        (
+            ["archive.npy"],
+            "archive.npy cannot be read as an .npy file of one array of numbers: it holds something else",
+        ),
+        (["array.npz"], "array.npz cannot be read as an .npz file of numbers: it holds something else"),
+        (["x.npy", "--targets", "3"], "--targets 3: only a .csv has columns"),
+        (["digits", "--targets", "none"], "--targets goes with a file"),
+        (["labels.npz"], "labels.npz holds no numbers, but <U1"),
+        (["x_1.npz"], "but none that is called x"),
+    ],
+)
+def test_data_that_is_none_is_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_model("in.keras", keras.layers.ReLU())
+    texts = {
+        "letter": "a,b,c\n\n1,2,3\n4,x,6\n",
+        "unnamed": "1,2,3\n,2,3\n",
+        "ragged": "1,2,3\n1,2\n",
+        "empty": "",
+        "header": "a,b\n",
+        "short": "a\n1,2\n",
+        "single": "1\n2\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x01")
+    np.save("x.npy", NUMBERS)
+    np.save("letters.npy", np.array(["a", "b"]))
+    np.savez("labels.npz", x=NUMBERS, y=np.array(["a", "b", "c"]))
+    np.savez("x_1.npz", x_1=NUMBERS)
+    (tmp_path / "x_1.npz").rename(tmp_path / "archive.npy")
+    np.savez("x_1.npz", x_1=NUMBERS)
+    (tmp_path / "array.npz").write_bytes((tmp_path / "x.npy").read_bytes())
+    assert cli.main(["diagnose", "in.keras", "--data", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+class Unregistered(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+
+def cut(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def damage(folder):
+    """Files that are no models, or damaged or foreign ones, in a folder."""
+    save_model(folder / "whole.keras", keras.layers.ReLU())
+    whole = (folder / "whole.keras").read_bytes()
+    (folder / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    (folder / "whole.zip").write_bytes(whole)
+    (folder / "empty.keras").write_bytes(b"")
+    (folder / "text.keras").write_text("gr\u00fcn" * 1000, encoding="utf-8")
+    (folder / "noise.keras").write_bytes(bytes(range(256)))
+    (folder / "picture.keras").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "lite.keras").write_bytes(b"\x1c\0\0\0TFL3")
+    with zipfile.ZipFile(folder / "torch.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+    with zipfile.ZipFile(folder / "weightless.keras", "w") as archive:
+        archive.writestr("config.json", zipfile.ZipFile(folder / "whole.keras").read("config.json"))
+    (folder / "saved").mkdir()
+    (folder / "saved" / "saved_model.pb").write_bytes(b"")
+    save_model(folder / "own.keras", Unregistered())
+    save_model(folder / "code.keras", keras.layers.Lambda(lambda x: x + 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = save_model(folder / "old.h5", keras.layers.ReLU())
+        save_model(folder / "own.h5", Unregistered())
+        model.save_weights(folder / "only.weights.h5")
+        model.compile("sgd", "mse")
+        model.save(folder / "mse.h5")
+    (folder / "hdf5.keras").write_bytes((folder / "old.h5").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("damaged")
+    damage(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.keras", "There is no file none.keras."),
+        ("cut.keras", "cut.keras is no .keras file: it is a zip archive that is cut off or damaged."),
+        ("whole.zip", "whole.zip must be called .keras to be loaded: rename it."),
+        ("empty.keras", "empty.keras is no .keras file: it is empty."),
+        ("text.keras", "it is text."),
+        ("noise.keras", "it is something else."),
+        ("picture.keras", "it is a PNG picture."),
+        ("lite.keras", "it is a LiteRT model."),
+        ("torch.pt", "is an archive without config.json, so no model that Keras saved; it holds: archive/data.pkl."),
+        ("weightless.keras", "weightless.keras cannot be loaded: "),
+        ("saved", "saved is a SavedModel, which is for serving: name the .keras file"),
+        (".", ". is a folder: name the .keras file"),
+        (
+            "own.keras",
+            "it has a class 'Unregistered' that Keras does not know. Name the module that defines it, --import",
+        ),
+        ("own.h5", "it has a layer 'Unregistered' that Keras does not know"),
+        (
+            "hdf5.keras",
+            "it is an HDF5 file, as former versions of Keras wrote. Rename it to .h5; keras.saving.load_model(",
+        ),
+        ("only.weights.h5", "it holds weights alone"),
+        (
+            "code.keras",
+            "it holds Python code, in a Lambda layer or the like. If it comes from people you trust, --unsafe",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_line_and_status_2(name, message, damaged, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(damaged)
+    for arguments in (["diagnose", name, "--data", "digits"], ["strip", name, str(tmp_path / "out.keras")]):
+        assert cli.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert ("--unsafe" in error) == (name == "code.keras")
+
+
+def test_a_legacy_file_is_loaded_if_keras_can(damaged, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(damaged)
+    assert cli.main(["strip", "old.h5", str(tmp_path / "new.keras")]) == 0
+    keras.saving.load_model(tmp_path / "new.keras")
+    status = cli.main(["strip", "mse.h5", str(tmp_path / "other.keras")])
+    error = capsys.readouterr().err
+    if status:
+        assert "In Python try keras.saving.load_model('mse.h5', compile=False).save('model.keras')." in error
+
+
+def test_a_module_is_imported_for_its_layers(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "layers_of_mine.py").write_text(
+        "import keras\n\n\n@keras.saving.register_keras_serializable('layers_of_mine')\n"
+        "class Mine(keras.layers.Layer):\n    def call(self, x):\n        return x\n"
+    )
+    before = list(sys.path)
+    script = "import keras, layers_of_mine as m; keras.Sequential([keras.Input((4,)), m.Mine(), keras.layers.Dense(3)])"
+    command = [sys.executable, "-c", f"{script}.save('mine.keras')"]
+    subprocess.run(command, check=True, capture_output=True)
+    arguments = ["strip", "mine.keras", "out.keras"]
+    assert cli.main(arguments) == 2
+    assert "'Mine' that Keras does not know" in capsys.readouterr().err
+    assert cli.main([*arguments, "--import", "layers_of_mine"]) == 0
+    assert cli.main(["strip", "mine.keras", "third.keras", "--import", "no_such_module"]) == 2
+    assert "--import no_such_module fails: ModuleNotFoundError" in capsys.readouterr().err.splitlines()[-1]
+    assert sys.path == before
+
+
+def test_a_model_that_was_compiled_but_never_trained_is_loaded_without_a_word(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("adam", "mse")
+    model.save("in.keras")
+    np.save("x.npy", NUMBERS[:, :4])
+    assert cli.main(["diagnose", "in.keras", "--data", "x.npy"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture(autouse=True)

@@ -750,8 +750,7 @@ def test_pictures_show_every_row():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["true", "4*true"]
     means = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
     assert means == pytest.approx([50, 60])
-    figure = plots.comparison(rows)
-    titles = [ax.get_title() for ax in figure.axes or [part.axes[0] for part in figure.subfigs]]
+    titles = [ax.get_title() for ax in plots.comparison(rows)]
     assert titles == ["depth 5", "depth 50"]
     ratios, cosines = plots.predicted_against_measured(rows)
     drawn = [line for line in ratios.lines if line.get_marker() != "None"]
@@ -762,7 +761,7 @@ def test_pictures_show_every_row():
 
 def test_the_panel_of_networks_that_have_nothing_of_the_others_is_called_plain():
     rows = rows_of({(): [0.5], (("normalization", "batch"),): [0.6]})
-    titles = [part.axes[0].get_title() for part in plots.comparison(rows).subfigs]
+    titles = [ax.get_title() for ax in plots.comparison(rows)]
     assert titles == ["plain", "normalization batch"]
 
 
@@ -772,8 +771,7 @@ def test_slopes_with_learning_rates_of_their_own_share_a_panel():
 
     scores = {fields("true", 0.01): [0.3], fields("true", 0.1): [0.7], fields("tanh", 0.01): [0.8]}
     rows = rows_of(scores, tune=True)
-    figure = plots.comparison(rows)
-    (ax,) = {ax for part in figure.subfigs for ax in part.axes}
+    (ax,) = plots.comparison(rows)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["true, sgd:0.1", "tanh, sgd:0.01"]
     separate = plots.comparison(rows_of(scores))
-    assert [part.axes[0].get_title() for part in separate.subfigs] == ["sgd:0.01", "sgd:0.1"]
+    assert [ax.get_title() for ax in separate] == ["sgd:0.01", "sgd:0.1"]

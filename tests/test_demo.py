@@ -1,6 +1,7 @@
 """The demo at a small size: what it trains, measures, prints and writes."""
 
 import io
+import sys
 
 import keras
 import numpy as np
@@ -135,7 +136,15 @@ def test_mistakes_are_explained_before_anything_is_trained(change, message, tmp_
         settings(tmp_path, **change)
 
 
-def test_an_output_that_is_a_file(tmp_path):
-    (tmp_path / "out").write_text("")
-    with pytest.raises(ValueError, match="is a file; name a folder"):
-        settings(tmp_path)
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_an_output_that_is_a_file_or_lies_below_one(name, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="is a file; name another folder"):
+        settings(tmp_path, output=str(tmp_path / name))
+
+
+def test_a_missing_matplotlib_is_found_out_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_surrogate.plots", None)
+    monkeypatch.setattr(demo, "train", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ImportError):
+        run(settings(tmp_path))

@@ -55,10 +55,23 @@ def test_nearest_folder(tmp_path):
     assert files.nearest_folder(tmp_path) == tmp_path
 
 
-@pytest.mark.parametrize("name", ["file", "file/below"])
-def test_where_no_folder_can_be(name, tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match=r"because .*file is a file"), files.replacing_folder(tmp_path / name):
+@pytest.mark.parametrize("name", ["file", "file/below", "file/further/below"])
+def test_a_folder_cannot_be_or_lie_below_a_file(name, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot be a folder, because .*/file is a file; name another"):
+        files.check_folder(tmp_path / name)
+    with pytest.raises(ValueError, match="is a file"), files.replacing_folder(tmp_path / name):
         pass
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_folder_that_cannot_be_made():
     with pytest.raises(ValueError, match="cannot be made"), files.replacing_folder("/proc/none"):
         pass
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    files.check_folder(tmp_path / "new" / "folder")
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match="cannot be written to"):
+        files.check_folder(tmp_path / "new" / "folder")

@@ -1,5 +1,7 @@
 """Pictures show the numbers they are given."""
 
+import subprocess
+import sys
 import types
 import warnings
 
@@ -9,6 +11,9 @@ import pytest
 import tensorflow as tf
 
 from keras_surrogate import Surrogate, plots, presets
+from keras_surrogate.diagnosis.batches import Batch
+from keras_surrogate.diagnosis.report import Diagnosis
+from keras_surrogate.diagnosis.rows import Row
 from keras_surrogate.plots import lines, runs
 from keras_surrogate.recording.quantities import GradientHistogram
 from keras_surrogate.records import Record
@@ -278,16 +283,17 @@ def counted():
 
 
 def test_histogram_rows_are_sums_over_an_epoch():
-    rows = runs.histogram_rows(counted())
-    assert list(rows) == ["block/layer_0", "block/layer_1"]
-    assert rows["block/layer_0"].sum() == rows["block/layer_0"][LABELS.index("1e-3")] == 4 + 5
-    assert runs.histogram_rows(counted(), epoch=0)["block/layer_0"].sum() == 1 + 2 + 3
-    rows = runs.histogram_rows(counted(), layer="global")
-    assert {epoch: counts.sum() for epoch, counts in rows.items()} == {0: 6 + 30, 1: 9 + 20}
+    names, counts = runs.histogram_rows(counted())
+    assert names == ["block/layer_0", "block/layer_1"]
+    assert counts[0].sum() == counts[0][LABELS.index("1e-3")] == 4 + 5
+    assert runs.histogram_rows(counted(), epoch=0)[1][0].sum() == 1 + 2 + 3
+    epochs, counts = runs.histogram_rows(counted(), layer="global")
+    assert epochs == [0, 1]
+    assert counts.sum(axis=1).tolist() == [6 + 30, 9 + 20]
 
 
 def test_decades_are_shares_of_what_is_not_zero_and_finite():
-    counts = np.stack([*runs.histogram_rows(counted()).values(), np.zeros(len(LABELS))])
+    counts = np.stack([*runs.histogram_rows(counted())[1], np.zeros(len(LABELS))])
     borders, density = runs.decades(counts)
     assert len(borders) == density.shape[1] + 1
     np.testing.assert_array_equal(density.sum(axis=1), [1, 1, 0])
@@ -357,8 +363,9 @@ def full(steps, layers, epochs, fill=None):
 def test_an_overview_of_anything_can_be_drawn_without_a_warning(shape, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = plots.overview(full(*shape))
-        figure.savefig(tmp_path / "run.png", dpi=30)
+        axes = plots.overview(full(*shape))
+        plots.save(axes, tmp_path / "run.png", dpi=30)
+    figure = axes[0].figure.figure
     labels = [ax.get_ylabel() or ax.get_xlabel() for ax in figure.axes]
     panels = ["gradient norm, median", "gradient norm", "gradient norm of", "share of units", "update", "clipped"]
     for words in panels:
@@ -368,5 +375,200 @@ def test_an_overview_of_anything_can_be_drawn_without_a_warning(shape, tmp_path)
 
 
 def test_an_overview_has_no_panels_of_what_was_not_recorded():
-    figure = plots.overview(run(NORMS))
-    assert len(figure.axes) == 5  # one of them the colour bar
+    axes = plots.overview(run(NORMS))
+    assert axes.shape == (4,)
+    assert len(axes[0].figure.figure.axes) == 5  # one of them the colour bar
+
+
+def test_epochs_of_a_second_fit_are_not_merged_with_those_of_the_first():
+    shares = np.array([[0.0, 0.1], [0.2, 0.3], [0.4, 0.5], [0.6, 0.7], [0.8, 0.9]])
+    record = run(NORMS[[0, 1, 3, 4, 0]], [0, 0, 1, 0, 1], dead_units=shares)
+    epochs, medians = runs.epoch_medians(record, "gradient_norm")
+    np.testing.assert_array_equal(epochs, [0, 1, 0, 1])
+    np.testing.assert_array_equal(medians, [[2, 20], [4, 0], [8, 0.5], [1, 10]])
+    epochs, ends = runs.epoch_ends(record, "dead_units")
+    np.testing.assert_array_equal(epochs, [0, 1, 0, 1])
+    np.testing.assert_array_equal(ends, shares[[1, 2, 3, 4]])
+    ax = plots.dead_units(record)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), np.stack([np.arange(4), ends[:, 0]], axis=1))
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "1", "0", "1"]
+    assert "epochs: 4" in plots.overview(record)[0].figure.figure.get_suptitle()
+    counts = np.ones((5, 3, len(LABELS))) * np.arange(5)[:, np.newaxis, np.newaxis]
+    with_counts = with_histograms(record, counts)
+    names, counts = runs.histogram_rows(with_counts, layer="global")
+    assert names == [0, 1, 0, 1] and counts[:, 0].tolist() == [0 + 1, 2, 3, 4]
+    assert runs.histogram_rows(with_counts, epoch=0)[1][0, 0] == 3
+
+
+def taking_turns(layers):
+    """Norms like those of kernels and scales: a trend from 1 to 0.1, ten times that by turns."""
+    return np.geomspace(1, 0.1, layers) * np.where(np.arange(layers) % 2, 1, 10)
+
+
+def test_what_goes_up_and_down_from_layer_to_layer_is_dots_with_a_trend():
+    norms = taking_turns(40)
+    ax = plots.gradient_flow(run([norms]))
+    dots, trend = ax.lines
+    assert dots.get_linestyle() == "None" and dots.get_marker() == "."
+    np.testing.assert_array_equal(dots.get_ydata(), norms)
+    np.testing.assert_array_equal(trend.get_xdata(), np.arange(39) + 0.5)
+    between = np.sqrt(10) * np.sqrt(np.geomspace(1, 0.1, 40)[1:] * np.geomspace(1, 0.1, 40)[:-1])
+    np.testing.assert_allclose(trend.get_ydata(), between)
+
+
+@pytest.mark.parametrize(
+    "norms", [np.geomspace(1, 1e-30, 40), np.full(40, 2.0), np.zeros(40), np.full(40, np.nan), [5]]
+)
+def test_what_falls_evenly_however_fast_is_a_line(norms):
+    (line,) = plots.gradient_flow(run([norms])).lines
+    assert line.get_linestyle() == "-"
+
+
+def test_a_trend_has_gaps_where_a_layer_gets_nothing():
+    norms = taking_turns(40)
+    norms[20] = 0
+    ax = plots.gradient_flow(run([norms]))
+    gaps = np.isnan(ax.lines[1].get_ydata())
+    assert gaps[[14, 19, 25]].all() and not gaps[[13, 26]].any()
+    assert triangles(ax) == [20]
+
+
+@pytest.mark.parametrize("repeat", [2, 3, 4, 6])
+def test_the_trend_does_not_follow_what_repeats(repeat):
+    norms = 10.0 ** (np.arange(36) % repeat)
+    middle = lines.trend(norms)[6:-6]
+    np.testing.assert_allclose(middle, middle[0])
+
+
+def test_shares_of_zero_are_drawn_on_an_axis_up_to_1():
+    record = run(NORMS, EPOCHS, dead_units=np.zeros((5, 2)), activation_zeros=np.zeros((5, 2)))
+    for ax in (plots.dead_units(record), plots.over_time(record, "activation_zeros")):
+        low, high = ax.get_ylim()
+        assert -0.1 < low < 0 and 1 < high < 1.1
+    record = run(NORMS, EPOCHS, dead_units=np.full((5, 2), 0.5), activation_saturated=np.full((5, 2), 0.01))
+    assert plots.dead_units(record).get_ylim()[1] == pytest.approx(0.55)
+    assert plots.over_time(record, "activation_saturated").get_ylim()[1] == pytest.approx(0.11)
+
+
+def test_short_names_stay_different():
+    parts = ("key", "query")
+    blocks = [f"transformer_block_{block}/self_attention/{part}_projection" for block in (1, 11) for part in parts]
+    short = lines.shortened(["embedding", *blocks])
+    assert short[0] == "embedding"
+    assert len(set(short)) == 5 and max(map(len, short)) <= 48
+    assert all("\u2026" in name for name in short[1:])
+    assert lines.shortened(["encoder/block/attention/query"]) == ["\u2026r/block/attention/query"]
+    ends = [f"{number}{'_' * 30}" for number in range(3)]
+    assert [name[:2] for name in lines.shortened(ends)] == ["0\u2026", "1\u2026", "2\u2026"]
+    inside = [f"{'a' * 60}{number}{'b' * 60}" for number in range(3)]
+    assert lines.shortened(inside) == inside
+    assert lines.shortened([]) == [] and lines.shortened(["same", "same"]) == ["same", "same"]
+
+
+def outside(figure, word):
+    """The texts with that word that stick out of a figure."""
+    figure.canvas.draw()
+    frame = figure.bbox.padded(1)
+    texts = figure.findobj(lambda artist: hasattr(artist, "get_text") and word in artist.get_text())
+    assert len(texts) > 9
+    boxes = {text.get_text(): text.get_window_extent() for text in texts}
+    return [text for text, box in boxes.items() if not (frame.contains(*box.min) and frame.contains(*box.max))]
+
+
+@pytest.mark.parametrize("draw", [plots.gradient_flow, plots.gradient_heatmap, plots.gradient_norms, plots.overview])
+def test_names_of_many_layers_are_not_cut_by_the_border(draw):
+    names = [f"expanded_conv_block_{number}_project_BN" for number in range(110)]
+    columns = ("gradient_norm/global", *(f"gradient_norm/{name}" for name in names))
+    record = Record(columns, np.arange(4), np.zeros(4, int), np.ones((4, 111)))
+    drawn = np.ravel(np.asarray(draw(record), dtype=object))
+    assert outside(drawn[0].figure.figure, "project") == []
+
+
+def test_a_map_of_many_layers_is_higher_and_has_more_names():
+    few, many = (plots.gradient_heatmap(run(np.ones((2, layers)))) for layers in (10, 110))
+    assert few.figure.get_figheight() == 4.8 < 8 < many.figure.get_figheight() <= 12
+    assert len(many.get_yticks()) > 30
+    assert plots.gradient_heatmap(run(np.ones((2, 110))), few) is few
+
+
+def test_a_picture_is_saved_from_an_axis_axes_or_a_figure(tmp_path):
+    ax = plots.gradient_norms(run(NORMS))
+    axes = plots.overview(run(NORMS))
+    for number, drawn in enumerate(
+        [ax, [ax], axes, list(axes), axes[0], plt.subplots(2, 2)[1], axes[0].figure, ax.figure]
+    ):
+        plots.save(drawn, tmp_path / f"{number}.png", dpi=20)
+        assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")
+    plots.save(axes, str(tmp_path / "other.PDF"))
+    assert (tmp_path / "other.PDF").read_bytes().startswith(b"%PDF")
+    wide, narrow = (plt.imread(tmp_path / f"{number}.png").shape for number in (4, 0))
+    assert wide[1] > 1.5 * narrow[1]
+
+
+def test_saving_says_what_is_wrong_and_leaves_the_old_picture(tmp_path, monkeypatch):
+    ax = plots.gradient_norms(run(NORMS))
+    for name, message in {
+        "picture": "picture cannot be written as a picture: it has no suffix. Use one of .*.pdf.*.png.*.svg",
+        "picture.nonsense": "the suffix .nonsense is unknown. Use one of .*.png",
+        "picture.pgf": "the suffix .pgf is unknown",
+        "missing/picture.png": "missing/picture.png cannot be written: name a file in an existing folder",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            plots.save(ax, tmp_path / name)
+    for drawn, found in {None: "NoneType", "ax": "str"}.items():
+        with pytest.raises(TypeError, match=rf"must be an axis, an array or list of axes, or a figure, but .* {found}"):
+            plots.save(drawn, tmp_path / "picture.png")
+    for drawn in ([], [ax, plt.figure().add_subplot()]):
+        with pytest.raises(ValueError, match=r"must be of one figure, but are of [02]"):
+            plots.save(drawn, tmp_path / "picture.png")
+    assert not list(tmp_path.iterdir())
+    plots.save(ax, tmp_path / "picture.png")
+    before = (tmp_path / "picture.png").read_bytes()
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        plots.save(ax, tmp_path / "picture.png")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+def test_no_public_function_returns_a_figure_which_notebooks_would_draw_twice():
+    for drawn in (plots.overview(run(NORMS)), plots.gradient_flow(run(NORMS))):
+        assert not hasattr(drawn, "_repr_html_") and not isinstance(drawn, plt.Figure)
+
+
+def test_without_matplotlib_the_error_is_a_command_that_works():
+    script = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "try:\n    import keras_surrogate.plots\nexcept ImportError as error:\n    print(error)"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert finished.stdout == "Plots need matplotlib: python -m pip install matplotlib.\n"
+
+
+def diagnosed(rows, findings=()):
+    """What `plots.diagnosis` takes of a `Diagnosis`: rows of layer, norm and whether it has a kernel."""
+    found = [
+        Row(layer, "Layer", gradient_norm=norm, signal_variance=1.0, weight_variance=1.0 if has_kernel else None)
+        for layer, norm, has_kernel in rows
+    ]
+    return Diagnosis("model", Batch(32), tuple(found), tuple(findings))
+
+
+def test_a_diagnosis_with_normalisation_draws_kernels_and_what_was_found():
+    rows = [("conv", 1.0, True), ("bn", 0.1, False), ("relu", None, False), ("bn_2", 0.1, False), ("out", 1.0, True)]
+
+    def names(*arguments):
+        return [text.get_text() for text in plots.diagnosis(diagnosed(*arguments)).get_xticklabels()]
+
+    assert names(rows) == ["conv", "out"]
+    finding = types.SimpleNamespace(kind="dead_units", severity=2, layers=("relu",))
+    assert names(rows, [finding]) == ["conv", "relu", "out"]
+    assert names([row for row in rows if "bn" not in row[0]]) == ["conv", "relu", "out"]
+    assert names(rows[1:4]) == ["bn", "relu", "bn_2"]
+
+
+def test_a_diagnosis_whose_layers_take_turns_is_dots_with_a_trend():
+    rows = [(f"layer_{number}", norm, True) for number, norm in enumerate(taking_turns(30))]
+    ax = plots.diagnosis(diagnosed(rows))
+    styles = {line.get_label(): line.get_linestyle() for line in ax.lines}
+    assert styles["gradient norm of the weights"] == "None"
+    assert styles["signal: standard deviation"] == "-"

@@ -40,3 +40,10 @@ def test_several_with_measurements_and_alignments():
 def test_a_gradient_of_zero_leaves_a_gap():
     (line,) = plots.prediction(theory.predict("step", 3, 1.0)).lines
     assert np.isnan(line.get_ydata()).all()
+
+
+def test_an_undefined_alignment_is_said_to_be_so():
+    _, alignments = plots.prediction(theory.predict("superspike", 3, 1.0), plt.subplots(1, 2)[1])
+    assert [text.get_text() for text in alignments.texts] == ["undefined: the true gradient is 0"]
+    _, alignments = plots.prediction(theory.predict("sugar_bsilu", 3, 2.0), plt.subplots(1, 2)[1])
+    assert not alignments.texts

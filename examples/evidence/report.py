@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_surrogate import comparison, files
-from keras_surrogate.plots.axes import panels, plt
+from keras_surrogate import comparison, files, plots
+from keras_surrogate.plots.axes import panels
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -157,7 +157,7 @@ def by(found, field):
 def draw_revival(found, path):
     """A panel for each optimizer and depth: the share of dead units over the epochs, a line for each slope."""
     groups = [group for part in by(found, "optimizer").values() for group in by(part, "depth").values()]
-    figure, axes = panels(len(groups))
+    axes = panels(len(groups))
     for ax, group in zip(axes, groups, strict=True):
         for number, row in enumerate(group):
             style = {"color": f"C{number}", "ls": "-" if number % 2 else "--", "label": row.case.backward}
@@ -166,14 +166,14 @@ def draw_revival(found, path):
         ax.set(ylim=(-3, 103), xlim=(0, group[0].case.epochs))
         ax.grid(alpha=0.25)
     axes[-1].legend(fontsize="small", frameon=False, loc="lower right")
-    save(figure, path)
+    plots.save(axes, path, dpi=100)
 
 
 def draw_direction(found, path):
     """Difference in accuracy over the predicted cosine, a panel for each optimizer."""
     shown = [row for row in found if row.difference is not None and row.predicted_cosine is not None]
     groups = by(shown, "optimizer")
-    figure, axes = panels(len(groups))
+    axes = panels(len(groups))
     for ax, (optimizer, group) in zip(axes, groups.items(), strict=True):
         for balanced, part in by(group, "balanced").items():
             _draw_differences(ax, part, "os"[balanced], "balanced" if balanced else "as it is")
@@ -182,19 +182,13 @@ def draw_direction(found, path):
         ax.set_ylabel("accuracy less that of the true slope, points")
         ax.grid(alpha=0.25)
     axes[0].legend(fontsize="small", frameon=False)
-    save(figure, path)
+    plots.save(axes, path, dpi=100)
 
 
 def _draw_differences(ax, rows, marker, label):
     middle, low = (np.array([getattr(row.difference, end) for row in rows]) for end in ("mean", "low"))
     cosines = [row.predicted_cosine for row in rows]
     ax.errorbar(cosines, 100 * middle, 100 * (middle - low), fmt=marker, ms=4, lw=0.8, label=label)
-
-
-def save(figure, path):
-    with files.replacing_file(path) as unfinished:
-        figure.savefig(unfinished, dpi=100)
-    plt.close(figure)
 
 
 def write(path, text):

@@ -1,10 +1,12 @@
-"""The command line: `keras-surrogate demo` and its kin. A thin face; mistakes end with one line and status 2."""
+"""The command line: `keras-surrogate demo` and others. A thin face; mistakes end with one line and status 2."""
 
 import argparse
+import os
 import sys
+import warnings
 
 from keras_surrogate import __version__
-from keras_surrogate.cli import comparison, demo, diagnosis, models, pairs, theory, training
+from keras_surrogate.cli import comparison, console, demo, diagnosis, models, pairs, theory, training
 
 
 class _Parser(argparse.ArgumentParser):
@@ -13,16 +15,36 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments=None):
-    """Runs the command line and returns its exit status: 0, 2 for a mistake of the user, 130 after Ctrl-C."""
+    """Runs the command line.
+
+    Returns:
+        The exit status: 0; 2 for a mistake of the user; 130 after Ctrl-C; 1 if nobody reads the output any more.
+    """
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
-    try:
-        return command(options)
-    except (ValueError, ImportError) as error:
-        print(f"keras-surrogate: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    console.prepare()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _warn
+        try:
+            return command(options)
+        except BrokenPipeError:
+            # As with `| head`. What is still in the buffer goes nowhere, or Python would complain at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except (ValueError, ImportError, OSError) as error:
+            print(f"keras-surrogate: error: {_line(error)}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return 130
+
+
+def _warn(message, *_, **__):
+    print(f"keras-surrogate: warning: {_line(message)}", file=sys.stderr)
+
+
+def _line(message):
+    return " ".join(str(message).split())
 
 
 def _parser():

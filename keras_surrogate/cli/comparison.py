@@ -1,13 +1,10 @@
 """`keras-surrogate compare`: a grid of trainings, resumed where it was stopped, and its table."""
 
 import dataclasses
-import sys
-import warnings
 from pathlib import Path
 
-from rich.console import Console
-
 from keras_surrogate import comparison, files
+from keras_surrogate.cli import console
 
 _HELPS = {
     "data": "digits, fashion-mnist, mnist, cifar10",
@@ -77,27 +74,22 @@ _yes_or_no.__name__ = "answer, yes or no"
 
 
 def _compare(options):
-    grid, output = _grid(options), options["output"]
-    if Path(output).suffix != ".jsonl":
+    grid = _grid(options)
+    output = Path(options["output"])
+    if output.suffix != ".jsonl":
         raise ValueError(f"{output}: the output must be a .jsonl file; the table goes into a .md file beside it.")
-    files.check_writable(output)
+    for path in (output, *_written(output).values()):
+        files.check_writable(path)
     if options["tune"] and not all(case.validation for case in grid.cases):
         raise ValueError("--tune chooses learning rates on images held out: give --validation 0.1.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = _one_line
-        finished = _shown(grid, output) if options["show"] else comparison.run(grid, output, options["data_dir"])
+    finished = _shown(grid, output) if options["show"] else comparison.run(grid, output, options["data_dir"])
     rows = comparison.summarize(grid, finished.runs, options["tune"])
     if not rows:
         print("No training is finished yet.")
     else:
         _print(rows, grid, finished)
-        _write(rows, Path(output))
+        _write(rows, output)
     return 130 if finished.interrupted else 0
-
-
-def _one_line(message, *_, **__):
-    print(f"keras-surrogate: warning: {message}", file=sys.stderr)
 
 
 def _grid(options):
@@ -118,36 +110,41 @@ def _shown(grid, output):
 
 def _print(rows, grid, finished):
     table = comparison.table(rows)
+    terminal = console.console()
     # Wider than the terminal rather than with numbers cut in two.
-    needed = Console(width=1000).measure(table).maximum
-    Console(width=max(needed, Console().width)).print(table, highlight=False)
+    terminal.width = max(terminal.width, console.needed(table))
+    terminal.print(table)
     if len(finished.runs) < len(grid):
         print(f"{len(finished.runs)} of {len(grid)} trainings are finished; the same command goes on.")
 
 
+def _written(output):
+    """The files beside OUTPUT.jsonl."""
+    return {
+        "table": output.with_suffix(".md"),
+        "accuracy": output.with_name(f"{output.stem}-accuracy.png"),
+        "theory": output.with_name(f"{output.stem}-theory.png"),
+    }
+
+
 def _write(rows, output):
-    written = [output.with_suffix(".md")]
-    with files.replacing_file(written[0]) as unfinished:
-        unfinished.write_text(comparison.markdown(rows))
+    paths = _written(output)
+    names = ["table"]
+    with files.replacing_file(paths["table"]) as unfinished:
+        unfinished.write_text(comparison.markdown(rows), encoding="utf-8")
     try:
-        written += _draw(rows, output)
+        from keras_surrogate import plots
     except ImportError as error:
         print(f"No pictures: {error}")
-    print(f"Written: {', '.join(path.name for path in written)}, beside {output}.")
+    else:
+        for name, drawn in _drawings(rows, plots).items():
+            plots.save(drawn, paths[name], dpi=100)
+            names.append(name)
+    print(f"Written: {', '.join(paths[name].name for name in names)}, beside {output}.")
 
 
-def _draw(rows, output):
-    """Writes the pictures and returns their paths."""
-    from keras_surrogate import plots
-    from keras_surrogate.plots.axes import panels, plt
-
-    figures = {"accuracy": plots.comparison(rows)}
+def _drawings(rows, plots):
+    drawings = {"accuracy": plots.comparison(rows)}
     if any(row.predicted_gradient_ratio is not None for row in rows):
-        figures["theory"], axes = panels(2)
-        plots.predicted_against_measured(rows, axes)
-    paths = [output.with_name(f"{output.stem}-{name}.png") for name in figures]
-    for path, figure in zip(paths, figures.values(), strict=True):
-        with files.replacing_file(path) as unfinished:
-            figure.savefig(unfinished, dpi=100)
-        plt.close(figure)
-    return paths
+        drawings["theory"] = plots.predicted_against_measured(rows)
+    return drawings

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 
 from keras_surrogate import datasets, demo
+from keras_surrogate.cli import console
 
 
 def add(commands):
@@ -35,5 +36,5 @@ def add(commands):
 
 
 def _demo(options):
-    runs = demo.run(demo.Settings(**options))
+    runs = demo.run(demo.Settings(**options), console.console())
     return 130 if runs[-1].interrupted else 0

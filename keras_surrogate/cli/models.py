@@ -1,12 +1,10 @@
 """`keras-surrogate swap` and `keras-surrogate strip`: from one model file to another."""
 
-import textwrap
 import warnings
 from pathlib import Path
 
-import keras
-
 from keras_surrogate import conversion, files
+from keras_surrogate.cli import loading
 
 
 def add(commands):
@@ -41,17 +39,7 @@ def _add_files(parser, command):
     parser.add_argument("input", help="the model's file, .keras")
     parser.add_argument("output", help="the file to write, .keras")
     parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
-    add_unsafe(parser)
-
-
-def add_unsafe(parser):
-    """The option that `loaded` takes."""
-    parser.add_argument(
-        "--unsafe",
-        action="store_true",
-        help="load Python code that the file holds (Lambda layers) as well: it can do anything that you can do on this "
-        "machine, so only for files from people you trust",
-    )
+    loading.add_options(parser)
 
 
 def _swap(options):
@@ -68,7 +56,7 @@ def _strip(options):
 
 def _converted(options, convert):
     _check_output(options["output"], options["force"])
-    model = loaded(options["input"], options["unsafe"])
+    model = loading.loaded(options["input"], options)
     with warnings.catch_warnings():
         # They are in the report.
         warnings.filterwarnings("ignore", message=".* not reached")
@@ -85,20 +73,4 @@ def _check_output(output, force):
         raise ValueError(f"{output}: the output must be a .keras file.")
     if Path(output).exists() and not force:
         raise ValueError(f"{output} exists already; --force overwrites it.")
-
-
-def loaded(path, unsafe):
-    if not Path(path).is_file():
-        raise ValueError(f"There is no file {path}.")
-    try:
-        return keras.saving.load_model(path, safe_mode=not unsafe)
-    except Exception as error:
-        hint = "" if unsafe else " If it holds Python code and comes from people you trust, --unsafe loads it."
-        raise ValueError(f"{path} cannot be loaded: {_reason(error)}{hint}") from error
-
-
-def _reason(error):
-    """The first line of the first error, about which Keras wraps others that repeat whole configurations."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return textwrap.shorten((str(error).strip().splitlines() or [type(error).__name__])[0], 300)
+    files.check_writable(output)

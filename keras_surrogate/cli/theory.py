@@ -1,11 +1,19 @@
 """`keras-surrogate predict`: what a derivative will do at a depth, before anything is trained."""
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
+import dataclasses
 
-from keras_surrogate import files, functions, presets, surrogate, theory
+import numpy as np
+
+from keras_surrogate import functions, presets, surrogate, theory
+from keras_surrogate.cli import console, pictures
 from keras_surrogate.theory import verdicts
+
+_KEYS = (
+    "forward, backward, scale, depth, width (null for infinity), verdict (sentences), gradient_ratio; layers, arrays "
+    "over the layers signal_variance, gradient_norm, alignment (null where it is undefined) and correlation; effect, "
+    "{sgd, adam: helps, hurts or none} or null; balanced, {scale, verdict} or null; advice (sentences); ranking, a "
+    "list of {name, scale, score, gradient_ratio, alignment, revives, share, reason}, the best first"
+)
 
 
 def add(commands):
@@ -32,29 +40,57 @@ def add(commands):
     parser.add_argument("--input-variance", type=float, default=1.0, help="mean square of the input (default: 1)")
     parser.add_argument("--width", type=int, help="units of a layer (default: infinitely many)")
     parser.add_argument("--plot", metavar="FILE", help="draw gradient norm and alignment of every layer")
+    console.add_json(parser, _KEYS)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What the command finds out.
+
+    effects: "helps", "hurts" or "none" by optimizer, "sgd" and "adam"; None for a function with its own slope.
+    balanced: the pair, scaled so that the gradient keeps its size, and what becomes of it in words; or None and why
+        there is none; or None where there is nothing to balance.
+    """
+
+    prediction: theory.Prediction
+    effects: dict | None
+    balanced: tuple | None
+    advice: theory.Recommendations
 
 
 def _predict(options):
+    pictures.check(options["plot"])
+    found = _found(options)
+    if options["json"]:
+        console.print_json(_as_dictionary(found))
+    else:
+        _print(found)
+    if options["plot"]:
+        pictures.write(_drawn(found.prediction), options["plot"], quiet=options["json"])
+    return 0
+
+
+def _found(options):
     pair = _pair(options)
+    depth = options["depth"]
     weights = options["weight_variance"]
     weights = weights if weights is not None else options["initializer"] or "glorot_uniform"
     settings = {name: options[name] for name in ("bias_variance", "input_variance")}
-    known = {"width": options["width"], "input_correlation": 0.5, **settings}
-    prediction = theory.predict(pair, options["depth"], weights, **known)
-    console = Console()
-    console.print(prediction.verdict, highlight=False)
-    console.print(_layers(prediction))
+    known = {"width": options["width"], **settings}
+    prediction = theory.predict(pair, depth, weights, input_correlation=0.5, **known)
     true = surrogate.Surrogate(pair.forward)
+    effects = None
     if pair != true:
-        console.print(_effect(prediction, theory.predict(true, options["depth"], weights, **known)), highlight=False)
+        true_prediction = theory.predict(true, depth, weights, input_correlation=0.5, **known)
+        effects = {
+            optimizer: theory.effect(prediction, true_prediction, rescaled)
+            for optimizer, rescaled in (("sgd", False), ("adam", True))
+        }
+    balanced = None
     if pair.backward != pair.forward or verdicts.gradient_is_off(prediction):
-        console.print(_balanced(pair, weights, options, settings), highlight=False)
-    advice = theory.recommend(pair.forward, options["depth"], weights, width=options["width"], **settings)
-    console.print(advice.advice, highlight=False)
-    console.print(_ranks(advice))
-    if options["plot"]:
-        _plot(prediction, options["plot"])
-    return 0
+        balanced = _balanced(pair, depth, weights, known)
+    advice = theory.recommend(pair.forward, depth, weights, **known)
+    return _Found(prediction, effects, balanced, advice)
 
 
 def _pair(options):
@@ -68,52 +104,93 @@ def _pair(options):
     return surrogate.Surrogate(forward, backward, options["scale"])
 
 
-def _effect(prediction, true):
-    """What becomes of training."""
-    plain, rescaled = (_EFFECTS[theory.effect(prediction, true, rescaled)] for rescaled in (False, True))
-    return f"Beside the true slope it should {plain} under plain SGD and {rescaled} under Adam."
+def _balanced(pair, depth, weights, known):
+    """The pair, balanced, or None; and what becomes of it in words, or why it cannot be balanced."""
+    settings = {name: value for name, value in known.items() if name != "width"}
+    try:
+        balanced = theory.balance(pair, weights, **settings)
+    except ValueError as error:
+        return None, str(error)
+    prediction = theory.predict(balanced, depth, weights, **known)
+    return balanced, f"{verdicts.gradient(prediction)} {verdicts.direction(prediction)}"
 
 
 _EFFECTS = {"helps": "help training", "hurts": "hurt training", "none": "make no difference"}
 
 
-def _balanced(pair, weights, options, settings):
-    """What becomes of the pair itself, once balanced."""
-    try:
-        balanced = theory.balance(pair, weights, **settings)
-    except ValueError as error:
-        return str(error)
-    prediction = theory.predict(balanced, options["depth"], weights, width=options["width"], **settings)
-    return (
-        f"Balanced, with scale={balanced.scale:.3g}: {verdicts.gradient(prediction)} {verdicts.direction(prediction)}"
-    )
+def _print(found):
+    output = console.console()
+    output.print(found.prediction.verdict)
+    output.print(_layers(found.prediction))
+    if found.effects:
+        plain, rescaled = (_EFFECTS[found.effects[optimizer]] for optimizer in ("sgd", "adam"))
+        output.print(f"Beside the true slope it should {plain} under plain SGD and {rescaled} under Adam.")
+    if found.balanced:
+        pair, words = found.balanced
+        output.print(words if pair is None else f"Balanced, with scale={pair.scale:.3g}: {words}")
+    output.print(found.advice.advice)
+    output.print(_ranks(found.advice))
+
+
+def _as_dictionary(found):
+    prediction = found.prediction
+    names = ("signal_variance", "gradient_norm", "alignment", "correlation")
+    balanced = None
+    if found.balanced:
+        pair, words = found.balanced
+        balanced = {"scale": None if pair is None else pair.scale, "verdict": words}
+    return {
+        "forward": prediction.surrogate.forward.title,
+        "backward": prediction.surrogate.backward.title,
+        "scale": prediction.surrogate.scale,
+        "depth": prediction.depth,
+        "width": prediction.width,
+        "verdict": prediction.verdict,
+        "gradient_ratio": prediction.gradient_ratio,
+        "layers": {name: getattr(prediction, name) for name in names},
+        "effect": found.effects,
+        "balanced": balanced,
+        "advice": found.advice.advice,
+        "ranking": [_ranked(item) for item in found.advice.ranking],
+    }
+
+
+def _ranked(item):
+    return {
+        "name": item.name,
+        "scale": item.surrogate.scale,
+        "score": item.score,
+        "gradient_ratio": item.prediction.gradient_ratio,
+        "alignment": item.prediction.alignment,
+        "revives": item.revives,
+        "share": item.share,
+        "reason": item.reason,
+    }
 
 
 def _layers(prediction):
-    table = Table("layer", title=f"{prediction.depth} layers of width {prediction.width or 'infinity'}")
-    for heading in ("signal variance", "gradient norm", "cosine with the true gradient", "correlation of two inputs"):
-        table.add_column(heading, justify="right")
+    numbers = ("signal variance", "gradient norm", "cosine with the true gradient", "correlation of two inputs")
+    title = f"{prediction.depth} layers of width {prediction.width or 'infinity'}"
+    table = console.table(title, "layer", *numbers, right=numbers)
     for layer in np.unique(np.linspace(0, prediction.depth - 1, 5).astype(int)):
+        variance = f"{prediction.signal_variance[layer]:.2g}"
+        norm = f"{prediction.gradient_norm[layer]:.2g}"
         cosine = "undefined" if prediction.alignment is None else f"{prediction.alignment[layer]:.2f}"
-        numbers = prediction.signal_variance[layer], prediction.gradient_norm[layer]
-        cells = [f"{number:.2g}" for number in numbers]
-        table.add_row(str(layer + 1), *cells, cosine, f"{prediction.correlation[layer]:.4f}")
+        table.add_row(str(layer + 1), variance, norm, cosine, f"{prediction.correlation[layer]:.4f}")
     return table
 
 
 def _ranks(advice):
-    table = Table("", "backward", "why", title="Slopes for this forward, depth and initialization")
+    table = console.table("Slopes for this forward, depth and initialization", "", "backward", "why")
     for rank, item in enumerate(advice.ranking, 1):
         table.add_row(str(rank), item.name, item.reason)
     return table
 
 
-def _plot(prediction, output):
+def _drawn(prediction):
     from keras_surrogate import plots
+    from keras_surrogate.plots.axes import panels
 
-    ax = plots.prediction(
-        {f"{prediction.surrogate.forward.title}, slope of {prediction.surrogate.backward.title}": prediction}
-    )
-    with files.replacing_file(output) as unfinished:
-        ax.figure.savefig(unfinished, dpi=160)
-    print(f"Written to {output}.")
+    pair = prediction.surrogate
+    label = f"{pair.forward.title}, slope of {pair.backward.title}"
+    return plots.prediction({label: prediction}, panels(2))

@@ -1,10 +1,9 @@
 """`keras-surrogate plot-run`: what was recorded of a training run."""
 
-import sys
-import warnings
 from pathlib import Path
 
-from keras_surrogate import files, records
+from keras_surrogate import records
+from keras_surrogate.cli import pictures
 
 
 def add(commands):
@@ -20,21 +19,9 @@ def add(commands):
 
 def _plot_run(options):
     output = options["output"] or str(Path(options["run"]).with_suffix(".png"))
-    files.check_writable(output)
-    record = _load(options["run"])
+    pictures.check(output)
+    record = records.load(options["run"])
     from keras_surrogate import plots
 
-    figure = plots.overview(record)
-    with files.replacing_file(output) as unfinished:
-        figure.savefig(unfinished, dpi=100)
-    print(f"Written to {output}.")
+    pictures.write(plots.overview(record), output, dpi=100)
     return 0
-
-
-def _load(path):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        record = records.load(path)
-    for warning in caught:
-        print(f"keras-surrogate: warning: {warning.message}", file=sys.stderr)
-    return record

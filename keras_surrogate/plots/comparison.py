@@ -59,23 +59,23 @@ def _ends(interval):
 
 
 def comparison(rows):
-    """A figure of `accuracies`, with a panel for each setting: all that a case says but its slope.
+    """Draws `accuracies` in a panel for each setting, which is all that a case says but its slope.
 
     Args:
         rows: `comparison.Row`s; at least one.
 
     Returns:
-        The figure.
+        The array of axes, shape (settings,).
     """
     groups = {}
     for row in rows:
         groups.setdefault(tuple(row.setting.items()), []).append(row)
     names = [name for name in rows[0].setting if len({row.setting[name] for row in rows}) > 1]
-    figure, axes = panels(len(groups), columns=min(2, len(groups)))
+    axes = panels(len(groups), columns=min(2, len(groups)))
     for ax, group in zip(axes, groups.values(), strict=True):
         accuracies(group, ax)
         ax.set_title("\n".join(textwrap.wrap(_title(group[0], names), 80)), fontsize="small")
-    return figure
+    return axes
 
 
 def _title(row, names):
@@ -105,7 +105,7 @@ def predicted_against_measured(rows, ax=None):
         The pair of axes.
     """
     if ax is None:
-        _, ax = panels(2)
+        ax = panels(2)
     ratios, cosines = ax
     slopes = list(dict.fromkeys(variant(row.case) for row in rows))
     for number, slope in enumerate(slopes):

@@ -20,6 +20,10 @@ def diagnosis(result, ax=None):
     Red: cannot learn; orange: learns badly; olive: could be better. Below the lower border nothing is drawn: a triangle
     there stands for 0.
 
+    Where the model has normalisation, or other layers with scales and biases only, these and all layers without weights
+    are left out unless a finding names them. Where a quantity goes up and down by more than a factor of 2 from layer to
+    layer, it is drawn as dots, and a thin line is the trend: the geometric mean over 12 layers.
+
     Args:
         result: a `diagnosis.Diagnosis`.
         ax: a matplotlib axis; default a new one.
@@ -27,14 +31,15 @@ def diagnosis(result, ax=None):
     Returns:
         The axis.
     """
-    ax, rows = axis(ax), [row for row in result.rows if row.signal_variance is not None]
+    ax = axis(ax)
+    rows = _drawn(result)
     series = {label: _values(rows, value) for label, value in _QUANTITIES.items()}
     places = {row.layer: place for place, row in enumerate(rows)}
     for finding in reversed(result.findings):
         _bands(ax, finding, [places[layer] for layer in finding.layers if layer in places])
     for number, (label, values) in enumerate(series.items()):
         known = np.flatnonzero(~np.isnan(values))
-        lines.line(ax, known, values[known], f"C{number if number < 3 else 4}", label, marker=".")
+        lines.across(ax, known, values[known], f"C{number if number < 3 else 4}", label, marker=".")
     lines.scale(ax, np.concatenate(list(series.values())))
     lines.name_ticks(ax.xaxis, [row.layer for row in rows])
     ax.tick_params("x", rotation=90)
@@ -45,6 +50,16 @@ def diagnosis(result, ax=None):
 
 def _values(rows, value):
     return np.array([np.nan if value(row) is None else value(row) for row in rows], float)
+
+
+def _drawn(result):
+    """The rows with a signal; with a kernel only, or with a finding, where there are weights that are no kernels."""
+    rows = [row for row in result.rows if row.signal_variance is not None]
+    has_others = any(row.gradient_norm is not None and not row.has_kernel for row in rows)
+    if not (has_others and any(row.has_kernel for row in rows)):
+        return rows
+    named = {layer for finding in result.findings for layer in finding.layers}
+    return [row for row in rows if row.has_kernel or row.layer in named]
 
 
 def _bands(ax, finding, places):

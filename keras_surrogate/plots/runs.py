@@ -74,16 +74,28 @@ def spans(steps, values, points, statistic=medians):
     return np.array([steps[part].mean() for part in parts]), np.stack([statistic(values[part]) for part in parts])
 
 
+def stretches(record):
+    """The rows of each epoch, a list of slices. Where a second fit counts from 0 again, its epochs are others."""
+    borders = np.flatnonzero(np.diff(record.epochs)) + 1
+    ends = [*borders, len(record.epochs)]
+    return [slice(start, end) for start, end in zip([0, *borders], ends, strict=True)]
+
+
+def epochs_of(record):
+    """The number of each stretch's epoch; after a second fit numbers may come again."""
+    return np.array([record.epochs[rows.start] for rows in stretches(record)])
+
+
 def epoch_medians(record, quantity):
-    """The epochs, and for each the median of its finite steps, shape (epochs, layers)."""
-    epochs = np.unique(record.epochs)
-    return epochs, np.stack([medians(record[quantity][record.epochs == epoch]) for epoch in epochs])
+    """The epochs' numbers, and for each epoch the median of its finite steps, shape (epochs, layers)."""
+    values = record[quantity]
+    return epochs_of(record), np.stack([medians(values[rows]) for rows in stretches(record)])
 
 
 def epoch_ends(record, quantity):
-    """The epochs, and the values at the last recorded step of each, shape (epochs, layers)."""
-    epochs, from_behind = np.unique(record.epochs[::-1], return_index=True)
-    return epochs, record[quantity][len(record.epochs) - 1 - from_behind]
+    """The epochs' numbers, and the values at the last recorded step of each epoch, shape (epochs, layers)."""
+    last = [rows.stop - 1 for rows in stretches(record)]
+    return epochs_of(record), record[quantity][last]
 
 
 def first_over_last(norms):
@@ -114,12 +126,13 @@ def edges(centres):
 
 
 def histogram_rows(record, layer=None, epoch=None):
-    """The rows to draw, a dictionary from a layer's name or an epoch's number to its counts, shape (bins,).
+    """The rows to draw: a list of layers' names or epochs' numbers, and counts of shape (rows, bins).
 
     Args:
         record: a `Record` with gradient histograms.
         layer: a layer's name, for one row an epoch; default None, for one row a layer.
-        epoch: the epoch's number, where the rows are the layers; default None, the last.
+        epoch: the epoch's number, where the rows are the layers; default None, the last. Of epochs of the same number,
+            after a second fit, the last.
 
     Raises:
         ValueError: no histograms were recorded; no such layer or epoch; both are given.
@@ -129,14 +142,19 @@ def histogram_rows(record, layer=None, epoch=None):
         raise ValueError('No gradient histograms were recorded. Record them with GradientNormLogger(also="histogram").')
     if layer is not None and epoch is not None:
         raise ValueError("Give a layer, for one row an epoch, or an epoch, for one row a layer, but not both.")
-    epochs = np.unique(record.epochs)
+    epochs = epochs_of(record).tolist()
     if layer is not None:
         _check("layer", layer, histograms)
-        return {int(one): np.nansum(histograms[layer][record.epochs == one], axis=0) for one in epochs}
+        return epochs, np.stack([np.nansum(histograms[layer][rows], axis=0) for rows in stretches(record)])
     epoch = epochs[-1] if epoch is None else epoch
-    _check("epoch", epoch, epochs.tolist())
-    within = record.epochs == epoch
-    return {name: np.nansum(counts[within], axis=0) for name, counts in histograms.items() if name != "global"}
+    _check("epoch", epoch, list(dict.fromkeys(epochs)))
+    rows = stretches(record)[_last_index(epochs, epoch)]
+    names = [name for name in histograms if name != "global"]
+    return names, np.stack([np.nansum(histograms[name][rows], axis=0) for name in names])
+
+
+def _last_index(values, value):
+    return len(values) - 1 - values[::-1].index(value)
 
 
 def _check(what, value, known):

@@ -2,7 +2,7 @@
 
 A run is a `records.Record`, a logger, a `gradients.GradientNorms`, or the path of a CSV or NPZ file. On logarithmic
 axes a triangle at the lower border stands for 0; a red cross at the upper border for a step whose gradient is not
-finite.
+finite. A second fit into the same record begins epochs of its own, whose numbers may come twice.
 """
 
 import functools
@@ -13,8 +13,11 @@ from keras_surrogate import thresholds
 from keras_surrogate.plots import lines, runs
 from keras_surrogate.plots.axes import axis, colors, map_colors, panels
 
+_SHARES = ("activation_zeros", "activation_saturated", "dead_units", "gradient_clipped")
 # Those that are shares or have a sign; the others go by orders of magnitude.
-_LINEAR = ("activation_mean", "activation_zeros", "activation_saturated", "dead_units", "gradient_clipped")
+_LINEAR = ("activation_mean", *_SHARES)
+# Of a layer in a map, in inches.
+_LAYER_HEIGHT = 0.08
 
 
 def gradient_norms(run, ax=None, points=200):
@@ -47,6 +50,8 @@ def over_time(run, quantity, ax=None, points=200):
     statistic = runs.means if quantity == "gradient_clipped" else runs.medians
     ax, drawn = axis(ax), runs.spans(record.steps, values, points, statistic)
     lines.layers(ax, *drawn, names, logarithmic=quantity not in _LINEAR)
+    if quantity in _SHARES:
+        lines.share_scale(ax, drawn[1])
     ax.set(xlabel="training step", ylabel=quantity.replace("_", " "))
     return ax
 
@@ -57,16 +62,23 @@ def gradient_flow(run, ax=None):
     A norm is the median of the epoch's recorded steps in which it is finite; where there are none, in some epoch, the
     layer has a red cross.
 
+    A record does not know kernels from the scales and biases of normalisation. Where neighbouring layers differ by more
+    than a factor of 2, up and down by turns, as these do, the norms are dots, and a thin line is the trend: the
+    geometric mean over 12 layers, which lies between the two kinds.
+
     Args:
         run: a training run.
         ax: a matplotlib axis; default a new one.
     """
-    record, ax = runs.recorded(run), axis(ax)
+    record = runs.recorded(run)
+    ax = axis(ax)
     epochs, norms = runs.epoch_medians(record, "gradient_norm")
-    labelled, marker = lines.spread(len(epochs), 10), "." if norms.shape[1] <= 30 else None
+    zigzag = lines.zigzags(norms)
+    labelled = lines.spread(len(epochs), 10)
+    marker = "." if norms.shape[1] <= 30 else None
     for number, color in enumerate(colors(len(epochs))):
         label = str(epochs[number]) if number in labelled else None
-        lines.line(ax, np.arange(norms.shape[1]), norms[number], color, label, marker=marker)
+        lines.across(ax, np.arange(norms.shape[1]), norms[number], color, label, marker, zigzag)
     lines.scale(ax, norms)
     lines.crosses(ax, np.flatnonzero(np.isnan(norms).any(axis=0)))
     lines.name_ticks(ax.xaxis, record.layer_names)
@@ -83,11 +95,13 @@ def gradient_heatmap(run, ax=None, points=200):
 
     Args:
         run: a training run.
-        ax: a matplotlib axis; default a new one.
+        ax: a matplotlib axis; default a new one, the higher the more layers there are.
         points: as in `gradient_norms`.
     """
-    record, ax = runs.recorded(run), axis(ax)
+    record = runs.recorded(run)
     steps, norms = runs.spans(record.steps, record.norms, points)
+    height = np.clip(_LAYER_HEIGHT * norms.shape[1], 4.8, 12)
+    ax = axis(ax, height)
     logarithms = runs.log10(norms)
     drawn = logarithms[np.isfinite(logarithms)]
     low, high = (drawn.min(), drawn.max()) if len(drawn) else (-1.0, 0.0)
@@ -97,7 +111,7 @@ def gradient_heatmap(run, ax=None, points=200):
     image = ax.pcolormesh(*borders, cells, cmap=map_colors(), vmin=low, vmax=max(high, low + 1e-3))
     extend = "min" if zero.any() else "neither"
     ax.figure.colorbar(image, ax=ax, label="$\\log_{10}$ of the gradient norm", extend=extend)
-    lines.name_ticks(ax.yaxis, record.layer_names)
+    lines.name_ticks(ax.yaxis, record.layer_names, most=int(6 * ax.bbox.height / ax.figure.dpi))
     ax.invert_yaxis()
     lines.crosses(ax, runs.nonfinite_steps(record))
     ax.set(xlabel="training step")
@@ -115,7 +129,7 @@ def gradient_ratio(run, ax=None, points=200, vanishing=thresholds.VANISHING_RESC
     """
     record, ax = runs.recorded(run), axis(ax)
     steps, ratio = runs.spans(record.steps, runs.first_over_last(record.norms), points)
-    first, last = record.layer_names[0], record.layer_names[-1]
+    names = lines.shortened(record.layer_names)
     ax.axhline(1, color="0.6", lw=1)
     ax.axhline(vanishing, color="tab:blue", lw=1, ls="--")
     note = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": "small", "color": "tab:blue"}
@@ -123,7 +137,7 @@ def gradient_ratio(run, ax=None, points=200, vanishing=thresholds.VANISHING_RESC
     lines.line(ax, steps, ratio, "black")
     lines.scale(ax, [vanishing])
     lines.crosses(ax, runs.nonfinite_steps(record))
-    ax.set(xlabel="training step", ylabel=f"gradient norm of {first}\nover that of {last}")
+    ax.set(xlabel="training step", ylabel=f"gradient norm of {names[0]}\nover that of {names[-1]}")
     low, high = ax.get_ylim()
     ax.axhspan(low, vanishing, color="tab:blue", alpha=0.1, lw=0)
     ax.set_ylim(low, high)
@@ -145,10 +159,10 @@ def dead_units(run, ax=None):
         raise ValueError('No dead units were recorded. Record them with GradientNormLogger(also="activations").')
     ax, (epochs, shares) = axis(ax), runs.epoch_ends(record, "dead_units")
     names, shares = runs.measured(record.names("dead_units"), shares)
-    lines.layers(ax, epochs, shares, names, logarithmic=False)
-    top = 1.1 * np.nanmax(shares, initial=0.1)
-    ax.set(xlabel="epoch", ylabel="share of units dead all through the epoch", ylim=(-0.02 * top, top))
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    lines.layers(ax, np.arange(len(epochs)), shares, names, logarithmic=False)
+    lines.share_scale(ax, shares)
+    lines.name_ticks(ax.xaxis, epochs, most=10)
+    ax.set(xlabel="epoch", ylabel="share of units dead all through the epoch")
     return ax
 
 
@@ -168,12 +182,12 @@ def gradient_histograms(run, ax=None, layer=None, epoch=None):
         ValueError: the run has no histograms; no such layer or epoch; both are given.
     """
     record = runs.recorded(run)
-    rows = runs.histogram_rows(record, layer, epoch)
-    counts, names, ax = np.stack(list(rows.values())), list(rows), axis(ax)
+    names, counts = runs.histogram_rows(record, layer, epoch)
+    ax = axis(ax)
     borders, density = runs.decades(counts)
-    few = len(rows) <= 20
+    few = len(names) <= 20
     height = (1.6 if few else 4) / max(density.max(), 1e-9)
-    for number, (row, color) in enumerate(zip(density, colors(len(rows)), strict=True)):
+    for number, (row, color) in enumerate(zip(density, colors(len(names)), strict=True)):
         tops = number - height * np.append(row, row[-1])
         ax.fill_between(borders, number, tops, step="post", color=color, alpha=0.8, lw=0, zorder=2 + number)
         ax.step(borders, tops, where="post", color="white", lw=0.8 if few else 0.2, zorder=2 + number)
@@ -183,17 +197,20 @@ def gradient_histograms(run, ax=None, layer=None, epoch=None):
         note = runs.share_note(counts[place])
         ax.text(1.01, place, note, transform=ax.get_yaxis_transform(), va="bottom", fontsize="small", color="0.3")
     low, high = runs.occupied(density)
-    ax.set(xlim=(borders[low] - 0.5, borders[high] + 0.5), ylim=(len(rows) - 0.5, -1.7 if few else -4.2))
-    about = f"epoch {record.epochs[-1] if epoch is None else epoch}" if layer is None else lines.shortened(layer)
+    ax.set(xlim=(borders[low] - 0.5, borders[high] + 0.5), ylim=(len(names) - 0.5, -1.7 if few else -4.2))
+    about = f"epoch {record.epochs[-1] if epoch is None else epoch}" if layer is None else lines.shortened([layer])[0]
     ax.set(xlabel=f"$\\log_{{10}}$ of abs(gradient), {about}", ylabel="" if layer is None else "epoch")
     return ax
 
 
 def overview(run):
-    """Draws everything that a run has, each in a panel of its own; returns the matplotlib figure.
+    """Draws everything that a run has, each in a panel of its own.
 
     Args:
         run: a training run.
+
+    Returns:
+        The array of axes, in the order in which they stand, shape (panels,).
     """
     record = runs.recorded(run)
     drawings = [gradient_flow, gradient_norms, gradient_heatmap, gradient_ratio]
@@ -201,9 +218,11 @@ def overview(run):
     drawings += [dead_units] if "dead_units" in record.quantities else []
     others = [name for name in record.quantities if "[" not in name and name not in ("gradient_norm", "dead_units")]
     drawings += [functools.partial(over_time, quantity=name) for name in others]
-    figure, axes = panels(len(drawings))
+    axes = panels(len(drawings))
     for drawing, ax in zip(drawings, axes, strict=True):
         drawing(record, ax=ax)
-    steps, epochs = len(record.steps), len(np.unique(record.epochs))
-    figure.suptitle(f"recorded steps: {steps}, epochs: {epochs}, gradients: {record.kind}")
-    return figure
+    steps = len(record.steps)
+    epochs = len(runs.stretches(record))
+    title = f"recorded steps: {steps}, epochs: {epochs}, gradients: {record.kind}"
+    axes[0].figure.figure.suptitle(title)
+    return axes

@@ -1,8 +1,9 @@
 """A classifier of handwritten digits whose ReLUs keep their value and learn through another slope.
 
-SurrogateActivation("sugar_bsilu") computes plain ReLU; only the backward pass takes the slope of B-SiLU, which is not
-zero where the unit is off. GradientNormLogger writes down how much gradient reaches each layer during `fit`. At the
-end the model is written twice: as model.keras, to go on with in Keras, and as a SavedModel for TensorFlow alone.
+SurrogateActivation("sugar_bsilu") computes plain ReLU; only the backward pass takes the slope of
+B-SiLU, which is not zero where the unit is off. GradientNormLogger writes down how much gradient
+reaches each layer during `fit`. At the end the model is written twice: as model.keras, to go on
+with in Keras, and as a SavedModel for TensorFlow alone.
 
     python examples/01_quickstart.py
 
@@ -58,7 +59,9 @@ def main(epochs=10, output=None):
     _, accuracy = model.evaluate(data.x_test, data.y_test, verbose=0)
 
     norms = {layer: history[f"gradient_norm/{layer}"] for layer in logger.layer_names}
-    Console().print(norms_table(norms), f"Accuracy on {len(data.x_test)} test images: {accuracy:.1%}", sep="\n")
+    Console().print(
+        norms_table(norms), f"Accuracy on {len(data.x_test)} test images: {accuracy:.1%}", sep="\n"
+    )
 
     model.save(folder / "model.keras")
     model.export(folder / "savedmodel", verbose=False)

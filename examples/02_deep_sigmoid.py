@@ -1,10 +1,11 @@
 """The vanishing gradient of a deep sigmoid network, and what three other slopes do about it.
 
-The slope of the sigmoid is at most 1/4. The backward pass multiplies by it in every layer, so that little gradient is
-left for the first of five, and plain SGD hardly moves it. The same network, from the same start, is trained with the
-sigmoid's own slope, with four times that slope, with the slope of tanh, and with the sigmoid's slope plus 0.1. The last
-is the preset "flat_spot", made against saturated units; at 0.35 and less it vanishes too, only more slowly. What the
-network computes stays the sigmoid's.
+The slope of the sigmoid is at most 1/4. The backward pass multiplies by it in every layer, so that
+little gradient is left for the first of five, and plain SGD hardly moves it. The same network, from
+the same start, is trained with the sigmoid's own slope, with four times that slope, with the slope
+of tanh, and with the sigmoid's slope plus 0.1. The last is the preset "flat_spot", made against
+saturated units; at 0.35 and less it vanishes too, only more slowly. What the network computes stays
+the sigmoid's.
 
     python examples/02_deep_sigmoid.py        one start, half a minute
     python examples/02_deep_sigmoid.py 5      mean and standard deviation over five, because one is not a study
@@ -34,7 +35,9 @@ FIRST_STEPS = 20
 def build(activation, seed, depth=5, width=64):
     keras.utils.set_random_seed(seed)
     hidden = [
-        keras.layers.Dense(width, activation=ks.layers.SurrogateActivation(**activation), name=f"hidden_{number}")
+        keras.layers.Dense(
+            width, activation=ks.layers.SurrogateActivation(**activation), name=f"hidden_{number}"
+        )
         for number in range(1, depth + 1)
     ]
     output = keras.layers.Dense(10, name="output")
@@ -57,7 +60,9 @@ def main(epochs=40, seeds=1):
     """Prints the table; returns the mean accuracy and the mean gradient ratio of each slope over the seeds."""
     data = datasets.load("digits")
     guessing = np.bincount(data.y_test).max() / len(data.y_test)
-    table = Table("backward pass", title=f"Five sigmoid layers, {epochs} epochs of SGD, {seeds} start(s)")
+    table = Table(
+        "backward pass", title=f"Five sigmoid layers, {epochs} epochs of SGD, {seeds} start(s)"
+    )
     table.add_column(f"test accuracy\n(guessing: {guessing:.1%})", justify="right")
     table.add_column(f"gradient, first / last layer\n(first {FIRST_STEPS} steps)", justify="right")
     results = {}

@@ -1,12 +1,14 @@
 """ReLU units that are all dead at the start: which slopes bring them back?
 
-A unit is dead if it is off for every image there is. Its true derivative is then 0 and it stays dead for good; another
-slope in the backward pass can move its weights although it is off. Whether that helps depends on the slope, which may
-be tiny there or even negative, on how far below zero the unit lies, and on the optimizer: Adam makes full steps of the
-smallest gradient. Biases of -1 and -3 with small weights make all units dead; the tables show what becomes of them.
+A unit is dead if it is off for every image there is. Its true derivative is then 0 and it stays
+dead for good; another slope in the backward pass can move its weights although it is off. Whether
+that helps depends on the slope, which may be tiny there or even negative, on how far below zero the
+unit lies, and on the optimizer: Adam makes full steps of the smallest gradient. Biases of -1 and -3
+with small weights make all units dead; the tables show what becomes of them.
 
-The limit: a dead unit puts out 0, so its OUTGOING weights get no gradient under any slope; only the incoming ones do.
-The tables show both gradient norms at the first step; the output layer has no bias, so that its norm is theirs alone.
+The limit: a dead unit puts out 0, so its OUTGOING weights get no gradient under any slope; only the
+incoming ones do. The tables show both gradient norms at the first step; the output layer has no
+bias, so that its norm is theirs alone.
 
     python examples/03_dying_relu.py
 
@@ -22,7 +24,10 @@ import keras_surrogate as ks
 from keras_surrogate import datasets
 
 BACKWARDS = ("relu", "leaky_backward", "artificial_relu", "sugar_bsilu", "sugar_nelu")
-OPTIMIZERS = {"SGD": lambda: keras.optimizers.SGD(0.2), "Adam": lambda: keras.optimizers.Adam(0.002)}
+OPTIMIZERS = {
+    "SGD": lambda: keras.optimizers.SGD(0.2),
+    "Adam": lambda: keras.optimizers.Adam(0.002),
+}
 STARTS = (("SGD", -1.0), ("SGD", -3.0), ("Adam", -3.0))
 
 
@@ -62,13 +67,26 @@ def main(epochs=8, starts=STARTS):
     guessing = np.bincount(data.y_test).max() / len(data.y_test)
     results = {}
     for optimizer, bias in starts:
-        table = Table(title=f"{optimizer}, bias {bias:g}, {epochs} epochs (guessing: {guessing:.1%})")
-        for heading in ("backward", "dead before", "dead after", "incoming", "outgoing", "accuracy"):
+        table = Table(
+            title=f"{optimizer}, bias {bias:g}, {epochs} epochs (guessing: {guessing:.1%})"
+        )
+        for heading in (
+            "backward",
+            "dead before",
+            "dead after",
+            "incoming",
+            "outgoing",
+            "accuracy",
+        ):
             table.add_column(heading, justify="left" if heading == "backward" else "right")
         for backward in BACKWARDS:
-            row = results[optimizer, bias, backward] = measure(backward, optimizer, bias, epochs, data)
+            row = results[optimizer, bias, backward] = measure(
+                backward, optimizer, bias, epochs, data
+            )
             formats = ("{:.0%}", "{:.0%}", "{:.1e}", "{:.1e}", "{:.1%}")
-            table.add_row(backward, *(text.format(number) for text, number in zip(formats, row, strict=True)))
+            table.add_row(
+                backward, *(text.format(number) for text, number in zip(formats, row, strict=True))
+            )
         Console().print(table)
     return results
 

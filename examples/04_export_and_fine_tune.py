@@ -1,12 +1,14 @@
 """A surrogate survives export: a SavedModel is trained further where keras_surrogate cannot be imported.
 
-A network of sign units is trained a little and exported by `model.export`. A fresh process, in which importing
-keras_surrogate is made impossible, opens it and goes on training on other images by a GradientTape and plain SGD. The
-true slope of the sign is 0 everywhere, so that any gradient of the first layer comes from the surrogate in the file.
+A network of sign units is trained a little and exported by `model.export`. A fresh process, in
+which importing keras_surrogate is made impossible, opens it and goes on training on other images by
+a GradientTape and plain SGD. The true slope of the sign is 0 everywhere, so that any gradient of
+the first layer comes from the surrogate in the file.
 
     python examples/04_export_and_fine_tune.py
 
-Needs scikit-learn for the digits. `serve` runs the model as for prediction: dropout is off, statistics are frozen.
+Needs scikit-learn for the digits. `serve` runs the model as for prediction: dropout is off,
+statistics are frozen.
 """
 
 import json
@@ -30,8 +32,12 @@ def train_and_export(folder, epochs):
     keras.utils.set_random_seed(0)
     data = datasets.load("digits")
     hidden = [keras.layers.Dense(64, activation=ks.get("ste_sign")) for _ in range(2)]
-    model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten(), *hidden, keras.layers.Dense(10)])
-    model.compile(keras.optimizers.SGD(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model = keras.Sequential(
+        [keras.Input((8, 8)), keras.layers.Flatten(), *hidden, keras.layers.Dense(10)]
+    )
+    model.compile(
+        keras.optimizers.SGD(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
     model.fit(data.x_train[:KNOWN], data.y_train[:KNOWN], epochs=epochs, verbose=0)
     model.export(folder / "savedmodel", verbose=False)
     new = {"x_train": data.x_train[KNOWN:], "y_train": data.y_train[KNOWN:]}
@@ -56,7 +62,11 @@ def fine_tune(folder, epochs):
     for x, y in new.shuffle(len(new), seed=0).batch(32).repeat(epochs):
         optimizer.apply(loss_and_gradients(loaded, x, y)[1], loaded.trainable_variables)
     after, _ = loss_and_gradients(loaded, *test)
-    return {"before": float(before), "after": float(after), "first_layer_gradient": float(tf.norm(gradients[0]))}
+    return {
+        "before": float(before),
+        "after": float(after),
+        "first_layer_gradient": float(tf.norm(gradients[0])),
+    }
 
 
 def main(epochs=10, output=None):
@@ -64,10 +74,14 @@ def main(epochs=10, output=None):
     folder = Path(output or tempfile.mkdtemp(prefix="fine-tune-"))
     train_and_export(folder, epochs)
     command = [sys.executable, __file__, str(folder), str(epochs)]
-    result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    result = json.loads(
+        subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    )
     print(f"Exported to {folder / 'savedmodel'}, trained further without keras_surrogate:")
     print(f"  test loss {result['before']:.3f} before, {result['after']:.3f} after")
-    print(f"  gradient norm of the first layer's kernel before: {result['first_layer_gradient']:.2e}")
+    print(
+        f"  gradient norm of the first layer's kernel before: {result['first_layer_gradient']:.2e}"
+    )
     return result
 
 

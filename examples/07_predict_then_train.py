@@ -1,8 +1,9 @@
 """What the theory says of five slopes before training, and what training then shows.
 
-Twenty ReLU layers of width 64 with He's weights, on digits. For each slope in the backward pass the gradient norm of
-every layer is predicted; then the network is trained, and its first gradients are drawn on the same axis. (The gradient
-of a kernel is that of its output, which is predicted, times its input, whose size the prediction has too.)
+Twenty ReLU layers of width 64 with He's weights, on digits. For each slope in the backward pass the
+gradient norm of every layer is predicted; then the network is trained, and its first gradients are
+drawn on the same axis. (The gradient of a kernel is that of its output, which is predicted, times
+its input, whose size the prediction has too.)
 
     python examples/07_predict_then_train.py        five epochs of Adam, one start
     python examples/07_predict_then_train.py 5      means over five starts, a few minutes
@@ -34,8 +35,13 @@ PAIRS = {
 
 def build(pair, seed):
     keras.utils.set_random_seed(seed)
-    hidden = [keras.layers.Dense(WIDTH, activation=pair, kernel_initializer=INITIALIZER) for _ in range(DEPTH)]
-    model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten(), *hidden, keras.layers.Dense(10)])
+    hidden = [
+        keras.layers.Dense(WIDTH, activation=pair, kernel_initializer=INITIALIZER)
+        for _ in range(DEPTH)
+    ]
+    model = keras.Sequential(
+        [keras.Input((8, 8)), keras.layers.Flatten(), *hidden, keras.layers.Dense(10)]
+    )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
     return model
@@ -59,10 +65,21 @@ def main(epochs=5, seeds=1, output=None):
     """Draws and prints; returns, of each slope, the ratios predicted and measured, and the accuracy."""
     data, results, predictions, measured = datasets.load("digits"), {}, {}, {}
     power = float(np.mean(np.square(data.x_train)))
-    table = Table("slope", "predicted", "measured", "cosine, predicted", "test accuracy", title="First over last layer")
+    table = Table(
+        "slope",
+        "predicted",
+        "measured",
+        "cosine, predicted",
+        "test accuracy",
+        title="First over last layer",
+    )
     for name, pair in PAIRS.items():
-        prediction = predictions[name] = theory.predict(pair, DEPTH, INITIALIZER, input_variance=power, width=WIDTH)
-        accuracies, norms = zip(*[train(pair, data, epochs, seed) for seed in range(seeds)], strict=True)
+        prediction = predictions[name] = theory.predict(
+            pair, DEPTH, INITIALIZER, input_variance=power, width=WIDTH
+        )
+        accuracies, norms = zip(
+            *[train(pair, data, epochs, seed) for seed in range(seeds)], strict=True
+        )
         measured[name] = per_unit_of_input(np.exp(np.mean(np.log(norms), axis=0)), prediction)
         ratios = prediction.gradient_ratio, float(measured[name][0] / measured[name][-1])
         results[name] = *ratios, float(np.mean(accuracies))

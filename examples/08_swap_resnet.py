@@ -1,14 +1,15 @@
 """Surrogates into a trained ResNet, and out again for serving.
 
-A small residual network is trained a little: the existing model. One call gives its ReLUs the slope of a leaky ReLU.
-It is trained further with it and, for comparison, without. Then the surrogates are taken out, which changes no output,
-and a fresh process, in which importing keras_surrogate is made impossible, serves the file.
+A small residual network is trained a little: the existing model. One call gives its ReLUs the slope
+of a leaky ReLU. It is trained further with it and, for comparison, without. Then the surrogates are
+taken out, which changes no output, and a fresh process, in which importing keras_surrogate is made
+impossible, serves the file.
 
     python examples/08_swap_resnet.py                     handwritten digits, half a minute
     python examples/08_swap_resnet.py cifar10 FOLDER      CIFAR-10 from its binary batches; minutes for each epoch
 
-Needs scikit-learn for the digits. It shows how, and not that a surrogate helps: with normalisation and residual
-connections no gradient vanishes here that would want a cure.
+Needs scikit-learn for the digits. It shows how, and not that a surrogate helps: with normalisation
+and residual connections no gradient vanishes here that would want a cure.
 """
 
 import json
@@ -35,7 +36,9 @@ def build(shape, classes):
     x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(inputs)
     for filters, stride in ((16, 1), (32, 2), (64, 2)):
         x = block(x, filters, stride)
-    model = keras.Model(inputs, keras.layers.Dense(classes)(keras.layers.GlobalAveragePooling2D()(x)))
+    model = keras.Model(
+        inputs, keras.layers.Dense(classes)(keras.layers.GlobalAveragePooling2D()(x))
+    )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
     return model
@@ -53,7 +56,9 @@ def main(data="digits", data_dir=None, epochs=4, output=None):
 
     folder = Path(output or tempfile.mkdtemp(prefix="swap-resnet-"))
     data = datasets.load(data, data_dir)
-    x_train, x_test = (x if x.ndim == 4 else x[..., np.newaxis] for x in (data.x_train, data.x_test))
+    x_train, x_test = (
+        x if x.ndim == 4 else x[..., np.newaxis] for x in (data.x_train, data.x_test)
+    )
     keras.utils.set_random_seed(0)
     model = build(x_train.shape[1:], data.classes)
     model.fit(x_train, data.y_train, epochs=epochs, verbose=0)
@@ -67,7 +72,9 @@ def main(data="digits", data_dir=None, epochs=4, output=None):
     conversion.strip(swapped).save(folder / "served.keras")
     np.savez(folder / "images.npz", x=x_test, y=data.y_test)
     command = [sys.executable, __file__, "serve", folder / "served.keras", folder / "images.npz"]
-    results["served"] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    results["served"] = json.loads(
+        subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    )
     print(", ".join(f"{name}: {accuracy:.1%}" for name, accuracy in results.items()))
     return results
 

@@ -1,7 +1,8 @@
 """What one batch says of eight models, and whether following the advice helps.
 
-Seven of them have a fault that was planted, the eighth is sound. None is trained for the diagnosis. Then the network
-whose gradient vanishes is trained as it is, and with the first change that is advised: initial weights by the theory.
+Seven of them have a fault that was planted, the eighth is sound. None is trained for the diagnosis.
+Then the network whose gradient vanishes is trained as it is, and with the first change that is
+advised: initial weights by the theory.
 
     python examples/09_diagnose.py
 
@@ -25,10 +26,18 @@ def build(activation, depth, initializer="he_normal"):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((64,))])
     for number in range(1, depth + 1):
-        weights = keras.initializers.get(initializer).clone()  # one object would give layers of one shape equal weights
-        model.add(keras.layers.Dense(64, activation, kernel_initializer=weights, name=f"hidden_{number}"))
+        weights = keras.initializers.get(
+            initializer
+        ).clone()  # one object would give layers of one shape equal weights
+        model.add(
+            keras.layers.Dense(64, activation, kernel_initializer=weights, name=f"hidden_{number}")
+        )
     model.add(keras.layers.Dense(10, name="output"))
-    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(True), metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        keras.losses.SparseCategoricalCrossentropy(True),
+        metrics=["accuracy"],
+    )
     return model
 
 
@@ -60,7 +69,9 @@ def main(epochs=15, output=None):
     x, y = data.x_train[:256].reshape(-1, 64), data.y_train[:256]
     results = {fault: diagnosis.diagnose(model, x, y) for fault, (model, x) in patients(x).items()}
     table = Table("planted", "found", "layer", "number", title="One batch, no training")
-    for fault, finding in [(fault, finding) for fault, result in results.items() for finding in result.findings]:
+    for fault, finding in [
+        (fault, finding) for fault, result in results.items() for finding in result.findings
+    ]:
         table.add_row(fault, finding.kind, finding.layer, f"{finding.value:.2g}")
     console.print(table)
     results["vanishing gradient"].print(console)
@@ -71,7 +82,10 @@ def main(epochs=15, output=None):
     console.print(
         f"\nTrained, {epochs} epochs: {before:.1%}; with the weights advised: {after:.1%}. Picture: {folder}."
     )
-    found = {fault: {finding.kind: finding.value for finding in each.findings} for fault, each in results.items()}
+    found = {
+        fault: {finding.kind: finding.value for finding in each.findings}
+        for fault, each in results.items()
+    }
     return {"found": found, "accuracy": [before, after]}
 
 

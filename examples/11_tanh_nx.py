@@ -1,12 +1,14 @@
 """Could tanh(n x), whose slope reaches n, prevent vanishing gradients? The question's numbers, and what n really does.
 
-A slope below 1/n undoes one of n. Beyond |x| = 0.658 tanh(2x) is that flat; beyond 9.01 one slope undoes 49 of 2;
-inside 0.441 it exceeds 1. No n gives pairs of slopes more room than n = 1.81, with 0.663: the first table.
+A slope below 1/n undoes one of n. Beyond |x| = 0.658 tanh(2x) is that flat; beyond 9.01 one slope
+undoes 49 of 2; inside 0.441 it exceeds 1. No n gives pairs of slopes more room than n = 1.81, with
+0.663: the first table.
 
-tanh(n (W h + b)) is tanh(W' h + b') with W' = n W and b' = n b: the same function, trained on the same images in the
-second table. With the same learning rate it learns otherwise; with n**2 times that for all layers as well; and with
-n**2 times that for the hidden layers alone it is the same network at every step, and to the last bit, since n is a
-power of 2. (`GradientScale` multiplies the gradients of all layers before it: for SGD a learning rate of their own.)
+tanh(n (W h + b)) is tanh(W' h + b') with W' = n W and b' = n b: the same function, trained on the
+same images in the second table. With the same learning rate it learns otherwise; with n**2 times
+that for all layers as well; and with n**2 times that for the hidden layers alone it is the same
+network at every step, and to the last bit, since n is a power of 2. (`GradientScale` multiplies the
+gradients of all layers before it: for SGD a learning rate of their own.)
 
     python examples/11_tanh_nx.py  (needs scikit-learn and matplotlib)
 """
@@ -25,7 +27,12 @@ from keras_surrogate import datasets, theory
 
 N, RATE, DEPTHS = 2, 0.05, (1, 2, 50)
 # For hidden layers, for the last layer: factors of the learning rate.
-RULES = {"r for all": (1, 1), "n r for all": (N, N), "n² r for all": (N**2, N**2), "n² r hidden, r last": (N**2, 1)}
+RULES = {
+    "r for all": (1, 1),
+    "n r for all": (N, N),
+    "n² r for all": (N**2, N**2),
+    "n² r hidden, r last": (N**2, 1),
+}
 
 
 def build(steepness, hidden_rate=1, last_rate=1):
@@ -34,10 +41,15 @@ def build(steepness, hidden_rate=1, last_rate=1):
     tanh = ks.Surrogate(ks.functions.ScaledTanh(steepness))
     hidden = [keras.layers.Dense(64, activation=tanh) for _ in range(3)]
     scale = ks.layers.GradientScale(hidden_rate / last_rate)
-    model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten(), *hidden, scale, keras.layers.Dense(10)])
+    model = keras.Sequential(
+        [keras.Input((8, 8)), keras.layers.Flatten(), *hidden, scale, keras.layers.Dense(10)]
+    )
     for layer in hidden:
         layer.kernel.assign(layer.kernel * (N / steepness))
-    model.compile(keras.optimizers.SGD(RATE * last_rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(
+        keras.optimizers.SGD(RATE * last_rate),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
     return model
 
 
@@ -45,14 +57,18 @@ def thresholds_table():
     table = Table("depth", "n: 2 and best", "threshold of |x|", title="Slope below n^-(depth-1)")
     for depth in DEPTHS:
         for n in (N, theory.tanh_optimum(depth).n):
-            table.add_row(str(depth), f"{n:.3f}", f"{theory.tanh_threshold(n, depth):.3f}", end_section=n != N)
+            table.add_row(
+                str(depth), f"{n:.3f}", f"{theory.tanh_threshold(n, depth):.3f}", end_section=n != N
+            )
     return table
 
 
 def main(epochs=5, output=None):
     """Prints both tables and draws; returns the difference from tanh(nx) and the accuracy for each rule."""
     data, results = datasets.load("digits"), {}
-    table = Table("activation", "learning rate", title=f"The same start, {epochs} epochs of SGD on the digits")
+    table = Table(
+        "activation", "learning rate", title=f"The same start, {epochs} epochs of SGD on the digits"
+    )
     for heading in ("largest difference\nof outputs from tanh(2x)", "test accuracy"):
         table.add_column(heading, justify="right")
     reference = None
@@ -63,7 +79,9 @@ def main(epochs=5, output=None):
         accuracy = float(np.mean(outputs.argmax(axis=1) == data.y_test))
         reference = outputs if reference is None else reference
         results[name] = difference, _ = float(np.max(np.abs(outputs - reference))), accuracy
-        table.add_row("tanh(x), n W" if rule else "tanh(2x)", name, f"{difference:.1e}", f"{accuracy:.1%}")
+        table.add_row(
+            "tanh(x), n W" if rule else "tanh(2x)", name, f"{difference:.1e}", f"{accuracy:.1%}"
+        )
     Console().print(thresholds_table(), table)
     folder = Path(output or tempfile.mkdtemp(prefix="tanh-nx-"))
     figure, axes = plt.subplots(1, len(DEPTHS), figsize=(14, 4), layout="constrained")

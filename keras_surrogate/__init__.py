@@ -19,12 +19,22 @@ if keras.backend.backend() != "tensorflow":
         "environment variable KERAS_BACKEND=tensorflow before keras is imported."
     )
 
-from keras_surrogate import callbacks, functions, gradients, initializers, layers, presets, records, theory
+from keras_surrogate import (
+    callbacks,
+    functions,
+    gradients,
+    initializers,
+    layers,
+    presets,
+    records,
+    theory,
+)
 from keras_surrogate.custom_gradient import true_gradients
 from keras_surrogate.presets import get
 from keras_surrogate.surrogate import Surrogate
 
-# Imported when first used: plots needs matplotlib, which not everyone has, and the others are seldom needed.
+# Imported when first used: plots needs matplotlib, which not everyone has, and the others are
+# seldom needed.
 _LATE = ("comparison", "conversion", "datasets", "diagnosis", "plots", "simulation", "testing")
 
 __all__ = [

@@ -1,6 +1,7 @@
 """The function that a Keras layer applies last: the only place that knows it.
 
-Diagnosis, the logger and `conversion` all ask here, so that they agree on what `ReLU(max_value=1)` is.
+Diagnosis, the logger and `conversion` all ask here, so that they agree on what `ReLU(max_value=1)`
+is.
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ class Applied:
 
     Attributes:
         name: the name that people know it by: "relu", "leaky_relu", "prelu".
-        surrogate: the activation, with its own parameters; None where no function of the collection equals it.
+        surrogate: the activation, with its own parameters; None where no function of the collection
+            equals it.
     """
 
     name: str
@@ -81,7 +83,11 @@ def _of_relu(layer):
         return _plain("threshold", functions.Threshold(threshold, 0.0))
     if slope or threshold or not limit:
         return Applied("relu", None)
-    return _plain("relu6", functions.Relu6()) if limit == 6 else _plain("clipped_relu", functions.ClippedRelu(limit))
+    return (
+        _plain("relu6", functions.Relu6())
+        if limit == 6
+        else _plain("clipped_relu", functions.ClippedRelu(limit))
+    )
 
 
 def _of_leaky_relu(layer):

@@ -23,6 +23,10 @@ def one_of(value, name, valid):
     """`value` if it is among the valid ones, or a ValueError that lists them, the nearest first if one is near."""
     if value in valid:
         return value
-    near = difflib.get_close_matches(str(value), [str(one) for one in valid if one is not None], n=1)
+    near = difflib.get_close_matches(
+        str(value), [str(one) for one in valid if one is not None], n=1
+    )
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, valid))}, but is {value!r}.{hint}")
+    raise ValueError(
+        f"{name} must be one of {', '.join(map(repr, valid))}, but is {value!r}.{hint}"
+    )

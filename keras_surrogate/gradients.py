@@ -24,13 +24,13 @@ class GradientNorms(Recorded):
             norms.record(zip(gradients, model.trainable_variables))
             optimizer.apply(gradients, model.trainable_variables)
 
-    They are L2 norms of the gradients as they are given. In a replica of a `tf.distribute` strategy they are those of
-    the replicas' sum, which is what Keras's optimizers apply; so every replica and every worker records the same. Free
-    them of a loss scale before.
+    They are L2 norms of the gradients as they are given. In a replica of a `tf.distribute` strategy
+    they are those of the replicas' sum, which is what Keras's optimizers apply; so every replica
+    and every worker records the same. Free them of a loss scale before.
 
     Args:
-        variables_or_model: a built model, whose layers are measured, in the order of its attributes where it has a call
-            of its own; or variables, each of which is measured by itself.
+        variables_or_model: a built model, whose layers are measured, in the order of its attributes
+            where it has a call of its own; or variables, each of which is measured by itself.
         capacity: the steps kept until they are read, default 1024. Reading waits for the device.
 
     Attributes:
@@ -41,12 +41,13 @@ class GradientNorms(Recorded):
         global_norms: over all layers, shape (steps,).
         kind: "raw"; "applied" where there are several replicas.
 
-    `to_csv`, `to_npz` and `to_dataframe` are those of the `Record`. `record` is a method here, and not the `Record` as
-    in `callbacks.GradientNormLogger`; `recorded` is it in both.
+    `to_csv`, `to_npz` and `to_dataframe` are those of the `Record`. `record` is a method here, and
+    not the `Record` as in `callbacks.GradientNormLogger`; `recorded` is it in both.
 
     Raises:
-        ValueError: there are no variables, as in a model that is not built; a gradient of another variable; gradients
-            and variables turned round; it was not made under the strategy that it is used in.
+        ValueError: there are no variables, as in a model that is not built; a gradient of another
+            variable; gradients and variables turned round; it was not made under the strategy that
+            it is used in.
     """
 
     def __init__(self, variables_or_model, capacity=1024):
@@ -61,10 +62,12 @@ class GradientNorms(Recorded):
         """Records one step, in graph or in eager mode, on one replica or on each.
 
         Args:
-            grads_and_vars: pairs of a gradient (a tensor, `tf.IndexedSlices`, or None, which is left out) and its
-                variable.
+            grads_and_vars: pairs of a gradient (a tensor, `tf.IndexedSlices`, or None, which is
+                left out) and its variable.
         """
-        pairs = [(gradient, variable) for gradient, variable in grads_and_vars if gradient is not None]
+        pairs = [
+            (gradient, variable) for gradient, variable in grads_and_vars if gradient is not None
+        ]
         if any(isinstance(gradient, keras.Variable | tf.Variable) for gradient, _ in pairs):
             raise ValueError(
                 "GradientNorms: each pair is a gradient and its variable, in this order, but a variable came first: "
@@ -92,7 +95,9 @@ class GradientNorms(Recorded):
         if replica is None or replica.num_replicas_in_sync == 1:
             return list(tensors)
         if tf.distribute.get_strategy() is not self._strategy:
-            raise ValueError("GradientNorms: make it within `with strategy.scope():`, as the model.")
+            raise ValueError(
+                "GradientNorms: make it within `with strategy.scope():`, as the model."
+            )
         return replica.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
 
     @property
@@ -101,7 +106,9 @@ class GradientNorms(Recorded):
         steps = np.arange(self._buffer.count - len(rows), self._buffer.count)
         if len(rows):
             self._series.append(steps, np.zeros(len(rows), int), rows)
-        return self._series.record([f"gradient_norm/{name}" for name in ("global", *self._groups)], self.kind)
+        return self._series.record(
+            [f"gradient_norm/{name}" for name in ("global", *self._groups)], self.kind
+        )
 
 
 def _groups(variables_or_model):
@@ -113,5 +120,7 @@ def _groups(variables_or_model):
         for variable in variables_or_model:
             groups[unused(getattr(variable, "path", variable.name), groups)] = [variable]
     if not groups:
-        raise ValueError("GradientNorms: there are no trainable variables. Build the model before, or call it once.")
+        raise ValueError(
+            "GradientNorms: there are no trainable variables. Build the model before, or call it once."
+        )
     return groups

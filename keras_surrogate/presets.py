@@ -1,8 +1,8 @@
 """Published pairs under their published names, and `get`, which finds a surrogate by name.
 
-A preset is a function that returns a `Surrogate`, marked by `@preset`; nothing else is to be edited to add one. Its
-docstring's first line and `Source:` are its row in the documentation; `scale:`, where there is one, is what multiplies
-the slope.
+A preset is a function that returns a `Surrogate`, marked by `@preset`; nothing else is to be edited
+to add one. Its docstring's first line and `Source:` are its row in the documentation; `scale:`,
+where there is one, is what multiplies the slope.
 """
 
 import inspect
@@ -70,7 +70,8 @@ def leaky_backward(negative_slope=0.1):
     """ReLU with the slope of leaky ReLU: a dead unit hears a fraction of its gradient.
 
     Args:
-        negative_slope: that fraction, in [0, 1], default 0.1, which keeps nearly the true direction.
+        negative_slope: that fraction, in [0, 1], default 0.1, which keeps nearly the true
+            direction.
 
     Source: ProxyGrad, 2024, arXiv:2410.16958.
     """
@@ -101,8 +102,8 @@ def approx_sign():
 def swish_sign(beta=5.0):
     """The sign, 1 at 0, with the slope of the function `swish_sign`, which is negative beyond |x| = 2.4 / beta.
 
-    For the default that is 0.48: what lies further out is pushed back towards 0, where the sign can change. `get` gives
-    this pair; the function alone is `functions.get("swish_sign")`.
+    For the default that is 0.48: what lies further out is pushed back towards 0, where the sign can
+    change. `get` gives this pair; the function alone is `functions.get("swish_sign")`.
 
     Args:
         beta: the sharpness, in (0, inf), default 5.0.
@@ -158,20 +159,22 @@ def names():
 def get(identifier, **parameters):
     """The `Surrogate` that `identifier` stands for.
 
-    Keras finds its own activations by name, but no others: `Dense(8, activation="sugar_bsilu")` is an error. Give
+    Keras finds its own activations by name, but no others: `Dense(8, activation="sugar_bsilu")` is
+    an error. Give
 
         Dense(8, activation=get("sugar_bsilu"))
 
-    or, where only JSON will do, as in a file of settings, what `keras.saving.serialize_keras_object` makes of it:
+    or, where only JSON will do, as in a file of settings, what
+    `keras.saving.serialize_keras_object` makes of it:
 
         Dense(8, activation=keras.saving.serialize_keras_object(get("sugar_bsilu")))
 
     KerasHub's backbones take both for their `activation=`.
 
     Args:
-        identifier: the name of a preset ("sugar_bsilu"); the name of a function ("tanh"), which gives the ordinary
-            activation; a configuration, `Surrogate.get_config()` or as Keras serializes it; a callable or a
-            `Function`; or a `Surrogate`.
+        identifier: the name of a preset ("sugar_bsilu"); the name of a function ("tanh"), which
+            gives the ordinary activation; a configuration, `Surrogate.get_config()` or as Keras
+            serializes it; a callable or a `Function`; or a `Surrogate`.
         parameters: for a name, its parameters: `get("leaky_backward", negative_slope=0.3)`.
 
     Raises:
@@ -180,7 +183,9 @@ def get(identifier, **parameters):
     if isinstance(identifier, str) and identifier in PAIRS:
         return _make(identifier, parameters)
     if isinstance(identifier, str) and not functions.is_known(identifier):
-        raise functions.unknown_name("surrogate or function", identifier, names() + functions.names())
+        raise functions.unknown_name(
+            "surrogate or function", identifier, names() + functions.names()
+        )
     if isinstance(identifier, dict) and "class_name" in identifier:
         identifier = keras.saving.deserialize_keras_object(identifier)
     if isinstance(identifier, dict) and "forward" in identifier:

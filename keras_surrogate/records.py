@@ -23,13 +23,16 @@ class Record(Shown):
     """Rows of numbers, one a recorded step.
 
     Attributes:
-        columns: their names, "<quantity>/<layer>", as "gradient_norm/global" or "update_ratio/encoder/dense".
+        columns: their names, "<quantity>/<layer>", as "gradient_norm/global" or
+            "update_ratio/encoder/dense".
         steps: the numbers of the steps, from 0, shape (steps,).
         epochs: the numbers of their epochs, from 0, shape (steps,).
         values: shape (steps, columns), in float64.
-        kind: "raw" for gradients as they reach the optimizer, "applied" for those that the updates are made with.
+        kind: "raw" for gradients as they reach the optimizer, "applied" for those that the updates
+            are made with.
 
-    `record["update_ratio"]` is an array of shape (steps, layers), of the layers `record.names("update_ratio")`.
+    `record["update_ratio"]` is an array of shape (steps, layers), of the layers
+    `record.names("update_ratio")`.
     """
 
     columns: tuple
@@ -60,7 +63,9 @@ class Record(Shown):
         rows = []
         for layer in ["global", *self._layers()]:
             places = [self._places.get(f"{quantity}/{layer}") for quantity in quantities]
-            rows.append([layer, *("" if place is None else float(newest[place]) for place in places)])
+            rows.append(
+                [layer, *("" if place is None else float(newest[place]) for place in places)]
+            )
         return ["at the last step", *quantities], rows
 
     def _layers(self):
@@ -89,11 +94,14 @@ class Record(Shown):
         """The numbers of a quantity over all layers, shape (steps,).
 
         Raises:
-            ValueError: the quantity was not recorded, or, as those of the layers' outputs, not over all layers.
+            ValueError: the quantity was not recorded, or, as those of the layers' outputs, not over
+                all layers.
         """
         self._check(quantity)
         if f"{quantity}/global" not in self._places:
-            raise ValueError(f"{quantity} was recorded layer by layer only: use record[{quantity!r}].")
+            raise ValueError(
+                f"{quantity} was recorded layer by layer only: use record[{quantity!r}]."
+            )
         return self._of(quantity, ["global"])[:, 0]
 
     @functools.cached_property
@@ -105,20 +113,29 @@ class Record(Shown):
 
     def _check(self, quantity):
         if quantity not in self.quantities:
-            raise ValueError(f"No quantity {quantity!r} was recorded. There is: {', '.join(self.quantities)}.")
+            raise ValueError(
+                f"No quantity {quantity!r} was recorded. There is: {', '.join(self.quantities)}."
+            )
 
     def rows(self, which):
         """The same with some of the steps only, a slice or an array of indices."""
-        return dataclasses.replace(self, steps=self.steps[which], epochs=self.epochs[which], values=self.values[which])
+        return dataclasses.replace(
+            self, steps=self.steps[which], epochs=self.epochs[which], values=self.values[which]
+        )
 
     def histograms(self):
         """The counts of the gradient histograms: a dictionary from layer to an array of shape (steps, bins).
 
-        The bins are those of `quantities.GradientHistogram.labels`. Empty where no histograms were recorded.
+        The bins are those of `quantities.GradientHistogram.labels`. Empty where no histograms were
+        recorded.
         """
-        bins = [quantity for quantity in self.quantities if quantity.startswith("gradient_histogram[")]
+        bins = [
+            quantity for quantity in self.quantities if quantity.startswith("gradient_histogram[")
+        ]
         owners = ("global", *self.names(bins[0])) if bins else ()
-        return {name: np.stack([self._of(one, [name])[:, 0] for one in bins], axis=1) for name in owners}
+        return {
+            name: np.stack([self._of(one, [name])[:, 0] for one in bins], axis=1) for name in owners
+        }
 
     @property
     def layer_names(self):
@@ -138,12 +155,15 @@ class Record(Shown):
     def nonfinite(self):
         """Where gradients were NaN or infinite: a dictionary from step to layer, the first in the backward pass.
 
-        Such are the steps that loss scaling skips. With `kind` "applied" a step that updates nothing is not among them.
+        Such are the steps that loss scaling skips. With `kind` "applied" a step that updates
+        nothing is not among them.
         """
         norms, names = self.norms, self.layer_names
         updates_nothing = np.isnan(norms).all(axis=1, keepdims=True) & (self.kind == "applied")
         steps, layers = np.nonzero(~np.isfinite(norms) & ~updates_nothing)
-        return {int(self.steps[step]): names[layer] for step, layer in zip(steps, layers, strict=True)}
+        return {
+            int(self.steps[step]): names[layer] for step, layer in zip(steps, layers, strict=True)
+        }
 
     def to_csv(self, path):
         """Writes a header and one line a step; `load` reads it."""
@@ -166,7 +186,9 @@ class Record(Shown):
         try:
             import pandas
         except ImportError as error:
-            raise ImportError("to_dataframe() needs pandas: python -m pip install pandas.") from error
+            raise ImportError(
+                "to_dataframe() needs pandas: python -m pip install pandas."
+            ) from error
         index = pandas.MultiIndex.from_arrays([self.steps, self.epochs], names=["step", "epoch"])
         return pandas.DataFrame(self.values, index, list(self.columns))
 
@@ -261,11 +283,12 @@ class Writer:
     Args:
         path: the file.
         kind: the `Record`'s.
-        append: whether a file that is there already goes on. True: it does, and must hold the same columns. False: it
-            is begun anew. None, the default: it goes on if training is resumed and its columns are the same; else it is
-            set aside under the name "<name>.old<suffix>", with a warning, and a new one begun.
-        resumed: whether training goes on from an earlier step, default False. Rows of the file from that step on belong
-            to steps that are trained again: they are dropped, with a warning.
+        append: whether a file that is there already goes on. True: it does, and must hold the same
+            columns. False: it is begun anew. None, the default: it goes on if training is resumed
+            and its columns are the same; else it is set aside under the name "<name>.old<suffix>",
+            with a warning, and a new one begun.
+        resumed: whether training goes on from an earlier step, default False. Rows of the file from
+            that step on belong to steps that are trained again: they are dropped, with a warning.
 
     Attributes:
         next_step: the number after the last step that the file holds; 0 for a new file.
@@ -294,7 +317,9 @@ class Writer:
             return self._set_aside("it is of an earlier run; append=True would continue it")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # The incomplete last line of a run that was killed is dropped here.
+                warnings.simplefilter(
+                    "ignore"
+                )  # The incomplete last line of a run that was killed is dropped here.
                 return load(self._path)
         except ValueError as error:
             if self._append:
@@ -304,7 +329,9 @@ class Writer:
     def _set_aside(self, reason):
         old = self._path.with_name(f"{self._path.stem}.old{self._path.suffix}")
         os.replace(self._path, old)
-        warnings.warn(f"{self._path} is begun anew, and what it held is now {old}: {reason}.", stacklevel=5)
+        warnings.warn(
+            f"{self._path} is begun anew, and what it held is now {old}: {reason}.", stacklevel=5
+        )
 
     def _begin(self):
         self._order = None
@@ -312,7 +339,9 @@ class Writer:
         try:
             _open(self._path, "w").close()
         except OSError as error:
-            raise ValueError(f"{self._path} cannot be written: {error.strerror or error}.") from error
+            raise ValueError(
+                f"{self._path} cannot be written: {error.strerror or error}."
+            ) from error
 
     def _go_on(self, columns, first):
         """Goes on with the file from a step on, if its columns are the same."""
@@ -334,7 +363,11 @@ class Writer:
 
     def _refuse(self, held, columns):
         differing = sorted({*held.columns} ^ {*columns})
-        what = f"columns {', '.join(differing[:3])}, ... differ" if differing else f"it holds {held.kind} gradients"
+        what = (
+            f"columns {', '.join(differing[:3])}, ... differ"
+            if differing
+            else f"it holds {held.kind} gradients"
+        )
         if self._append:
             raise ValueError(
                 f"{self._path} cannot be continued: {what}. Record the same as before, or name another file."
@@ -383,7 +416,15 @@ def load(path):
         return _from_npz(path) if is_archive else _from_csv(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, KeyError, IndexError, EOFError, csv.Error, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        EOFError,
+        csv.Error,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         message = f"{path} is no record of a training run, as to_csv and to_npz write it ({error})."
         raise ValueError(message) from error
 
@@ -393,7 +434,9 @@ def _from_npz(path):
         columns = tuple(str(name) for name in arrays["columns"])
         steps, epochs, values = arrays["steps"], arrays["epochs"], arrays["values"]
         if values.shape != (len(steps), len(columns)) or epochs.shape != steps.shape:
-            raise ValueError(f"{len(steps)} steps of {len(columns)} columns have values of shape {values.shape}")
+            raise ValueError(
+                f"{len(steps)} steps of {len(columns)} columns have values of shape {values.shape}"
+            )
         return Record(columns, steps, epochs, values, str(arrays["kind"]))
 
 

@@ -13,10 +13,10 @@ class Shown:
     """A mix-in for results that are too large to be shown whole. Their dataclass needs `repr=False`.
 
     A class defines `_facts`, and it may define `_more` and `_table`:
-        _facts(): a dictionary from the name of a main number to that number; after the name of the class they make the
-            `repr`. "" as a name leaves the name out.
-        _more: how to see the rest, as one types it.
-        _table(): headings and rows; a notebook shows them. Default: none, and a notebook shows the `repr`.
+        _facts(): a dictionary from the name of a main number to that number; after the name of the
+            class they make the `repr`. "" as a name leaves the name out.
+        _more: how to see the rest, as one types it. _table(): headings and rows; a notebook shows
+        them. Default: none, and a notebook shows the `repr`.
     """
 
     _more = ""

@@ -18,32 +18,38 @@ class Surrogate:
 
         y = forward.value(x)        dL/dx = scale * backward.slope(x) * dL/dy
 
-    `Surrogate("relu", "softplus")` is the rectifier with the sigmoid for its derivative, because a backward is named
-    by its function and not by its slope. `Surrogate(f, f)` is the ordinary activation. The replaced derivative is
-    what reverse mode, forward mode, Jacobians and, differentiated once more, second derivatives see.
+    `Surrogate("relu", "softplus")` is the rectifier with the sigmoid for its derivative, because a
+    backward is named by its function and not by its slope. `Surrogate(f, f)` is the ordinary
+    activation. The replaced derivative is what reverse mode, forward mode, Jacobians and,
+    differentiated once more, second derivatives see.
 
-    It is callable on floating tensors of any shape and serializable, so it serves as `activation=` of any Keras layer:
+    It is callable on floating tensors of any shape and serializable, so it serves as `activation=`
+    of any Keras layer:
     `Dense(8, activation=Surrogate("relu", "softplus"))`. So does the dictionary that
-    `keras.saving.serialize_keras_object` makes of it, for JSON. The name of a preset does not: Keras looks up only its
-    own names, and `keras_surrogate.get("sugar_bsilu")` is needed.
+    `keras.saving.serialize_keras_object` makes of it, for JSON. The name of a preset does not:
+    Keras looks up only its own names, and `keras_surrogate.get("sugar_bsilu")` is needed.
 
     Args:
-        forward: gives the value. Whatever `functions.get` takes: a name, a configuration, a callable, a `Function`.
+        forward: gives the value. Whatever `functions.get` takes: a name, a configuration, a
+            callable, a `Function`.
         backward: gives the slope; the same choice. Default: `forward`.
-        scale: multiplies the slope; any finite number, default 1. A negative one reverses the gradient.
-        residual: what the backward pass keeps in memory where the slope needs the input: None, the default, the input;
-            "bfloat16" or "uint8", the slope in 2 bytes or 1 (see `residuals` for the errors). A compressed slope has no
-            second derivative. In eager mode nothing is saved.
-        jit_compile: whether the slope is compiled by XLA by itself, default False. Where the training step is not, this
-            makes one pass over memory of a slope of many operations ("bsilu", "nelu"); each new shape takes some 0.1 s
-            to compile, and small tensors gain nothing. Where the whole step is compiled it changes nothing.
+        scale: multiplies the slope; any finite number, default 1. A negative one reverses the
+            gradient.
+        residual: what the backward pass keeps in memory where the slope needs the input: None, the
+            default, the input; "bfloat16" or "uint8", the slope in 2 bytes or 1 (see `residuals`
+            for the errors). A compressed slope has no second derivative. In eager mode nothing is
+            saved.
+        jit_compile: whether the slope is compiled by XLA by itself, default False. Where the
+            training step is not, this makes one pass over memory of a slope of many operations
+            ("bsilu", "nelu"); each new shape takes some 0.1 s to compile, and small tensors gain
+            nothing. Where the whole step is compiled it changes nothing.
 
     Raises:
-        ValueError: an unknown name, the name of a published pair, a parameter out of range, something that is not a
-            function, such as a layer.
+        ValueError: an unknown name, the name of a published pair, a parameter out of range,
+            something that is not a function, such as a layer.
 
-    Source: Hu, Zhang and Ge 2021, doi:10.1109/ACCESS.2021.3054915, for the idea on ordinary activations; Bengio et
-    al. 2013, arXiv:1308.3432, for steps.
+    Source: Hu, Zhang and Ge 2021, doi:10.1109/ACCESS.2021.3054915, for the idea on ordinary
+    activations; Bengio et al. 2013, arXiv:1308.3432, for steps.
     """
 
     forward: functions.Function
@@ -59,9 +65,13 @@ class Surrogate:
         object.__setattr__(self, "backward", backward)
         object.__setattr__(self, "scale", functions.real_number(self.scale, "Surrogate", "scale"))
         if self.residual not in residuals.NAMES:
-            raise ValueError(f"Surrogate: residual must be one of {residuals.NAMES}, but is {self.residual!r}.")
+            raise ValueError(
+                f"Surrogate: residual must be one of {residuals.NAMES}, but is {self.residual!r}."
+            )
         if not isinstance(self.jit_compile, bool):
-            raise ValueError(f"Surrogate: jit_compile must be True or False, but is {self.jit_compile!r}.")
+            raise ValueError(
+                f"Surrogate: jit_compile must be True or False, but is {self.jit_compile!r}."
+            )
         if self.residual == "uint8":
             residuals.slope_range(backward)
 
@@ -77,9 +87,16 @@ class Surrogate:
 
         def evaluate(x):
             y, gradient = self._evaluate(x)
-            return y, lambda upstream: blend * gradient(upstream) + (1 - blend) * true._gradient(upstream, x, y)
+            return (
+                y,
+                lambda upstream: (
+                    blend * gradient(upstream) + (1 - blend) * true._gradient(upstream, x, y)
+                ),
+            )
 
-        return with_gradient(x, evaluate, lambda x: blend * self._primitive(x) + (1 - blend) * true._primitive(x))
+        return with_gradient(
+            x, evaluate, lambda x: blend * self._primitive(x) + (1 - blend) * true._primitive(x)
+        )
 
     def _evaluate(self, x):
         """The value, and the function from the incoming gradient to the outgoing one."""
@@ -112,7 +129,11 @@ class Surrogate:
     def title(self):
         """The pair as people read it: "sigmoid with the slope of tanh", or "sigmoid" where that is its own slope."""
         own = self.scale == 1 and self.backward == self.forward
-        return self.forward.title if own else f"{self.forward.title} with the slope of {self.slope_title}"
+        return (
+            self.forward.title
+            if own
+            else f"{self.forward.title} with the slope of {self.slope_title}"
+        )
 
     def true(self):
         """The ordinary activation with the same value: `Surrogate(forward, forward)`."""
@@ -120,12 +141,19 @@ class Surrogate:
 
     def scaled(self, factor):
         """The same surrogate with its slope multiplied by `factor`."""
-        return dataclasses.replace(self, scale=self.scale * functions.real_number(factor, "Surrogate", "scale"))
+        return dataclasses.replace(
+            self, scale=self.scale * functions.real_number(factor, "Surrogate", "scale")
+        )
 
     def get_config(self):
         """A dictionary of plain values that `from_config` turns into an equal surrogate."""
         pair = {"forward": self.forward.get_config(), "backward": self.backward.get_config()}
-        return {**pair, "scale": self.scale, "residual": self.residual, "jit_compile": self.jit_compile}
+        return {
+            **pair,
+            "scale": self.scale,
+            "residual": self.residual,
+            "jit_compile": self.jit_compile,
+        }
 
     @classmethod
     def from_config(cls, config):
@@ -147,5 +175,7 @@ def _floating_tensor(x):
         )
     x = tf.convert_to_tensor(x)
     if not x.dtype.is_floating:
-        raise ValueError(f"An activation needs floating numbers, but got {x.dtype.name}. Convert them by tf.cast.")
+        raise ValueError(
+            f"An activation needs floating numbers, but got {x.dtype.name}. Convert them by tf.cast."
+        )
     return x

@@ -1,8 +1,9 @@
 """Makes the golden folder of a format generation: `python savedmodels/make.py savedmodels/generation_2`.
 
-For each preset a tiny model, `<preset>.keras` and the SavedModel `<preset>/`, and `<preset>.npz` with inputs and what
-the model must give for them. Those numbers are an independent opinion, in float64: the chain rule written out in NumPy,
-with differences of `Function.value` for slopes. No automatic differentiation and no layer has a part in them.
+For each preset a tiny model, `<preset>.keras` and the SavedModel `<preset>/`, and `<preset>.npz`
+with inputs and what the model must give for them. Those numbers are an independent opinion, in
+float64: the chain rule written out in NumPy, with differences of `Function.value` for slopes. No
+automatic differentiation and no layer has a part in them.
 """
 
 import json
@@ -23,7 +24,9 @@ def make(folder):
     """Writes a new generation into `folder`; a ValueError if it exists, because a golden file is never remade."""
     folder = Path(folder)
     if folder.exists():
-        raise ValueError(f"{folder} exists already, and a golden file is never remade. Give a new generation's name.")
+        raise ValueError(
+            f"{folder} exists already, and a golden file is never remade. Give a new generation's name."
+        )
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         unfinished = Path(temporary, folder.name)
         unfinished.mkdir()
@@ -70,7 +73,9 @@ def _model(name, generator):
 
 def _expected(surrogate, weights, x, upstream):
     """Outputs, the gradient of sum(upstream * outputs), and the gradient of sum(gradient**2), by the chain rule."""
-    kernel, bias, last_kernel, last_bias, x, upstream = (array.astype("float64") for array in (*weights, x, upstream))
+    kernel, bias, last_kernel, last_bias, x, upstream = (
+        array.astype("float64") for array in (*weights, x, upstream)
+    )
     value = _in_numpy(surrogate.forward)
     hidden = value(x) @ kernel + bias
     slope_x, curvature_x = _differences(surrogate, x)
@@ -82,14 +87,17 @@ def _expected(surrogate, weights, x, upstream):
     return {
         "outputs": value(hidden) @ last_kernel + last_bias,
         "gradient": gradient,
-        "second_gradient": 2 * gradient * curvature_x * to_layer + through_slope_hidden @ kernel.T * slope_x,
+        "second_gradient": 2 * gradient * curvature_x * to_layer
+        + through_slope_hidden @ kernel.T * slope_x,
     }
 
 
 def _differences(surrogate, x, step=2e-4):
     """Slope and its derivative, as central differences of fourth order of the backward's value."""
     value = _in_numpy(surrogate.backward)
-    far_left, left, middle, right, far_right = (value(x + number * step) for number in (-2, -1, 0, 1, 2))
+    far_left, left, middle, right, far_right = (
+        value(x + number * step) for number in (-2, -1, 0, 1, 2)
+    )
     slope = (8 * (right - left) - (far_right - far_left)) / (12 * step)
     curvature = (16 * (right + left) - (far_right + far_left) - 30 * middle) / (12 * step**2)
     return surrogate.scale * slope, surrogate.scale * curvature

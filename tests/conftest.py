@@ -15,7 +15,11 @@ tf.config.set_logical_device_configuration(
 
 
 def pytest_addoption(parser):
-    parser.addoption("--all-pairs", action="store_true", help="the whole contract for every pair, not for each eighth")
+    parser.addoption(
+        "--all-pairs",
+        action="store_true",
+        help="the whole contract for every pair, not for each eighth",
+    )
 
 
 def pytest_collection_modifyitems(items):
@@ -36,8 +40,8 @@ def fresh_names_and_seed():
 def two_replicas():
     """A strategy of two replicas on this machine's processor.
 
-    Not with the default reduction, whose collective operations are numbered anew by each strategy and get mixed up when
-    one process makes several, with plain Keras models too.
+    Not with the default reduction, whose collective operations are numbered anew by each strategy
+    and get mixed up when one process makes several, with plain Keras models too.
     """
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())

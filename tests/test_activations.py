@@ -53,7 +53,9 @@ def test_what_the_collection_does_not_have_has_a_name_and_no_function(layer):
     assert found.function is None
 
 
-@pytest.mark.parametrize("layer", [keras.layers.Dropout(0.5), keras.layers.Dense(1, activation="softmax")])
+@pytest.mark.parametrize(
+    "layer", [keras.layers.Dropout(0.5), keras.layers.Dense(1, activation="softmax")]
+)
 def test_what_is_not_elementwise_is_none(layer):
     assert activations.activation_of(layer) is None
 

@@ -18,7 +18,9 @@ STEPS = 20  # an epoch
 def fitted(depth, activation, learning_rate=0.05, also=(), optimizer=None, epochs=2, **arguments):
     keras.utils.set_random_seed(0)
     layer_arguments = {
-        key: arguments.pop(key) for key in ("kernel_initializer", "bias_initializer") if key in arguments
+        key: arguments.pop(key)
+        for key in ("kernel_initializer", "bias_initializer")
+        if key in arguments
     }
     hidden = [keras.layers.Dense(16, activation, **layer_arguments) for _ in range(depth)]
     model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(3)])
@@ -33,7 +35,9 @@ def fitted(depth, activation, learning_rate=0.05, also=(), optimizer=None, epoch
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_healthy_network_raises_none(order):
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)])
+    model = keras.Sequential(
+        [keras.Input((8,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)]
+    )
     logger = GradientNormLogger(also="activations")
     alerts = GradientAlerts(logger)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -43,15 +47,23 @@ def test_a_healthy_network_raises_none(order):
 
 def test_vanishing_is_seen_after_patience_and_told_once():
     alerts, _, logger = fitted(8, "sigmoid", patience=7)
-    assert [(alert.kind, alert.step, alert.epoch, alert.layer) for alert in alerts] == [("vanishing", 6, 0, "dense")]
+    assert [(alert.kind, alert.step, alert.epoch, alert.layer) for alert in alerts] == [
+        ("vanishing", 6, 0, "dense")
+    ]
     assert alerts[0].value == pytest.approx(logger.norms[6, 0] / logger.norms[6, -1])
     assert "first layer, dense, is" in alerts[0].message
-    assert "that of the last, dense_8, and has been below 0.001 times it for 7 recorded steps" in alerts[0].message
+    assert (
+        "that of the last, dense_8, and has been below 0.001 times it for 7 recorded steps"
+        in alerts[0].message
+    )
 
 
 def test_patience_is_for_steps_in_a_row():
     logger = GradientNormLogger()
-    alerts, model = GradientAlerts(logger, patience=3, action=lambda alert: None), keras.Sequential()
+    alerts, model = (
+        GradientAlerts(logger, patience=3, action=lambda alert: None),
+        keras.Sequential(),
+    )
     model.compile("sgd")
     for callback in (logger, alerts):
         callback.set_model(model)
@@ -59,7 +71,9 @@ def test_patience_is_for_steps_in_a_row():
     ratios = np.array([1e-9, 1e-9, 1.0, 1e-9, 1e-9, 1e-9, 1e-9, 1.0, 1e-9, 1e-9, 1e-9])
     rows = np.stack([np.ones_like(ratios), ratios, np.ones_like(ratios)], axis=1)
     for part in (slice(0, 5), slice(5, None)):
-        alerts.write(columns, np.arange(len(ratios))[part], np.zeros(len(ratios), int)[part], rows[part])
+        alerts.write(
+            columns, np.arange(len(ratios))[part], np.zeros(len(ratios), int)[part], rows[part]
+        )
     assert [alert.step for alert in alerts.alerts] == [5, 10]
 
 
@@ -69,7 +83,9 @@ def test_vanishing_can_be_left_out_and_its_threshold_moved():
 
 
 def test_exploding_and_stopping():
-    with pytest.warns(UserWarning, match=r"Gradients explode: .* most of it in dense.* the start of this fit"):
+    with pytest.warns(
+        UserWarning, match=r"Gradients explode: .* most of it in dense.* the start of this fit"
+    ):
         alerts, history, logger = diverging(1.0, action="stop")
     assert {alert.kind for alert in alerts} == {"exploding"}
     norms = logger.global_norms
@@ -84,8 +100,12 @@ def diverging(scale, learning_rate=1.5, **arguments):
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(learning_rate), "mse")
     logger = GradientNormLogger()
-    alerts = GradientAlerts(logger, exploding=100, patience=3, **{"action": lambda alert: None, **arguments})
-    history = model.fit(X, scale * X[:, 0], batch_size=200, epochs=20, verbose=0, callbacks=[logger, alerts])
+    alerts = GradientAlerts(
+        logger, exploding=100, patience=3, **{"action": lambda alert: None, **arguments}
+    )
+    history = model.fit(
+        X, scale * X[:, 0], batch_size=200, epochs=20, verbose=0, callbacks=[logger, alerts]
+    )
     return alerts.alerts, history, logger
 
 
@@ -98,7 +118,9 @@ def test_exploding_does_not_depend_on_the_scale_of_the_loss(scale):
 def test_a_gradient_that_explodes_from_layer_to_layer_is_seen_from_the_start():
     steep = ks.Surrogate("tanh", scale=8.0)
     alerts, _, logger = fitted(6, steep, 1e-9, patience=3)
-    assert [(alert.kind, alert.step, alert.layer) for alert in alerts] == [("exploding", 2, "dense")]
+    assert [(alert.kind, alert.step, alert.layer) for alert in alerts] == [
+        ("exploding", 2, "dense")
+    ]
     assert alerts[0].value == pytest.approx(logger.norms[2, 0] / logger.norms[2, -1])
     assert fitted(6, steep, 1e-9, patience=3, exploding=None)[0] == []
 
@@ -106,7 +128,9 @@ def test_a_gradient_that_explodes_from_layer_to_layer_is_seen_from_the_start():
 def test_a_gradient_that_is_not_finite_is_told_at_once_with_the_first_layer_of_the_backward_pass():
     alerts, _, logger = fitted(3, "relu", 1e8, vanishing=None, exploding=None)
     first = np.flatnonzero(~np.isfinite(logger.global_norms))[0]
-    assert [(alert.kind, alert.step, alert.layer) for alert in alerts] == [("nonfinite", first, "dense_3")]
+    assert [(alert.kind, alert.step, alert.layer) for alert in alerts] == [
+        ("nonfinite", first, "dense_3")
+    ]
 
 
 def test_steps_that_loss_scaling_skips_are_told_only_if_they_last():
@@ -129,7 +153,9 @@ def test_steps_that_loss_scaling_skips_are_told_only_if_they_last():
 
 def test_dead_layers_are_named_at_the_end_of_the_epoch():
     low = keras.initializers.Constant(-50.0)
-    alerts, _, _ = fitted(2, "relu", also="activations", vanishing=None, zero=False, bias_initializer=low)
+    alerts, _, _ = fitted(
+        2, "relu", also="activations", vanishing=None, zero=False, bias_initializer=low
+    )
     assert [(alert.kind, alert.step, alert.layer) for alert in alerts] == [
         ("dead", STEPS - 1, "dense"),
         ("dead", STEPS - 1, "dense_1"),
@@ -144,8 +170,12 @@ def test_dead_layers_are_named_at_the_end_of_the_epoch():
 
 def test_layers_that_no_gradient_reaches_are_named_with_common_causes():
     alerts, _, logger = fitted(3, ks.get("round"), patience=4, vanishing=None)
-    assert [(alert.kind, alert.step, alert.layer, alert.value) for alert in alerts] == [("zero", 3, "dense", 0.0)]
-    assert "it has not reached dense (nor dense_1, dense_2) for 4 recorded steps" in alerts[0].message
+    assert [(alert.kind, alert.step, alert.layer, alert.value) for alert in alerts] == [
+        ("zero", 3, "dense", 0.0)
+    ]
+    assert (
+        "it has not reached dense (nor dense_1, dense_2) for 4 recorded steps" in alerts[0].message
+    )
     assert "a zero slope on the way" in alerts[0].message
     assert (logger.norms[:, :3] == 0).all() and (logger.norms[:, 3] > 0).all()
 
@@ -189,7 +219,9 @@ def test_many_alerts_one_after_the_other_leave_nothing_behind():
     logger = GradientNormLogger()
     told = []
     for _ in range(5):
-        alerts = GradientAlerts(logger, vanishing=None, zero=False, exploding=None, action=told.append)
+        alerts = GradientAlerts(
+            logger, vanishing=None, zero=False, exploding=None, action=told.append
+        )
         model.fit(X, Y, batch_size=100, verbose=0, callbacks=[logger, alerts])
         assert not logger._listeners
     assert told == []
@@ -200,16 +232,27 @@ def test_a_model_without_trainable_weights_trains_on_as_with_keras_alone():
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     logger = GradientNormLogger()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras's own, and the logger's that there are no gradients.
-        history = model.fit(X, Y, verbose=0, callbacks=[logger, GradientAlerts(logger, action="stop")])
+        warnings.simplefilter(
+            "ignore"
+        )  # Keras's own, and the logger's that there are no gradients.
+        history = model.fit(
+            X, Y, verbose=0, callbacks=[logger, GradientAlerts(logger, action="stop")]
+        )
     assert len(history.history["loss"]) == 1
 
 
 @pytest.mark.parametrize("callback", [GradientAlerts, GradientTable])
 @pytest.mark.parametrize("logger", [None, "model"])
 def test_what_is_no_logger_is_an_error_that_says_what_to_write(callback, logger):
-    logger = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]) if logger == "model" else logger
-    with pytest.raises(TypeError, match=rf"{callback.__name__} watches a GradientNormLogger, but got .*callbacks=\["):
+    logger = (
+        keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        if logger == "model"
+        else logger
+    )
+    with pytest.raises(
+        TypeError,
+        match=rf"{callback.__name__} watches a GradientNormLogger, but got .*callbacks=\[",
+    ):
         callback(logger)
 
 

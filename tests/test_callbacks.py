@@ -57,10 +57,18 @@ def twin_norms(make_optimizer, loss, epochs):
     return np.array(rows)
 
 
-def fitted(logger, make_optimizer=lambda: keras.optimizers.SGD(0.1), loss=None, epochs=2, **compile_arguments):
+def fitted(
+    logger,
+    make_optimizer=lambda: keras.optimizers.SGD(0.1),
+    loss=None,
+    epochs=2,
+    **compile_arguments,
+):
     model = make_model()
     model.compile(make_optimizer(), loss or LOSSES["crossentropy"](), **compile_arguments)
-    history = model.fit(X, Y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, callbacks=[logger])
+    history = model.fit(
+        X, Y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, callbacks=[logger]
+    )
     return model, history
 
 
@@ -123,11 +131,15 @@ def test_logs_reach_history_and_csv_and_hold_the_means_of_each_epoch(tmp_path):
     model, logger = make_model(), GradientNormLogger()
     model.compile("sgd", LOSSES["crossentropy"]())
     writer = keras.callbacks.CSVLogger(tmp_path / "log.csv")
-    history = model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0, callbacks=[logger, writer]).history
+    history = model.fit(
+        X, Y, batch_size=BATCH, epochs=2, verbose=0, callbacks=[logger, writer]
+    ).history
     for column, name in enumerate(logger.layer_names):
         means = logger.norms[:, column].reshape(2, STEPS).mean(axis=1)
         np.testing.assert_allclose(history[f"gradient_norm/{name}"], means)
-    np.testing.assert_allclose(history["gradient_norm/global"], logger.global_norms.reshape(2, STEPS).mean(axis=1))
+    np.testing.assert_allclose(
+        history["gradient_norm/global"], logger.global_norms.reshape(2, STEPS).mean(axis=1)
+    )
     with open(tmp_path / "log.csv") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[1]["gradient_norm/global"]) == history["gradient_norm/global"][1]
@@ -135,7 +147,9 @@ def test_logs_reach_history_and_csv_and_hold_the_means_of_each_epoch(tmp_path):
 
 def test_an_epoch_without_a_recorded_step_logs_nan():
     _, history = fitted(GradientNormLogger(every=11), epochs=3)
-    np.testing.assert_array_equal(np.isnan(history.history["gradient_norm/global"]), [False, True, False])
+    np.testing.assert_array_equal(
+        np.isnan(history.history["gradient_norm/global"]), [False, True, False]
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")
@@ -143,7 +157,10 @@ def test_a_data_set_of_unknown_length():
     model, logger = make_model(), GradientNormLogger(2)
     model.compile("sgd", LOSSES["crossentropy"]())
     batches = tf.data.Dataset.from_generator(
-        lambda: ((X[start : start + BATCH], Y[start : start + BATCH]) for start in range(0, len(X), BATCH)),
+        lambda: (
+            (X[start : start + BATCH], Y[start : start + BATCH])
+            for start in range(0, len(X), BATCH)
+        ),
         output_signature=(tf.TensorSpec((None, 6)), tf.TensorSpec((None,), tf.int64)),
     )
     model.fit(batches, epochs=2, shuffle=False, verbose=0, callbacks=[logger])
@@ -151,7 +168,10 @@ def test_a_data_set_of_unknown_length():
 
 
 def test_a_model_that_is_built_by_fit():
-    model, logger = keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(3)]), GradientNormLogger()
+    model, logger = (
+        keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(3)]),
+        GradientNormLogger(),
+    )
     model.compile("sgd", LOSSES["crossentropy"]())
     model.fit(X, Y, batch_size=BATCH, verbose=0, callbacks=[logger])
     assert logger.norms.shape == (STEPS, 2)
@@ -206,7 +226,9 @@ def test_an_interruption_keeps_what_was_recorded_and_unpatches(hook):
     model, logger = make_model(), GradientNormLogger()
     model.compile("sgd", LOSSES["crossentropy"]())
     with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y, batch_size=BATCH, verbose=0, shuffle=False, callbacks=[logger, Interrupt(hook)])
+        model.fit(
+            X, Y, batch_size=BATCH, verbose=0, shuffle=False, callbacks=[logger, Interrupt(hook)]
+        )
     completed = 3 if hook == "on_train_batch_begin" else 4
     np.testing.assert_array_equal(logger.steps, np.arange(completed))
     assert "train_step" not in vars(model)
@@ -312,7 +334,9 @@ def test_annealed_to_either_end_is_the_true_or_the_surrogate_training(share, mod
 
 
 def test_annealing_takes_keras_schedules_and_finds_layers_anywhere():
-    inner = keras.Sequential([keras.layers.Dense(4, activation=SurrogateActivation("sugar_bsilu", name="deep"))])
+    inner = keras.Sequential(
+        [keras.layers.Dense(4, activation=SurrogateActivation("sugar_bsilu", name="deep"))]
+    )
     model = keras.Sequential([keras.Input((6,)), inner, keras.layers.Dense(3)])
     model.compile("sgd", LOSSES["crossentropy"]())
     annealing = SurrogateAnnealing(keras.optimizers.schedules.PolynomialDecay(1.0, 4, 0.0))
@@ -338,7 +362,9 @@ def test_a_schedule_must_be_callable(schedule):
 def test_a_schedule_outside_its_range_and_a_model_without_layers_to_anneal():
     with pytest.raises(ValueError, match=r"blend must be from 0 to 1, but is 2\.0"):
         annealed(lambda step: 2.0)
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, activation=Surrogate("relu", "softplus"))])
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(3, activation=Surrogate("relu", "softplus"))]
+    )
     model.compile("sgd", LOSSES["crossentropy"]())
     with pytest.raises(ValueError, match="found no SurrogateActivation"):
         model.fit(X, Y, verbose=0, callbacks=[SurrogateAnnealing(lambda step: 1.0)])

@@ -20,7 +20,9 @@ def test_what_is_no_integer_of_at_least_one(number):
 
 def test_one_of():
     assert checks.one_of("raw", "kind", (None, "raw")) == "raw"
-    with pytest.raises(ValueError, match=r"kind must be one of None, 'raw', but is 'rwa'. Did you mean 'raw'\?"):
+    with pytest.raises(
+        ValueError, match=r"kind must be one of None, 'raw', but is 'rwa'. Did you mean 'raw'\?"
+    ):
         checks.one_of("rwa", "kind", (None, "raw"))
     with pytest.raises(ValueError, match=r"but is 3\.$"):
         checks.one_of(3, "kind", (None, "raw"))

@@ -14,7 +14,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from keras_surrogate import Surrogate, cli, datasets, demo, diagnosis, functions, presets, records, theory
+from keras_surrogate import (
+    Surrogate,
+    cli,
+    datasets,
+    demo,
+    diagnosis,
+    functions,
+    presets,
+    records,
+    theory,
+)
 from keras_surrogate.cli import console
 from keras_surrogate.layers import SurrogateActivation
 
@@ -41,7 +51,11 @@ def test_options_reach_the_demo(monkeypatch, tmp_path):
         "seed": 8,
         "output": str(tmp_path),
     }
-    arguments = [text for name, value in options.items() for text in ("--" + name.replace("_", "-"), str(value))]
+    arguments = [
+        text
+        for name, value in options.items()
+        for text in ("--" + name.replace("_", "-"), str(value))
+    ]
     assert cli.main(["demo", *arguments]) == 0
     assert asked == [demo.Settings(**options)]
     assert cli.main(["demo"]) == 0
@@ -49,17 +63,25 @@ def test_options_reach_the_demo(monkeypatch, tmp_path):
 
 
 def test_an_interrupted_demo_has_status_130(monkeypatch):
-    monkeypatch.setattr(demo, "run", lambda *_: [demo.Run("", None, None, 0.0, 0.0, None, interrupted=True)])
+    monkeypatch.setattr(
+        demo, "run", lambda *_: [demo.Run("", None, None, 0.0, 0.0, None, interrupted=True)]
+    )
     assert cli.main(["demo"]) == 130
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["demo", "--backward", "sofplus"], "No function is called 'sofplus'. Did you mean 'softplus'"),
+        (
+            ["demo", "--backward", "sofplus"],
+            "No function is called 'sofplus'. Did you mean 'softplus'",
+        ),
         (["demo", "--epochs", "0"], "epochs must be an integer of at least 1, but is 0"),
         (["demo", "--data", "imagenet"], "No data set is called 'imagenet'"),
-        (["demo", "--data", "mnist", "--data-dir", "no/such/folder"], "no/such/folder does not exist"),
+        (
+            ["demo", "--data", "mnist", "--data-dir", "no/such/folder"],
+            "no/such/folder does not exist",
+        ),
         (["demo", "--output", "file/x"], "is a file; name another folder"),
         (["demo", "--output", "file"], "is a file; name another folder"),
         (["list", "bsil"], "No function or preset is called 'bsil'. Did you mean 'bsilu'"),
@@ -75,7 +97,9 @@ def test_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, monkey
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["demo", "--epochs", "many"], ["demo", "--nonsense"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["train"], ["demo", "--epochs", "many"], ["demo", "--nonsense"]]
+)
 def test_what_cannot_be_parsed_is_one_line_and_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments)
@@ -162,12 +186,18 @@ def test_list_as_json(capsys):
     document = strict(capsys.readouterr().out)
     assert document["presets"] == []
     (facts,) = document["functions"]
-    assert facts["parameters"] == {"negative_slope": {"default": 0.2, "range": "a number from 0 to 1"}}
+    assert facts["parameters"] == {
+        "negative_slope": {"default": 0.2, "range": "a number from 0 to 1"}
+    }
     assert facts["slope"] == "where(x > 0, 1, negative_slope)" and "Maas et al." in facts["source"]
     assert set(facts) == {"name", "value", "slope", "parameters", "source", "documentation"}
     assert cli.main(["list", "approx_sign", "--json"]) == 0
     (facts,) = strict(capsys.readouterr().out)["presets"]
-    assert facts["forward"] == "sign(at_zero=1.0)" and facts["scale"] == 2 and facts["parameters"] == {}
+    assert (
+        facts["forward"] == "sign(at_zero=1.0)"
+        and facts["scale"] == 2
+        and facts["parameters"] == {}
+    )
 
 
 def strict(text):
@@ -176,8 +206,15 @@ def strict(text):
 
 
 def test_json_has_words_for_what_is_no_number(capsys):
-    console.print_json({"a": np.array([1.0, np.nan]), "b": [np.inf, -np.inf], "c": np.float64(2.0), "d": None})
-    assert strict(capsys.readouterr().out) == {"a": [1.0, "nan"], "b": ["inf", "-inf"], "c": 2.0, "d": None}
+    console.print_json(
+        {"a": np.array([1.0, np.nan]), "b": [np.inf, -np.inf], "c": np.float64(2.0), "d": None}
+    )
+    assert strict(capsys.readouterr().out) == {
+        "a": [1.0, "nan"],
+        "b": ["inf", "-inf"],
+        "c": 2.0,
+        "d": None,
+    }
 
 
 def ascii_terminal(monkeypatch):
@@ -190,17 +227,22 @@ def ascii_terminal(monkeypatch):
 def test_ascii_terminals_get_every_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     terminal = ascii_terminal(monkeypatch)
-    save_model("m\u00f6del.keras", keras.layers.Dense(8, "relu", name="gr\u00fc\u00dfe_an_alle_von_weit_her_und_nah"))
+    save_model(
+        "m\u00f6del.keras",
+        keras.layers.Dense(8, "relu", name="gr\u00fc\u00dfe_an_alle_von_weit_her_und_nah"),
+    )
     np.save("x.npy", np.random.default_rng(0).standard_normal((40, 4)))
     assert cli.main(["list"]) == 0
     assert cli.main(["list", "gelu"]) == 0
     assert cli.main(["predict", "--forward", "relu", "--backward", "bsilu", "--depth", "3"]) == 0
-    assert cli.main(["diagnose", "m\u00f6del.keras", "--data", "x.npy", "--plot", "\u00e4.png"]) == 0
+    assert (
+        cli.main(["diagnose", "m\u00f6del.keras", "--data", "x.npy", "--plot", "\u00e4.png"]) == 0
+    )
     assert cli.main([*COMPARE, "--show"]) == 2
     assert cli.main(COMPARE) == 0
-    records.Record(("gradient_norm/global", "gradient_norm/a"), np.arange(2), np.zeros(2, int), np.ones((2, 2))).to_csv(
-        "\u00fc.csv"
-    )
+    records.Record(
+        ("gradient_norm/global", "gradient_norm/a"), np.arange(2), np.zeros(2, int), np.ones((2, 2))
+    ).to_csv("\u00fc.csv")
     assert cli.main(["plot-run", "\u00fc.csv"]) == 0
     printed = terminal.buffer.getvalue().decode("ascii")
     assert "+---" in printed and "gelu, a function" in printed
@@ -241,7 +283,8 @@ def test_a_picture_that_cannot_be_written_is_said_before_any_work(
     monkeypatch.setattr(cli.theory.theory, "predict", lambda *_, **__: pytest.fail("worked"))
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.png").mkdir()
-    # What is to be read does not exist either, so that a command that looked there first would say so.
+    # What is to be read does not exist either, so that a command that looked there first would say
+    # so.
     assert cli.main([*PICTURES[command], output]) == 2
     shown = capsys.readouterr()
     assert message in shown.err
@@ -280,12 +323,17 @@ def test_a_pipe_that_is_read_no_further_is_no_error():
     assert "Broken" not in error and "Traceback" not in error
 
 
-@pytest.mark.parametrize("arguments", [["relu", "bsilu"], ["sugar_bsilu"], ["relu", "softplus", "--scale", "-1"]])
+@pytest.mark.parametrize(
+    "arguments", [["relu", "bsilu"], ["sugar_bsilu"], ["relu", "softplus", "--scale", "-1"]]
+)
 def test_plot_writes_a_picture(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["plot", *arguments]) == 0
     (picture,) = tmp_path.iterdir()
-    assert picture.name == "-".join(name for name in arguments[:2] if not name.startswith("-")) + ".png"
+    assert (
+        picture.name
+        == "-".join(name for name in arguments[:2] if not name.startswith("-")) + ".png"
+    )
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert cli.main(["plot", *arguments, "--output", "other.pdf"]) == 0
     assert (tmp_path / "other.pdf").read_bytes().startswith(b"%PDF")
@@ -300,7 +348,9 @@ def test_plot_writes_a_picture(arguments, tmp_path, monkeypatch, capsys):
         (["relu", "bsilu", "--scale", "nan"], "scale must be a finite number, but is nan"),
     ],
 )
-def test_plot_mistakes_are_one_line_and_leave_nothing(arguments, message, tmp_path, monkeypatch, capsys):
+def test_plot_mistakes_are_one_line_and_leave_nothing(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["plot", *arguments]) == 2
     error = capsys.readouterr().err
@@ -311,7 +361,16 @@ def test_plot_mistakes_are_one_line_and_leave_nothing(arguments, message, tmp_pa
 
 def test_predict_prints_verdict_layers_and_advice(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    arguments = ["--forward", "relu", "--backward", "bsilu", "--depth", "50", "--initializer", "he_normal"]
+    arguments = [
+        "--forward",
+        "relu",
+        "--backward",
+        "bsilu",
+        "--depth",
+        "50",
+        "--initializer",
+        "he_normal",
+    ]
     assert cli.main(["predict", *arguments]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "explodes: the first layer gets 2.7e+05 times" in printed
@@ -323,7 +382,17 @@ def test_predict_prints_verdict_layers_and_advice(capsys, monkeypatch):
 
 def test_predict_takes_a_preset_a_width_weights_and_a_picture(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["predict", "--forward", "superspike", "--weight-variance", "2", "--width", "64", "--depth", "5"]
+    arguments = [
+        "predict",
+        "--forward",
+        "superspike",
+        "--weight-variance",
+        "2",
+        "--width",
+        "64",
+        "--depth",
+        "5",
+    ]
     assert cli.main([*arguments, "--plot", "x.png"]) == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
@@ -355,7 +424,22 @@ def test_predict_draws_norms_and_alignment(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli.pictures, "write", lambda axes, *_, **__: drawn.extend(axes))
-    assert cli.main(["predict", "--forward", "relu", "--backward", "bsilu", "--depth", "5", "--plot", "x.png"]) == 0
+    assert (
+        cli.main(
+            [
+                "predict",
+                "--forward",
+                "relu",
+                "--backward",
+                "bsilu",
+                "--depth",
+                "5",
+                "--plot",
+                "x.png",
+            ]
+        )
+        == 0
+    )
     expected = theory.predict(Surrogate("relu", "bsilu"), 5, "glorot_uniform")
     norms, alignments = (ax.lines[0].get_ydata() for ax in drawn)
     np.testing.assert_allclose(norms, expected.gradient_norm)
@@ -364,7 +448,17 @@ def test_predict_draws_norms_and_alignment(tmp_path, monkeypatch):
 
 def test_predict_as_json_says_what_the_text_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    arguments = ["predict", "--forward", "relu", "--backward", "bsilu", "--depth", "50", "--initializer", "he_normal"]
+    arguments = [
+        "predict",
+        "--forward",
+        "relu",
+        "--backward",
+        "bsilu",
+        "--depth",
+        "50",
+        "--initializer",
+        "he_normal",
+    ]
     assert cli.main(arguments) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert cli.main([*arguments, "--json", "--plot", "x.png"]) == 0
@@ -388,7 +482,12 @@ def test_predict_as_json_says_what_the_text_says(tmp_path, monkeypatch, capsys):
 
 
 def test_predict_as_json_where_there_is_nothing_to_say(capsys):
-    assert cli.main(["predict", "--forward", "relu", "--initializer", "he_normal", "--depth", "3", "--json"]) == 0
+    assert (
+        cli.main(
+            ["predict", "--forward", "relu", "--initializer", "he_normal", "--depth", "3", "--json"]
+        )
+        == 0
+    )
     document = strict(capsys.readouterr().out)
     assert document["effect"] is None and document["balanced"] is None and document["width"] is None
     assert cli.main(["predict", "--forward", "step", "--depth", "3", "--json"]) == 0
@@ -405,21 +504,39 @@ def save_model(path, *layers):
 
 def test_swap_and_strip_from_file_to_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    layers = keras.layers.Dense(5, activation="relu", name="first"), keras.layers.Dense(5, activation="tanh")
+    layers = (
+        keras.layers.Dense(5, activation="relu", name="first"),
+        keras.layers.Dense(5, activation="tanh"),
+    )
     save_model("in.keras", *layers)
     model = keras.saving.load_model("in.keras")
-    pairs = ["--activation", "relu", "--surrogate", "leaky_backward", "--activation", "tanh", "--surrogate", "softsign"]
+    pairs = [
+        "--activation",
+        "relu",
+        "--surrogate",
+        "leaky_backward",
+        "--activation",
+        "tanh",
+        "--surrogate",
+        "softsign",
+    ]
     assert cli.main(["swap", "in.keras", "swapped.keras", *pairs]) == 0
     printed = capsys.readouterr().out
     assert "first.activation: relu -> relu with the slope of leaky_relu" in printed
     assert "Written to swapped.keras." in printed
-    assert keras.saving.load_model("swapped.keras").layers[0].activation == presets.get("leaky_backward")
+    assert keras.saving.load_model("swapped.keras").layers[0].activation == presets.get(
+        "leaky_backward"
+    )
     assert cli.main(["strip", "swapped.keras", "stripped.keras"]) == 0
     assert "2 activation(s) changed" in capsys.readouterr().out
     stripped = keras.saving.load_model("stripped.keras")
     assert stripped.get_config() == model.get_config()
     np.testing.assert_array_equal(stripped(np.ones((2, 4))), model(np.ones((2, 4))))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.keras", "stripped.keras", "swapped.keras"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.keras",
+        "stripped.keras",
+        "swapped.keras",
+    ]
 
 
 def test_an_existing_model_is_overwritten_only_by_force(tmp_path, capsys):
@@ -450,18 +567,56 @@ def test_code_in_a_model_is_run_only_with_unsafe(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["swap", "none.keras", "out.keras", "--activation", "relu", "--surrogate", "elu"], "no file none.keras"),
+        (
+            ["swap", "none.keras", "out.keras", "--activation", "relu", "--surrogate", "elu"],
+            "no file none.keras",
+        ),
         (
             ["swap", "bad.keras", "out.keras", "--activation", "relu", "--surrogate", "elu"],
             "bad.keras is no .keras file: it is text",
         ),
-        (["swap", "in.keras", "out.h5", "--activation", "relu", "--surrogate", "elu"], "must be a .keras file"),
-        (["swap", "in.keras", "no/out.keras", "--activation", "relu", "--surrogate", "elu"], "cannot be written"),
-        (["swap", "in.keras", "out.keras", "--activation", "selu", "--surrogate", "elu"], "no activation 'selu'"),
-        (["swap", "in.keras", "out.keras", "--activation", "relu", "--surrogate", "rleu"], "Did you mean 'relu'"),
-        (["swap", "in.keras", "out.keras", "--activation", "relu", "--surrogate", "elu", "--surrogate", "elu"], "one"),
         (
-            ["swap", "in.keras", "out.keras", "--activation", "relu", "--surrogate", "elu", "--layers", "lats"],
+            ["swap", "in.keras", "out.h5", "--activation", "relu", "--surrogate", "elu"],
+            "must be a .keras file",
+        ),
+        (
+            ["swap", "in.keras", "no/out.keras", "--activation", "relu", "--surrogate", "elu"],
+            "cannot be written",
+        ),
+        (
+            ["swap", "in.keras", "out.keras", "--activation", "selu", "--surrogate", "elu"],
+            "no activation 'selu'",
+        ),
+        (
+            ["swap", "in.keras", "out.keras", "--activation", "relu", "--surrogate", "rleu"],
+            "Did you mean 'relu'",
+        ),
+        (
+            [
+                "swap",
+                "in.keras",
+                "out.keras",
+                "--activation",
+                "relu",
+                "--surrogate",
+                "elu",
+                "--surrogate",
+                "elu",
+            ],
+            "one",
+        ),
+        (
+            [
+                "swap",
+                "in.keras",
+                "out.keras",
+                "--activation",
+                "relu",
+                "--surrogate",
+                "elu",
+                "--layers",
+                "lats",
+            ],
             "no layer 'lats'. Did you mean 'last'",
         ),
         (
@@ -470,7 +625,9 @@ def test_code_in_a_model_is_run_only_with_unsafe(tmp_path, monkeypatch, capsys):
         ),
     ],
 )
-def test_swap_and_strip_mistakes_are_one_line_and_leave_nothing(arguments, message, tmp_path, monkeypatch, capsys):
+def test_swap_and_strip_mistakes_are_one_line_and_leave_nothing(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     save_model("in.keras", keras.layers.ReLU())
     save_model("spike.keras", SurrogateActivation("superspike", name="surrogate_activation"))
@@ -487,7 +644,12 @@ def test_swap_and_strip_mistakes_are_one_line_and_leave_nothing(arguments, messa
 def recorded_run(tmp_path, monkeypatch):
     """A file of a training run, in the working folder."""
     monkeypatch.chdir(tmp_path)
-    columns = ("gradient_norm/global", "gradient_norm/first", "gradient_norm/last", "update_ratio/global")
+    columns = (
+        "gradient_norm/global",
+        "gradient_norm/first",
+        "gradient_norm/last",
+        "update_ratio/global",
+    )
     values = np.random.default_rng(0).random((6, len(columns)))
     record = records.Record(columns, np.arange(6), np.arange(6) // 2, values)
     record.to_npz("run.npz")
@@ -525,7 +687,9 @@ def test_plot_run_draws_a_killed_run_with_a_word_on_it(recorded_run, capsys):
 )
 def test_plot_run_mistakes_are_one_line_and_leave_nothing(arguments, message, recorded_run, capsys):
     (recorded_run / "empty.csv").write_text("")
-    (recorded_run / "started.csv").write_text("step,epoch,kind,gradient_norm/global,gradient_norm/a\r\n")
+    (recorded_run / "started.csv").write_text(
+        "step,epoch,kind,gradient_norm/global,gradient_norm/a\r\n"
+    )
     before = sorted(recorded_run.iterdir())
     assert cli.main(["plot-run", *arguments]) == 2
     error = capsys.readouterr().err
@@ -534,7 +698,9 @@ def test_plot_run_mistakes_are_one_line_and_leave_nothing(arguments, message, re
     assert sorted(recorded_run.iterdir()) == before
 
 
-def test_plot_run_that_fails_while_it_writes_leaves_the_picture_before(recorded_run, monkeypatch, capsys):
+def test_plot_run_that_fails_while_it_writes_leaves_the_picture_before(
+    recorded_run, monkeypatch, capsys
+):
     def fail(figure, path, **arguments):
         with open(path, "w") as file:
             file.write("half")
@@ -555,7 +721,12 @@ def test_diagnose_prints_table_and_findings_and_draws(tmp_path, monkeypatch, cap
     model.compile("adam", "sparse_categorical_crossentropy")
     model.optimizer.build(model.trainable_variables)
     model.save("model.keras")
-    assert cli.main(["diagnose", "model.keras", "--data", "digits", "--batch", "50", "--plot", "x.png"]) == 0
+    assert (
+        cli.main(
+            ["diagnose", "model.keras", "--data", "digits", "--batch", "50", "--plot", "x.png"]
+        )
+        == 0
+    )
     printed = " ".join(capsys.readouterr().out.split())
     assert "one batch of 50" in printed
     assert "cannot learn: From hidden_" in printed
@@ -594,7 +765,9 @@ def test_diagnose_takes_arrays_from_a_file_with_and_without_targets(tmp_path, ca
         (["code.keras", "--data", "digits"], "--unsafe"),
     ],
 )
-def test_diagnose_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+def test_diagnose_mistakes_are_one_line_and_status_2(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     save_model("in.keras", keras.layers.ReLU())
     save_model("code.keras", keras.layers.Lambda(lambda x: x + 1))
@@ -641,9 +814,12 @@ def compiled(path, *layers):
 NUMBERS = np.arange(15.0).reshape(3, 5)
 
 
-@pytest.mark.parametrize("header", ["", "a,b,c,d,label\n", '"a", "b" ,c,d,"label"\r\n', "\ufeffa,b,c,d,label\n"])
 @pytest.mark.parametrize(
-    ("targets", "place"), [(None, 4), ("5", 4), ("1", 0), ("label", 4), ("a", 0), ("none", None), ("y.npy", None)]
+    "header", ["", "a,b,c,d,label\n", '"a", "b" ,c,d,"label"\r\n', "\ufeffa,b,c,d,label\n"]
+)
+@pytest.mark.parametrize(
+    ("targets", "place"),
+    [(None, 4), ("5", 4), ("1", 0), ("label", 4), ("a", 0), ("none", None), ("y.npy", None)],
 )
 def test_diagnose_takes_columns_of_a_csv(header, targets, place, tmp_path, monkeypatch, diagnosed):
     if not header and targets in ("a", "label"):
@@ -655,9 +831,22 @@ def test_diagnose_takes_columns_of_a_csv(header, targets, place, tmp_path, monke
     np.save("y.npy", [7.0, 8.0, 9.0])
     lines = [", ".join(map(str, row)) for row in NUMBERS]
     (tmp_path / "data.csv").write_text(header + "\n\n".join(lines) + "\n", encoding="utf-8")
-    assert cli.main(["diagnose", "in.keras", "--data", "data.csv", *(["--targets", targets] if targets else [])]) == 0
+    assert (
+        cli.main(
+            [
+                "diagnose",
+                "in.keras",
+                "--data",
+                "data.csv",
+                *(["--targets", targets] if targets else []),
+            ]
+        )
+        == 0
+    )
     x, y = diagnosed
-    np.testing.assert_array_equal(x, NUMBERS if place is None else np.delete(NUMBERS, place, axis=1))
+    np.testing.assert_array_equal(
+        x, NUMBERS if place is None else np.delete(NUMBERS, place, axis=1)
+    )
     if targets == "none":
         assert y is None
     else:
@@ -668,7 +857,9 @@ def test_diagnose_takes_columns_of_a_csv(header, targets, place, tmp_path, monke
 
 def test_rows_of_a_csv_get_the_shape_that_the_model_takes(tmp_path, monkeypatch, diagnosed):
     monkeypatch.chdir(tmp_path)
-    keras.Sequential([keras.Input((2, 2)), keras.layers.Flatten(), keras.layers.Dense(1)]).save("in.keras")
+    keras.Sequential([keras.Input((2, 2)), keras.layers.Flatten(), keras.layers.Dense(1)]).save(
+        "in.keras"
+    )
     np.savetxt("data.csv", NUMBERS, delimiter=",")
     assert cli.main(["diagnose", "in.keras", "--data", "data.csv"]) == 0
     np.testing.assert_array_equal(diagnosed[0], NUMBERS[:, :4].reshape(3, 2, 2))
@@ -680,7 +871,10 @@ def test_diagnose_takes_an_npy_with_targets_beside_it_or_without(tmp_path, monke
     np.save("x.npy", NUMBERS[:, :4])
     np.save("y.npy", NUMBERS[:, 4])
     np.savez("both.npz", x=NUMBERS[:, :4], y=np.zeros(3))
-    assert cli.main(["diagnose", "in.keras", "--data", "x.npy", "--targets", "y.npy", "--batch", "2"]) == 0
+    assert (
+        cli.main(["diagnose", "in.keras", "--data", "x.npy", "--targets", "y.npy", "--batch", "2"])
+        == 0
+    )
     np.testing.assert_array_equal(diagnosed[0], NUMBERS[:2, :4])
     np.testing.assert_array_equal(diagnosed[1], NUMBERS[:2, 4])
     assert cli.main(["diagnose", "in.keras", "--data", "x.npy"]) == 0
@@ -693,7 +887,9 @@ def test_diagnose_takes_an_npy_with_targets_beside_it_or_without(tmp_path, monke
 
 @pytest.mark.parametrize("as_dictionary", [False, True])
 @pytest.mark.parametrize("names", [("x_0", "x_1"), ("left", "right")])
-def test_diagnose_takes_several_inputs_by_number_or_by_name(as_dictionary, names, tmp_path, monkeypatch, capsys):
+def test_diagnose_takes_several_inputs_by_number_or_by_name(
+    as_dictionary, names, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     left, right = keras.Input((3,), name="left"), keras.Input((2,), name="right")
     inputs = {"left": left, "right": right} if as_dictionary else [left, right]
@@ -701,7 +897,10 @@ def test_diagnose_takes_several_inputs_by_number_or_by_name(as_dictionary, names
     model.compile("sgd", "mse")
     model.save("two.keras")
     shapes = {names[0]: (40, 3), names[1]: (40, 2), "y": (40, 1)}
-    np.savez("data.npz", **{name: np.random.default_rng(0).random(shape) for name, shape in shapes.items()})
+    np.savez(
+        "data.npz",
+        **{name: np.random.default_rng(0).random(shape) for name, shape in shapes.items()},
+    )
     assert cli.main(["diagnose", "two.keras", "--data", "data.npz", "--batch", "30"]) == 0
     shown = capsys.readouterr()
     assert "one batch of 30" in shown.out and shown.err == ""
@@ -715,7 +914,10 @@ def test_diagnose_takes_several_inputs_by_number_or_by_name(as_dictionary, names
         (["ragged.csv"], "ragged.csv, line 2, has 2 columns, but the first line of numbers has 3"),
         (["empty.csv"], "empty.csv holds no line of numbers"),
         (["header.csv"], "header.csv holds no line of numbers"),
-        (["short.csv", "--targets", "a"], "short.csv: the header has 1 columns, but the first line of numbers has 2"),
+        (
+            ["short.csv", "--targets", "a"],
+            "short.csv: the header has 1 columns, but the first line of numbers has 2",
+        ),
         (["single.csv"], "single.csv has one column only"),
         (["none.csv"], "none.csv cannot be read as a .csv file"),
         (["binary.csv"], "binary.csv cannot be read as a .csv file"),
@@ -723,7 +925,10 @@ def test_diagnose_takes_several_inputs_by_number_or_by_name(as_dictionary, names
             ["letter.csv", "--targets", "d"],
             "--targets d: letter.csv has no such column. It has 3; their names are a, b, c",
         ),
-        (["ragged.csv", "--targets", "4"], "--targets 4: ragged.csv has no such column. It has 3 without names"),
+        (
+            ["ragged.csv", "--targets", "4"],
+            "--targets 4: ragged.csv has no such column. It has 3 without names",
+        ),
         (
             ["ragged.csv", "--batch", "1", "--targets", "none.npy"],
             "none.npy cannot be read as an .npy file of one array",
@@ -734,14 +939,19 @@ def test_diagnose_takes_several_inputs_by_number_or_by_name(as_dictionary, names
             ["archive.npy"],
             "archive.npy cannot be read as an .npy file of one array of numbers: it holds something else",
         ),
-        (["array.npz"], "array.npz cannot be read as an .npz file of numbers: it holds something else"),
+        (
+            ["array.npz"],
+            "array.npz cannot be read as an .npz file of numbers: it holds something else",
+        ),
         (["x.npy", "--targets", "3"], "--targets 3: only a .csv has columns"),
         (["digits", "--targets", "none"], "--targets goes with a file"),
         (["labels.npz"], "labels.npz holds no numbers, but <U1"),
         (["x_1.npz"], "but none that is called x"),
     ],
 )
-def test_data_that_is_none_is_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+def test_data_that_is_none_is_one_line_and_status_2(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     save_model("in.keras", keras.layers.ReLU())
     texts = {
@@ -818,14 +1028,20 @@ def damaged(tmp_path_factory):
     ("name", "message"),
     [
         ("none.keras", "There is no file none.keras."),
-        ("cut.keras", "cut.keras is no .keras file: it is a zip archive that is cut off or damaged."),
+        (
+            "cut.keras",
+            "cut.keras is no .keras file: it is a zip archive that is cut off or damaged.",
+        ),
         ("whole.zip", "whole.zip must be called .keras to be loaded: rename it."),
         ("empty.keras", "empty.keras is no .keras file: it is empty."),
         ("text.keras", "it is text."),
         ("noise.keras", "it is something else."),
         ("picture.keras", "it is a PNG picture."),
         ("lite.keras", "it is a LiteRT model."),
-        ("torch.pt", "is an archive without config.json, so no model that Keras saved; it holds: archive/data.pkl."),
+        (
+            "torch.pt",
+            "is an archive without config.json, so no model that Keras saved; it holds: archive/data.pkl.",
+        ),
         ("weightless.keras", "weightless.keras cannot be loaded: "),
         ("saved", "saved is a SavedModel, which is for serving: name the .keras file"),
         (".", ". is a folder: name the .keras file"),
@@ -845,9 +1061,14 @@ def damaged(tmp_path_factory):
         ),
     ],
 )
-def test_what_is_wrong_with_a_file_is_one_line_and_status_2(name, message, damaged, tmp_path, monkeypatch, capsys):
+def test_what_is_wrong_with_a_file_is_one_line_and_status_2(
+    name, message, damaged, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(damaged)
-    for arguments in (["diagnose", name, "--data", "digits"], ["strip", name, str(tmp_path / "out.keras")]):
+    for arguments in (
+        ["diagnose", name, "--data", "digits"],
+        ["strip", name, str(tmp_path / "out.keras")],
+    ):
         assert cli.main(arguments) == 2
         error = capsys.readouterr().err
         assert message in error
@@ -862,7 +1083,10 @@ def test_a_legacy_file_is_loaded_if_keras_can(damaged, tmp_path, monkeypatch, ca
     status = cli.main(["strip", "mse.h5", str(tmp_path / "other.keras")])
     error = capsys.readouterr().err
     if status:
-        assert "In Python try keras.saving.load_model('mse.h5', compile=False).save('model.keras')." in error
+        assert (
+            "In Python try keras.saving.load_model('mse.h5', compile=False).save('model.keras')."
+            in error
+        )
 
 
 def test_a_module_is_imported_for_its_layers(tmp_path, monkeypatch, capsys):
@@ -880,11 +1104,16 @@ def test_a_module_is_imported_for_its_layers(tmp_path, monkeypatch, capsys):
     assert "'Mine' that Keras does not know" in capsys.readouterr().err
     assert cli.main([*arguments, "--import", "layers_of_mine"]) == 0
     assert cli.main(["strip", "mine.keras", "third.keras", "--import", "no_such_module"]) == 2
-    assert "--import no_such_module fails: ModuleNotFoundError" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "--import no_such_module fails: ModuleNotFoundError"
+        in capsys.readouterr().err.splitlines()[-1]
+    )
     assert sys.path == before
 
 
-def test_a_model_that_was_compiled_but_never_trained_is_loaded_without_a_word(tmp_path, monkeypatch, capsys):
+def test_a_model_that_was_compiled_but_never_trained_is_loaded_without_a_word(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     model.compile("adam", "mse")
@@ -901,7 +1130,19 @@ def no_figures_left():
     plt.close("all")
 
 
-COMPARE = ["compare", "--depth", "2", "--width", "32", "--epochs", "1", "--images", "64", "--seeds", "2"]
+COMPARE = [
+    "compare",
+    "--depth",
+    "2",
+    "--width",
+    "32",
+    "--epochs",
+    "1",
+    "--images",
+    "64",
+    "--seeds",
+    "2",
+]
 COMPARE += ["--backward", "true", "4*true", "--output", "results.jsonl"]
 
 
@@ -921,16 +1162,24 @@ def test_compare_writes_results_table_and_pictures_and_goes_on(tmp_path, monkeyp
     assert "4 of 8 trainings are finished" in capsys.readouterr().out
 
 
-def test_compare_draws_no_empty_picture_where_there_are_no_predictions(tmp_path, monkeypatch, capsys):
+def test_compare_draws_no_empty_picture_where_there_are_no_predictions(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert cli.main([*COMPARE, "--bias", "1"]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "results.md", "results-accuracy.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "results.jsonl",
+        "results.md",
+        "results-accuracy.png",
+    }
     assert "theory.png" not in capsys.readouterr().out
 
 
 def test_options_of_compare_are_the_fields_of_a_case(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(cli.comparison.comparison, "run", lambda grid, *_: asked.append(grid) or 1 / 0)
+    monkeypatch.setattr(
+        cli.comparison.comparison, "run", lambda grid, *_: asked.append(grid) or 1 / 0
+    )
     values = {
         "data": ["mnist", "cifar10"],
         "network": ["vgg", "mlp"],
@@ -953,17 +1202,22 @@ def test_options_of_compare_are_the_fields_of_a_case(tmp_path, monkeypatch):
     }
     always = ["compare", "--output", str(tmp_path / "results.jsonl"), "--backward", "tanh"]
     for name, chosen in values.items():
-        words = [{True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value) for value in chosen]
+        words = [
+            {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+            for value in chosen
+        ]
         with pytest.raises(ZeroDivisionError):
             cli.main([*always, "--" + name.replace("_", "-"), *words])
         assert [getattr(case, name) for case in asked[-1].cases] == chosen
 
 
-def test_an_interrupted_comparison_prints_what_there_is_and_has_status_130(tmp_path, monkeypatch, capsys):
-    from keras_surrogate.comparison import training
+def test_an_interrupted_comparison_prints_what_there_is_and_has_status_130(
+    tmp_path, monkeypatch, capsys
+):
+    from keras_surrogate.comparison import trainer
 
     monkeypatch.chdir(tmp_path)
-    run, made = training.Trainer.run, []
+    run, made = trainer.Trainer.run, []
 
     def interrupted(self, seed, progress):
         if len(made) == 3:
@@ -972,7 +1226,7 @@ def test_an_interrupted_comparison_prints_what_there_is_and_has_status_130(tmp_p
         made.append(seed)
         return run(self, seed, progress)
 
-    monkeypatch.setattr(training.Trainer, "run", interrupted)
+    monkeypatch.setattr(trainer.Trainer, "run", interrupted)
     assert cli.main(COMPARE) == 130
     shown = capsys.readouterr().out
     assert "true" in shown and "3 of 4 trainings are finished; the same command goes on." in shown
@@ -990,7 +1244,9 @@ def test_compare_drops_half_a_line_with_one_line_of_warning(tmp_path, monkeypatc
     capsys.readouterr()
     assert cli.main(COMPARE) == 0
     warning, finished = capsys.readouterr().err.splitlines()
-    assert warning.startswith("keras-surrogate: warning: results.jsonl: the last line is half-written and is dropped")
+    assert warning.startswith(
+        "keras-surrogate: warning: results.jsonl: the last line is half-written and is dropped"
+    )
     assert finished.startswith("4 of 4")
 
 
@@ -1013,15 +1269,22 @@ def test_compare_drops_half_a_line_with_one_line_of_warning(tmp_path, monkeypatc
         (["none.py"], "There is no file none.py"),
         (["bad.py"], "bad.py fails: NameError"),
         (["empty.py"], "empty.py must define grid"),
-        (["good.py", "--depth", "3", "--seeds", "2"], "good.py says what the grid is; leave out --depth, --seeds"),
+        (
+            ["good.py", "--depth", "3", "--seeds", "2"],
+            "good.py says what the grid is; leave out --depth, --seeds",
+        ),
     ],
 )
-def test_compare_mistakes_are_one_line_and_status_2(arguments, message, tmp_path, monkeypatch, capsys):
+def test_compare_mistakes_are_one_line_and_status_2(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.jsonl").write_text("notes\n")
     (tmp_path / "bad.py").write_text("grid = Grid()\n")
     (tmp_path / "empty.py").write_text("")
-    (tmp_path / "good.py").write_text("from keras_surrogate.comparison import Grid\ngrid = Grid(epochs=1)\n")
+    (tmp_path / "good.py").write_text(
+        "from keras_surrogate.comparison import Grid\ngrid = Grid(epochs=1)\n"
+    )
     assert cli.main(["compare", "--output", "results.jsonl", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -1029,7 +1292,9 @@ def test_compare_mistakes_are_one_line_and_status_2(arguments, message, tmp_path
     assert (tmp_path / "notes.jsonl").read_text() == "notes\n"
 
 
-@pytest.mark.parametrize("arguments", [["--balanced", "maybe"], ["--depth", "two"], ["--depth"], []])
+@pytest.mark.parametrize(
+    "arguments", [["--balanced", "maybe"], ["--depth", "two"], ["--depth"], []]
+)
 def test_compare_usage_mistakes_are_one_line_and_status_2(arguments, capsys):
     output = ["--output", "results.jsonl"] if arguments else []
     with pytest.raises(SystemExit) as stopped:

@@ -68,7 +68,9 @@ def test_cases_that_mean_the_same_are_equal(given, plain):
 
 
 def test_a_case_knows_its_pair_and_its_baseline():
-    case = Case(backward="0.5*leaky_relu:0.3", balanced=True, annealing=0.5, layer_rate=2.0, depth=7)
+    case = Case(
+        backward="0.5*leaky_relu:0.3", balanced=True, annealing=0.5, layer_rate=2.0, depth=7
+    )
     assert case.pair == Surrogate("relu", functions.LeakyRelu(0.3), 0.5)
     assert case.baseline == Case(depth=7)
     assert Case(forward="tanh").pair == Surrogate("tanh")
@@ -105,7 +107,12 @@ def test_cases_without_meaning_are_refused(wrong, message):
 
 def test_a_grid_is_a_product_each_case_once():
     grid = comparison.Grid(backward=["true", "relu", "tanh"], depth=[2, 3], balanced=False, seeds=3)
-    assert [(case.backward, case.depth) for case in grid.cases] == [("true", 2), ("tanh", 2), ("true", 3), ("tanh", 3)]
+    assert [(case.backward, case.depth) for case in grid.cases] == [
+        ("true", 2),
+        ("tanh", 2),
+        ("true", 3),
+        ("tanh", 3),
+    ]
     assert len(grid) == len(grid.runs) == 12
     assert grid.varied == ["depth", "backward"]
     both = grid + comparison.Grid(backward=["tanh", "softplus"], depth=3, seeds=[0, 1, 2])
@@ -129,7 +136,9 @@ def test_grids_without_meaning_are_refused(wrong, message):
         comparison.Grid(seeds=2) + comparison.Grid(seeds=3)
 
 
-@pytest.mark.parametrize("text", ["grid = Grid(depth=[2, 3])", "def grid():\n    return Grid(depth=[2, 3])"])
+@pytest.mark.parametrize(
+    "text", ["grid = Grid(depth=[2, 3])", "def grid():\n    return Grid(depth=[2, 3])"]
+)
 def test_a_python_file_is_a_grid(text, tmp_path):
     (tmp_path / "grid.py").write_text(f"from keras_surrogate.comparison import Grid\n{text}\n")
     assert [case.depth for case in comparison.load_grid(tmp_path / "grid.py").cases] == [2, 3]
@@ -197,7 +206,11 @@ def test_seeds_and_epochs_differ_and_each_epoch_takes_each_image_once(digits):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"optimizer": "adam:0.01", "normalization": "batch"}, {"backward": "softplus", "annealing": 1.0}]
+    "changes",
+    [
+        {"optimizer": "adam:0.01", "normalization": "batch"},
+        {"backward": "softplus", "annealing": 1.0},
+    ],
 )
 def test_a_run_is_the_same_after_another_seed_and_in_a_new_process(changes, digits):
     """So that it makes no difference where a grid was interrupted."""
@@ -246,15 +259,21 @@ def test_a_case_is_compiled_once_for_all_seeds(annealing, counted, digits):
 # Training.
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "sgd:0.1"}, {"optimizer": "adam:0.01", "normalization": "batch"}])
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "sgd:0.1"}, {"optimizer": "adam:0.01", "normalization": "batch"}]
+)
 def test_it_trains_as_keras_fit_does(changes, digits):
     one = trainer(digits, backward="softplus", epochs=1, **changes)
     finished = one.run(2)
     trained = one.network.model.get_weights()
     one.start(2)
     order = networks.batches(2, 0, 320, 32).ravel()
-    one.network.model.fit(one._x.numpy()[order], one._y.numpy()[order], batch_size=32, shuffle=False, verbose=0)
-    skipped = {id(v) for v in one.network.model.non_trainable_variables}  # the last measurement moves averages
+    one.network.model.fit(
+        one._x.numpy()[order], one._y.numpy()[order], batch_size=32, shuffle=False, verbose=0
+    )
+    skipped = {
+        id(v) for v in one.network.model.non_trainable_variables
+    }  # the last measurement moves averages
     for variable, value in zip(one.network.model.weights, trained, strict=True):
         if id(variable) not in skipped:
             np.testing.assert_allclose(variable.numpy(), value, atol=2e-5)
@@ -265,7 +284,9 @@ def test_accuracy_and_loss_are_those_of_keras(digits):
     one = trainer(digits, validation=0.25, epochs=4, optimizer="adam:0.01")
     finished = one.run(0)
     model = one.network.model
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
     loss, accuracy = model.evaluate(digits.x_test, digits.y_test, verbose=0)
     assert (finished.loss, finished.accuracy) == pytest.approx((loss, accuracy), rel=1e-5)
     assert finished.accuracy > 0.3
@@ -294,12 +315,17 @@ def test_annealing_goes_from_the_surrogate_to_the_true_slope(digits, monkeypatch
     one = trainer(digits, backward="softplus", annealing=0.5)
     whole = one.run(1)
     shares, train = [], one._train
-    one._train = lambda *arguments: (train(*arguments), shares.append(one.network.activations[-1].blend))[0]
+    one._train = lambda *arguments: (
+        train(*arguments),
+        shares.append(one.network.activations[-1].blend),
+    )[0]
     monkeypatch.setattr(trainers, "_CHUNK", 1)
     stepwise = [one.run(seed) for seed in (0, 1)][1]
     expected = np.maximum(0, 1 - np.arange(20) / 10)
     np.testing.assert_allclose(shares, [*expected, *expected], rtol=1e-6)
-    assert (whole.loss, whole.accuracy) == pytest.approx((stepwise.loss, stepwise.accuracy), rel=1e-5)
+    assert (whole.loss, whole.accuracy) == pytest.approx(
+        (stepwise.loss, stepwise.accuracy), rel=1e-5
+    )
 
 
 def test_a_case_that_is_done_leaves_no_data_in_memory(digits):
@@ -319,7 +345,8 @@ def test_the_slope_is_balanced_as_the_theory_has_it(digits):
     assert scale() == pytest.approx(1, rel=1e-3)
     assert scale(initializer="glorot_uniform") == pytest.approx(2**0.5, rel=1e-3)
     assert scale(backward="3*true") == pytest.approx(1, rel=1e-3)
-    # Behind normalisation the pre-activation is N(0, 1): E[g**2] = 1/2, Var[relu] = 1/2 - 1/(2 pi), E[relu**2] = 1/2.
+    # Behind normalisation the pre-activation is N(0, 1): E[g**2] = 1/2, Var[relu] = 1/2 - 1/(2 pi),
+    # E[relu**2] = 1/2.
     assert scale(normalization="batch") == pytest.approx((1 - 1 / math.pi) ** 0.5, rel=1e-3)
     assert scale(normalization="layer") == pytest.approx(1, rel=1e-3)
 
@@ -372,7 +399,9 @@ def test_gradients_at_the_start_are_those_computed_by_hand(digits):
     def cosine(a, b):
         return np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b)
 
-    assert finished.gradient_ratio == pytest.approx(np.linalg.norm(first) / np.linalg.norm(last), rel=1e-4)
+    assert finished.gradient_ratio == pytest.approx(
+        np.linalg.norm(first) / np.linalg.norm(last), rel=1e-4
+    )
     assert finished.cosine == pytest.approx(cosine(first, true_first), rel=1e-3)
     assert finished.kernel_cosine == pytest.approx(cosine(kernel, true_kernel), rel=1e-3)
 
@@ -398,18 +427,26 @@ def test_predictions_are_near_what_is_measured(changes, digits):
         measured.append(one._probe.backward(one._x[:256], one._y[:256]))
     log_ratio = np.mean(np.log10([found.gradient_ratio for found in measured]))
     assert log_ratio == pytest.approx(math.log10(one.prediction.gradient_ratio), abs=0.35)
-    assert np.mean([found.cosine for found in measured]) == pytest.approx(one.prediction.alignment[0], abs=0.12)
+    assert np.mean([found.cosine for found in measured]) == pytest.approx(
+        one.prediction.alignment[0], abs=0.12
+    )
 
 
 def test_there_is_no_prediction_for_what_the_theory_leaves_out(digits):
-    for changes in ({"bias": -1.0}, {"residual": True, "normalization": "batch"}, {"forward": "step", "bias": 1}):
+    for changes in (
+        {"bias": -1.0},
+        {"residual": True, "normalization": "batch"},
+        {"forward": "step", "bias": 1},
+    ):
         finished = trainer(digits, epochs=1, **changes).run(0)
         assert finished.predicted_gradient_ratio is None and finished.predicted_cosine is None
 
 
 def test_a_dead_network_is_dead_and_revives_only_with_a_slope_for_it(digits):
     settings = {"bias": -3.0, "epochs": 4, "optimizer": "adam:0.03"}
-    true, soft = (trainer(digits, backward=backward, **settings).run(0) for backward in ("true", "softplus"))
+    true, soft = (
+        trainer(digits, backward=backward, **settings).run(0) for backward in ("true", "softplus")
+    )
     assert true.initial_dead_units == soft.initial_dead_units == 1
     assert true.history["dead_units"] == [1] * 4
     assert soft.history["dead_units"][0] < 0.9 and soft.dead_units < 0.2
@@ -421,7 +458,12 @@ def test_a_dead_network_is_dead_and_revives_only_with_a_slope_for_it(digits):
 
 def test_convolutions_have_a_unit_for_each_channel(digits):
     one = trainer(digits, network="vgg", depth=4, width=4)
-    assert [tensor.shape[1:] for tensor in one.network.outputs] == [(8, 8, 4), (8, 8, 4), (4, 4, 8), (4, 4, 8)]
+    assert [tensor.shape[1:] for tensor in one.network.outputs] == [
+        (8, 8, 4),
+        (8, 8, 4),
+        (4, 4, 8),
+        (4, 4, 8),
+    ]
     one.start(0)
     x = digits.x_test[:50]
     before = one._probe.dead_units(x)
@@ -441,7 +483,9 @@ def test_convolutions_have_a_unit_for_each_channel(digits):
         ({"initializer": "ones"}, "independent weights of mean 0"),
     ],
 )
-def test_what_does_not_fit_the_data_is_refused_before_anything_is_trained(changes, message, tmp_path):
+def test_what_does_not_fit_the_data_is_refused_before_anything_is_trained(
+    changes, message, tmp_path
+):
     grid = comparison.Grid(**SMALL, seeds=1) + comparison.Grid(**{**SMALL, **changes}, seeds=1)
     with pytest.raises(ValueError, match=message):
         comparison.run(grid, tmp_path / "results.jsonl")
@@ -463,7 +507,12 @@ def fake(case=None, seed=0, **changes):
 
 
 def test_a_line_is_a_run():
-    run = fake(Case(backward="leaky_relu:0.3", depth=7), 3, loss=math.nan, history={"loss": [1.0, math.inf]})
+    run = fake(
+        Case(backward="leaky_relu:0.3", depth=7),
+        3,
+        loss=math.nan,
+        history={"loss": [1.0, math.inf]},
+    )
     assert (run.loss, run.history) == (None, {"loss": [1.0, None]})
     assert comparison.Run.from_line(run.to_line()) == run
     entry = json.loads(run.to_line())
@@ -486,7 +535,10 @@ def test_a_half_written_line_is_dropped_with_a_warning_wherever_it_ends(path):
     starts = [0, *(place + 1 for place, byte in enumerate(whole) if byte == ord("\n"))]
     for length in [*range(starts[2] + 1, starts[3]), 1, 5, 30]:
         path.write_bytes(whole[:length])
-        with pytest.warns(UserWarning, match="half-written and is dropped"), comparison.ResultsFile(path) as results:
+        with (
+            pytest.warns(UserWarning, match="half-written and is dropped"),
+            comparison.ResultsFile(path) as results,
+        ):
             assert len(results.runs) == (2 if length > starts[2] else 0)
             results.append(fake(seed=2))
         assert comparison.read(path)[Case(), 2] == fake(seed=2)
@@ -503,17 +555,25 @@ def test_a_damaged_line_is_left_out_with_a_warning_and_stays(path):
     assert "rleu" in path.read_text()
 
 
-@pytest.mark.parametrize("content", [b"some text\n", b"some text", b"\x89PNG\xff\n\0", b"[1]\n", b'{"a": 1}\n'])
+@pytest.mark.parametrize(
+    "content", [b"some text\n", b"some text", b"\x89PNG\xff\n\0", b"[1]\n", b'{"a": 1}\n']
+)
 def test_another_file_is_refused_and_left_as_it_is(content, tmp_path):
     (tmp_path / "notes").write_bytes(content)
-    with pytest.raises(ValueError, match="is no file of results"), comparison.ResultsFile(tmp_path / "notes"):
+    with (
+        pytest.raises(ValueError, match="is no file of results"),
+        comparison.ResultsFile(tmp_path / "notes"),
+    ):
         pass
     assert (tmp_path / "notes").read_bytes() == content
 
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path):
     for name in ("missing/results.jsonl", "."):
-        with pytest.raises(ValueError, match="cannot be written"), comparison.ResultsFile(tmp_path / name):
+        with (
+            pytest.raises(ValueError, match="cannot be written"),
+            comparison.ResultsFile(tmp_path / name),
+        ):
             pass
     with pytest.raises(ValueError, match="cannot be read"):
         comparison.read(tmp_path / "missing.jsonl")
@@ -521,7 +581,9 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock")
 def test_a_second_process_is_refused(path):
-    code = f"from keras_surrogate import comparison\nwith comparison.ResultsFile({str(path)!r}): pass"
+    code = (
+        f"from keras_surrogate import comparison\nwith comparison.ResultsFile({str(path)!r}): pass"
+    )
     with comparison.ResultsFile(path):
         finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ValueError: Another process is writing to" in finished.stderr
@@ -595,7 +657,9 @@ def test_killing_loses_the_run_in_progress_only(tmp_path):
         "from keras_surrogate import comparison\n"
         f"comparison.run(comparison.Grid(**{SMALL}, backward=['true', 'softplus'], seeds=40), {str(output)!r})"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True
+    ) as process:
         line = next(line for line in process.stderr if line.startswith("5 of 80"))
         time.sleep(0.03)
         os.kill(process.pid, signal.SIGKILL)
@@ -616,10 +680,14 @@ def test_killing_loses_the_run_in_progress_only(tmp_path):
 
 def rows_of(accuracies, tune=False, **changes):
     """Rows from a dictionary from fields of cases, as a tuple of pairs, to accuracies of their seeds."""
-    grids = [comparison.Grid(**dict(fields), seeds=len(scores)) for fields, scores in accuracies.items()]
+    grids = [
+        comparison.Grid(**dict(fields), seeds=len(scores)) for fields, scores in accuracies.items()
+    ]
     grid = sum(grids[1:], start=grids[0])
     runs = {
-        (one.cases[0], seed): fake(one.cases[0], seed, **{"accuracy": score, "validation_accuracy": score, **changes})
+        (one.cases[0], seed): fake(
+            one.cases[0], seed, **{"accuracy": score, "validation_accuracy": score, **changes}
+        )
         for one, scores in zip(grids, accuracies.values(), strict=True)
         for seed, score in enumerate(scores)
     }
@@ -633,14 +701,20 @@ def test_rows_hold_means_and_paired_differences():
     assert first.accuracy.mean == pytest.approx(0.5) and first.deviation == pytest.approx(0.1)
     assert second.difference.mean == pytest.approx(0.1)
     half = 4.302652729911275 * 0.1 / 3**0.5
-    assert (second.difference.low, second.difference.high) == pytest.approx((0.1 - half, 0.1 + half))
+    assert (second.difference.low, second.difference.high) == pytest.approx(
+        (0.1 - half, 0.1 + half)
+    )
     assert second.pairs == 3
 
 
 def test_only_seeds_that_both_have_are_paired():
     grid = comparison.Grid(backward=["true", "tanh"], seeds=4)
     true, tanh = grid.cases
-    runs = {(true, 1): fake(true, 1, accuracy=0.4), (tanh, 1): fake(tanh, 1, accuracy=0.9), (tanh, 3): fake(tanh, 3)}
+    runs = {
+        (true, 1): fake(true, 1, accuracy=0.4),
+        (tanh, 1): fake(tanh, 1, accuracy=0.9),
+        (tanh, 3): fake(tanh, 3),
+    }
     rows = comparison.summarize(grid, {**runs, (Case(depth=9), 0): fake(Case(depth=9))})
     assert [row.case for row in rows] == [true, tanh]
     assert rows[1].pairs == 1
@@ -653,7 +727,10 @@ def test_gradient_ratios_have_geometric_means_and_what_is_undefined_is_left_out(
     grid = comparison.Grid(seeds=3)
     (case,) = grid.cases
     numbers = [(0.1, None), (10.0, 0.2), (None, 0.4)]
-    runs = {(case, seed): fake(case, seed, gradient_ratio=r, cosine=c) for seed, (r, c) in enumerate(numbers)}
+    runs = {
+        (case, seed): fake(case, seed, gradient_ratio=r, cosine=c)
+        for seed, (r, c) in enumerate(numbers)
+    }
     (row,) = comparison.summarize(grid, runs)
     assert row.gradient_ratio == pytest.approx(1) and row.cosine == pytest.approx(0.3)
     runs[case, 0] = fake(case, 0, gradient_ratio=0.0)
@@ -674,7 +751,11 @@ def test_each_variant_gets_its_own_best_learning_rate():
     }
     rows = rows_of(accuracies, tune=True)
     chosen = [(row.case.backward, row.case.optimizer, row.at_edge) for row in rows]
-    assert set(chosen) == {("true", "sgd:0.1", False), ("tanh", "sgd:0.01", True), ("tanh", "adam:0.1", False)}
+    assert set(chosen) == {
+        ("true", "sgd:0.1", False),
+        ("tanh", "sgd:0.01", True),
+        ("tanh", "adam:0.1", False),
+    }
     by_optimizer = {row.case.optimizer: row for row in rows}
     assert by_optimizer["sgd:0.01"].difference.mean == pytest.approx(0.2)
     assert by_optimizer["adam:0.1"].difference is None
@@ -694,7 +775,9 @@ def test_each_variant_gets_its_own_best_learning_rate():
     ],
 )
 def test_an_effect_is_shown_by_an_interval_and_a_point(scores, shown):
-    true, other = rows_of({(): [0.5] * len(scores), (("backward", "tanh"),): scores}, predicted_effect="helps")
+    true, other = rows_of(
+        {(): [0.5] * len(scores), (("backward", "tanh"),): scores}, predicted_effect="helps"
+    )
     assert (true.effect, other.effect) == (None, shown)
     assert comparison.record([true, other]) == ({("helps", shown): 1} if shown else {})
 
@@ -720,7 +803,11 @@ def test_the_theory_says_what_a_slope_does_to_training(digits):
 
 def some_rows():
     return rows_of(
-        {(): [0.5, 0.6, 0.4], (("backward", "4*true"),): [0.6, 0.8, 0.4], (("depth", 50),): [0.1, 0.1, 0.1]},
+        {
+            (): [0.5, 0.6, 0.4],
+            (("backward", "4*true"),): [0.6, 0.8, 0.4],
+            (("depth", 50),): [0.1, 0.1, 0.1],
+        },
         predicted_cosine=None,
         cosine=None,
         gradient_ratio=0.001,
@@ -735,13 +822,22 @@ def test_tables_say_what_varies_and_what_is_common():
     assert len(lines) == 2 + 3
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
     assert lines[0].startswith("| depth | backward | accuracy % | sd | difference | theory says |")
-    assert r"| 5 | 4\*true | 60.0 | 20.0 | +10.0 (-14.8 to +34.8) | helps | 3 | 3 | 0.001 (0.5) | - | 50 |" in lines
-    assert text.startswith("digits, mlp, width 64, relu, he_normal, sgd:0.01, epochs 10, batch size 32.")
+    assert (
+        r"| 5 | 4\*true | 60.0 | 20.0 | +10.0 (-14.8 to +34.8) | helps | 3 | 3 | 0.001 (0.5) | - | 50 |"
+        in lines
+    )
+    assert text.startswith(
+        "digits, mlp, width 64, relu, he_normal, sgd:0.01, epochs 10, batch size 32."
+    )
     assert "diverged counts with the accuracy" in text
     assert text.endswith('about 0 of 1 slopes; it says "helps" where no difference is shown: 1.\n')
     rich_table = comparison.table(some_rows())
     assert rich_table.row_count == 3
-    assert [column.header for column in rich_table.columns][:3] == ["depth", "backward", "accuracy\n%"]
+    assert [column.header for column in rich_table.columns][:3] == [
+        "depth",
+        "backward",
+        "accuracy\n%",
+    ]
 
 
 def test_pictures_show_every_row():
@@ -772,6 +868,9 @@ def test_slopes_with_learning_rates_of_their_own_share_a_panel():
     scores = {fields("true", 0.01): [0.3], fields("true", 0.1): [0.7], fields("tanh", 0.01): [0.8]}
     rows = rows_of(scores, tune=True)
     (ax,) = plots.comparison(rows)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["true, sgd:0.1", "tanh, sgd:0.01"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "true, sgd:0.1",
+        "tanh, sgd:0.01",
+    ]
     separate = plots.comparison(rows_of(scores))
     assert [ax.get_title() for ax in separate] == ["sgd:0.01", "sgd:0.1"]

@@ -11,10 +11,14 @@ from keras_surrogate.comparison import statistics
 def test_quantiles_are_scipys(degrees):
     for probability in (0.5, 0.6, 0.9, 0.95, 0.975, 0.995, 0.9999, 0.025, 0.001):
         expected = stats.t.ppf(probability, degrees)
-        assert statistics.t_quantile(probability, degrees) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert statistics.t_quantile(probability, degrees) == pytest.approx(
+            expected, rel=1e-9, abs=1e-12
+        )
 
 
-@pytest.mark.parametrize(("probability", "degrees"), [(0.0, 3), (1.0, 3), (0.5, 0), (0.5, 2.5), (float("nan"), 2)])
+@pytest.mark.parametrize(
+    ("probability", "degrees"), [(0.0, 3), (1.0, 3), (0.5, 0), (0.5, 2.5), (float("nan"), 2)]
+)
 def test_what_is_no_probability_or_no_degrees_is_refused(probability, degrees):
     with pytest.raises(ValueError, match="at least one degree of freedom"):
         statistics.t_quantile(probability, degrees)

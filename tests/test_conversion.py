@@ -21,7 +21,9 @@ Y = np.random.default_rng(1).normal(size=(8, 3)).astype("float32")
 
 
 def sequential(*hidden, compiled=False):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6), *hidden, keras.layers.Dense(3)])
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(6), *hidden, keras.layers.Dense(3)]
+    )
     if compiled:
         model.compile(keras.optimizers.Adam(0.01), "mse")
     return model
@@ -34,8 +36,13 @@ def dense(activation, **kwargs):
 def gradients(model, x=X):
     with tf.GradientTape() as tape:
         outputs = model(x)
-        loss = tf.reduce_sum(outputs * tf.cos(tf.reshape(tf.range(float(tf.size(outputs))), tf.shape(outputs))))
-    return [np.array(tf.convert_to_tensor(gradient)) for gradient in tape.gradient(loss, model.trainable_variables)]
+        loss = tf.reduce_sum(
+            outputs * tf.cos(tf.reshape(tf.range(float(tf.size(outputs))), tf.shape(outputs)))
+        )
+    return [
+        np.array(tf.convert_to_tensor(gradient))
+        for gradient in tape.gradient(loss, model.trainable_variables)
+    ]
 
 
 def assert_same_outputs(model, other, x=X):
@@ -53,7 +60,8 @@ def assert_same_gradients(model, other, x=X):
         np.testing.assert_allclose(other_gradient, gradient, rtol=1e-4, atol=1e-6)
 
 
-# What is in the model, the name by which to swap it, and what stands for it with the slope of softplus.
+# What is in the model, the name by which to swap it, and what stands for it with the slope of
+# softplus.
 ACTIVATIONS = {
     "dense": (lambda: dense("relu"), "relu", lambda: dense(ks.Surrogate("relu", "softplus"))),
     "swish": (lambda: dense("swish"), "swish", lambda: dense(ks.Surrogate("silu", "softplus"))),
@@ -73,7 +81,11 @@ ACTIVATIONS = {
         lambda: SurrogateActivation("tanh", "softplus"),
     ),
     "ReLU": (lambda: keras.layers.ReLU(), "relu", lambda: SurrogateActivation("relu", "softplus")),
-    "ReLU6": (lambda: keras.layers.ReLU(6), "relu6", lambda: SurrogateActivation("relu6", "softplus")),
+    "ReLU6": (
+        lambda: keras.layers.ReLU(6),
+        "relu6",
+        lambda: SurrogateActivation("relu6", "softplus"),
+    ),
     "ReLU with a threshold": (
         lambda: keras.layers.ReLU(threshold=0.5),
         "threshold",
@@ -90,12 +102,18 @@ ACTIVATIONS = {
         "elu",
         lambda: SurrogateActivation(functions.Elu(0.5), "softplus"),
     ),
-    "PReLU": (lambda: keras.layers.PReLU("ones"), "prelu", lambda: layers.SurrogatePReLU("softplus", "ones")),
+    "PReLU": (
+        lambda: keras.layers.PReLU("ones"),
+        "prelu",
+        lambda: layers.SurrogatePReLU("softplus", "ones"),
+    ),
 }
 
 
 @pytest.mark.parametrize(("make", "name", "expected"), ACTIVATIONS.values(), ids=ACTIVATIONS)
-def test_every_kind_of_activation_keeps_its_value_takes_the_slope_and_comes_back(make, name, expected):
+def test_every_kind_of_activation_keeps_its_value_takes_the_slope_and_comes_back(
+    make, name, expected
+):
     model = sequential(make())
     swapped = conversion.swap(model, {name: "softplus"})
     by_hand = sequential(expected())
@@ -119,7 +137,9 @@ def test_a_relu_with_a_negative_slope_comes_back_as_the_equal_leaky_relu():
 
 
 def test_scale_is_taken_and_the_forward_is_not():
-    swapped = conversion.swap(sequential(dense("tanh")), {"tanh": ks.Surrogate("sign", "hard_tanh", 2.0)})
+    swapped = conversion.swap(
+        sequential(dense("tanh")), {"tanh": ks.Surrogate("sign", "hard_tanh", 2.0)}
+    )
     assert swapped.layers[1].activation == ks.Surrogate("tanh", "hard_tanh", 2.0)
 
 
@@ -144,7 +164,9 @@ def test_the_model_is_left_as_it_was_and_shares_nothing():
 def test_wrappers_cells_and_gates():
     inputs = keras.Input((4, 1))
     x = keras.layers.Bidirectional(keras.layers.LSTM(3, return_sequences=True), name="both")(inputs)
-    x = keras.layers.TimeDistributed(keras.layers.TimeDistributed(dense("relu")))(keras.layers.Reshape((4, 2, 3))(x))
+    x = keras.layers.TimeDistributed(keras.layers.TimeDistributed(dense("relu")))(
+        keras.layers.Reshape((4, 2, 3))(x)
+    )
     x = keras.layers.RNN(keras.layers.GRUCell(2))(keras.layers.Reshape((4, 10))(x))
     model = keras.Model(inputs, x)
     swapped = conversion.swap(model, {"tanh": "softsign", "sigmoid": "tanh", "relu": "softplus"})
@@ -160,7 +182,9 @@ def test_wrappers_cells_and_gates():
 def nested():
     inner = [dense("relu", name="first"), dense("relu", name="second")]
     encoder = keras.Sequential([keras.Input((4,)), *inner], name="encoder")
-    return keras.Sequential([keras.Input((4,)), encoder, dense("relu", name="first"), dense("tanh", name="last")])
+    return keras.Sequential(
+        [keras.Input((4,)), encoder, dense("relu", name="first"), dense("tanh", name="last")]
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,7 +207,9 @@ def test_layers_are_chosen_by_name_path_pattern_or_predicate(chosen, expected):
 
 def test_a_layer_that_is_an_argument_is_chosen_as_the_layer_that_has_it():
     model = sequential(dense(keras.layers.LeakyReLU()), keras.layers.LeakyReLU())
-    swapped = conversion.swap(model, {"leaky_relu": "relu"}, layers=lambda layer: isinstance(layer, keras.layers.Dense))
+    swapped = conversion.swap(
+        model, {"leaky_relu": "relu"}, layers=lambda layer: isinstance(layer, keras.layers.Dense)
+    )
     assert isinstance(swapped.layers[1].activation, SurrogateActivation)
     assert isinstance(swapped.layers[2], keras.layers.LeakyReLU)
 
@@ -194,16 +220,32 @@ def test_a_layer_that_is_an_argument_is_chosen_as_the_layer_that_has_it():
         ({"rleu": "softplus"}, {}, "'rleu'. Did you mean 'relu'"),
         ({"relu": "sofplus"}, {}, "'sofplus'. Did you mean 'softplus'"),
         ({"softmax": "relu"}, {}, "softmax is not elementwise"),
-        ({"selu": "relu", "relu": "relu"}, {}, r"no activation 'selu' that swap can reach, but relu \(3\), tanh \(1\)"),
-        ({"tanh": "relu"}, {"layers": "encoder"}, r"The layers chosen have no activation 'tanh'.* but relu \(2\)"),
+        (
+            {"selu": "relu", "relu": "relu"},
+            {},
+            r"no activation 'selu' that swap can reach, but relu \(3\), tanh \(1\)",
+        ),
+        (
+            {"tanh": "relu"},
+            {"layers": "encoder"},
+            r"The layers chosen have no activation 'tanh'.* but relu \(2\)",
+        ),
         ({"relu": "relu"}, {"layers": "encodr"}, "no layer 'encodr'. Did you mean 'encoder'"),
         ({}, {}, "needs a mapping"),
         ("relu", {}, "needs a mapping"),
         ({3: "relu"}, {}, "by their names, such as 'relu', or are functions, but got 3"),
-        ({"elu": "softplus"}, {}, r"no activation 'elu' .*, but relu \(3\), tanh \(1\). Did you mean 'relu'\?"),
+        (
+            {"elu": "softplus"},
+            {},
+            r"no activation 'elu' .*, but relu \(3\), tanh \(1\). Did you mean 'relu'\?",
+        ),
         ({"sugar_bsilu": "relu"}, {}, r"published pair of two functions .*get\('sugar_bsilu'\)"),
         ({tf.nn.relu: "relu"}, {}, "A function as key means that very function, and a name every"),
-        ({keras.layers.ReLU(): "relu"}, {}, "needs a function, but got the layer 're_lu.*SurrogateActivation"),
+        (
+            {keras.layers.ReLU(): "relu"},
+            {},
+            "needs a function, but got the layer 're_lu.*SurrogateActivation",
+        ),
     ],
 )
 def test_mistakes_say_what_is_wrong(mapping, options, message):
@@ -257,12 +299,14 @@ def test_a_registered_function_is_saved_with_its_surrogate(key, tmp_path):
 def test_functions_as_keys_mean_themselves_and_keras_s_own_mean_their_names():
     leaky = [keras.layers.LeakyReLU(0.3, name="steep"), keras.layers.LeakyReLU(0.1, name="flat")]
     model = sequential(dense("relu"), *leaky, dense(lambda x: 3 * x))
-    assert conversion.swap(model, {keras.activations.relu: "softplus", "<lambda>": "tanh"}).layers[1].activation == (
-        ks.Surrogate("relu", "softplus")
-    )
+    assert conversion.swap(model, {keras.activations.relu: "softplus", "<lambda>": "tanh"}).layers[
+        1
+    ].activation == (ks.Surrogate("relu", "softplus"))
     with pytest.warns(UserWarning, match="a lambda is not looked into"):
         both = conversion.swap(model, {keras.activations.leaky_relu: "tanh"})
-        swapped = conversion.swap(model, {"leaky_relu": "tanh", functions.LeakyRelu(0.3): "softplus"})
+        swapped = conversion.swap(
+            model, {"leaky_relu": "tanh", functions.LeakyRelu(0.3): "softplus"}
+        )
     assert len(conversion.report(both).changes) == 2
     slopes = [swapped.get_layer(name).surrogate.backward.title for name in ("steep", "flat")]
     assert slopes == ["softplus", "tanh"]
@@ -278,7 +322,9 @@ def test_an_activation_without_a_name_is_no_obstacle():
 def test_operations_are_named_and_counted_where_nothing_else_matches():
     inputs = keras.Input((4,))
     x = keras.ops.relu(keras.layers.Dense(5, activation="tanh")(inputs))
-    model = keras.Model(inputs, keras.layers.Dense(3)(keras.activations.relu(keras.layers.Dense(5)(x))), name="mine")
+    model = keras.Model(
+        inputs, keras.layers.Dense(3)(keras.activations.relu(keras.layers.Dense(5)(x))), name="mine"
+    )
     words = r"mine calls keras.ops.relu 2 times \(relu, re_lu\), .* write keras.layers.Activation"
     with pytest.raises(ValueError, match=rf"no activation 'relu' .*but tanh \(1\)\. {words}"):
         conversion.swap(model, {"relu": "softplus"})
@@ -310,13 +356,20 @@ def test_a_copy_has_the_model_s_own_strategy(two_replicas, tmp_path):
 
 def test_report_and_warning_say_each_reason_once():
     model = sequential(*(Block(name=f"block_{number}") for number in range(5)))
-    with pytest.warns(UserWarning, match="block_0, block_1, block_2 and 2 more: the call of Block is not looked into"):
+    with pytest.warns(
+        UserWarning,
+        match="block_0, block_1, block_2 and 2 more: the call of Block is not looked into",
+    ):
         swapped = conversion.swap(model, {"relu": "leaky_backward"})
     assert str(conversion.report(swapped)).count("the call of Block") == 1
-    assert "block_0, block_1, block_2, block_3, block_4: the call of Block" in str(conversion.report(swapped))
+    assert "block_0, block_1, block_2, block_3, block_4: the call of Block" in str(
+        conversion.report(swapped)
+    )
 
 
-@pytest.mark.parametrize("call", [lambda model: conversion.swap(model, {"relu": "relu"}), conversion.strip])
+@pytest.mark.parametrize(
+    "call", [lambda model: conversion.swap(model, {"relu": "relu"}), conversion.strip]
+)
 def test_what_is_not_a_model_is_refused(call):
     with pytest.raises(ValueError, match="needs a Keras model"):
         call(dense("relu"))
@@ -354,7 +407,10 @@ def test_what_is_not_registered_is_found_again():
     scaled = keras.layers.Lambda(lambda x: X[0, 0] * x)
     model = sequential(dense("relu"), dense(doubled), dense(lambda x: x / 2), scaled)
     model.compile("sgd", squared)
-    with pytest.warns(UserWarning, match="2 place.*a lambda is not looked into; .*a Lambda layer is not looked into"):
+    with pytest.warns(
+        UserWarning,
+        match="2 place.*a lambda is not looked into; .*a Lambda layer is not looked into",
+    ):
         swapped = conversion.swap(model, {"relu": "softplus"})
     assert_same_outputs(model, swapped)
     assert swapped.loss is squared
@@ -371,8 +427,14 @@ def test_frozen_layers_stay_frozen_and_so_does_the_state_of_the_optimizer():
     model.fit(X, Y, verbose=0)
     swapped = conversion.swap(model, {"relu": "softplus"})
     copied = swapped.layers[1]
-    assert [copied.trainable, *(layer.trainable for layer in copied.layers[1:])] == [False, True, False]
-    shapes, expected = ([weight.shape for weight in each.trainable_weights] for each in (swapped, model))
+    assert [copied.trainable, *(layer.trainable for layer in copied.layers[1:])] == [
+        False,
+        True,
+        False,
+    ]
+    shapes, expected = (
+        [weight.shape for weight in each.trainable_weights] for each in (swapped, model)
+    )
     assert shapes == expected
     assert len(swapped.optimizer.variables) == len(model.optimizer.variables)
     assert conversion.strip(swapped).get_config() == model.get_config()
@@ -381,13 +443,17 @@ def test_frozen_layers_stay_frozen_and_so_does_the_state_of_the_optimizer():
 def test_dtypes_and_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = sequential(dense("relu"), keras.layers.ReLU(), keras.layers.LeakyReLU(dtype="float32"))
+        model = sequential(
+            dense("relu"), keras.layers.ReLU(), keras.layers.LeakyReLU(dtype="float32")
+        )
     finally:
         keras.config.set_dtype_policy("float32")
     slope = SurrogateActivation("softplus")
     swapped = conversion.swap(model, {"relu": slope, "leaky_relu": slope})
     np.testing.assert_array_equal(tf.cast(swapped(X), "float32"), tf.cast(model(X), "float32"))
-    assert [layer.dtype_policy.name for layer in swapped.layers] == [layer.dtype_policy.name for layer in model.layers]
+    assert [layer.dtype_policy.name for layer in swapped.layers] == [
+        layer.dtype_policy.name for layer in model.layers
+    ]
     assert swapped.layers[1].activation.dtype_policy.name == "mixed_bfloat16"
     assert conversion.strip(swapped).get_config() == model.get_config()
 
@@ -409,8 +475,12 @@ def test_statistics_and_vocabularies_come_along():
     assert_same_outputs(model, conversion.swap(model, {"relu": "softplus"}))
     words = keras.layers.StringLookup()
     words.adapt(["a", "b", "b"])
-    texts = keras.Sequential([keras.Input((1,), dtype="string"), words, keras.layers.Embedding(5, 3), dense("relu")])
-    assert_same_outputs(texts, conversion.swap(texts, {"relu": "softplus"}), tf.constant([["b"], ["c"]]))
+    texts = keras.Sequential(
+        [keras.Input((1,), dtype="string"), words, keras.layers.Embedding(5, 3), dense("relu")]
+    )
+    assert_same_outputs(
+        texts, conversion.swap(texts, {"relu": "softplus"}), tf.constant([["b"], ["c"]])
+    )
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh"])
@@ -507,9 +577,14 @@ def test_a_functional_model_of_a_class_of_its_own_keeps_it():
 
 def test_operations_on_tensors_and_odd_relus_are_told_of():
     inputs = keras.Input((4,))
-    x = keras.layers.ReLU(max_value=4, threshold=1, name="odd")(keras.ops.relu(dense("relu")(inputs)))
+    x = keras.layers.ReLU(max_value=4, threshold=1, name="odd")(
+        keras.ops.relu(dense("relu")(inputs))
+    )
     model = keras.Model(inputs, x)
-    with pytest.warns(UserWarning, match=r"odd: no function of the collection equals it; .*calls keras.ops.relu once"):
+    with pytest.warns(
+        UserWarning,
+        match=r"odd: no function of the collection equals it; .*calls keras.ops.relu once",
+    ):
         swapped = conversion.swap(model, {"relu": "softplus"})
     assert len(conversion.report(swapped).changes) == 1
     assert "2 place(s) not reached" in str(conversion.report(swapped))
@@ -518,9 +593,15 @@ def test_operations_on_tensors_and_odd_relus_are_told_of():
 
 def test_a_sigmoid_that_ends_the_model_is_warned_of():
     model = keras.Sequential(
-        [keras.Input((4,)), dense("sigmoid"), keras.layers.Dense(1, activation="sigmoid", name="last")]
+        [
+            keras.Input((4,)),
+            dense("sigmoid"),
+            keras.layers.Dense(1, activation="sigmoid", name="last"),
+        ]
     )
-    with pytest.warns(UserWarning, match="last.activation: ends the model: .* no longer take its logits"):
+    with pytest.warns(
+        UserWarning, match="last.activation: ends the model: .* no longer take its logits"
+    ):
         conversion.swap(model, {"sigmoid": "tanh"})
     swapped = conversion.swap(model, {"sigmoid": "tanh"}, layers=lambda layer: layer.name != "last")
     assert conversion.report(swapped).unreached == ()
@@ -552,7 +633,12 @@ def test_in_place_changes_what_fit_evaluate_and_predict_do():
     model.fit(X, Y, verbose=0, callbacks=[logger])
     model.predict(X, verbose=0)
     assert logger.norms[0, 0] > 0
-    assert conversion.swap(model, {"relu": ks.Surrogate("relu", scale=0.0), "tanh": "linear"}, inplace=True) is model
+    assert (
+        conversion.swap(
+            model, {"relu": ks.Surrogate("relu", scale=0.0), "tanh": "linear"}, inplace=True
+        )
+        is model
+    )
     model.fit(X, Y, verbose=0, callbacks=[logger])
     assert logger.norms[0, 0] == 0
     assert model.layers[4].cell.activation == ks.Surrogate("tanh", "linear")
@@ -564,13 +650,17 @@ def test_what_cannot_be_done_in_place_is_refused_before_anything_is_changed():
     with pytest.raises(ValueError, match="cannot replace whole layers in place, which re_lu"):
         conversion.swap(model, {"relu": "softplus"}, inplace=True)
     with pytest.raises(ValueError, match="cannot put layers into a built model"):
-        conversion.swap(model, {"relu": SurrogateActivation("softplus")}, layers="first", inplace=True)
+        conversion.swap(
+            model, {"relu": SurrogateActivation("softplus")}, layers="first", inplace=True
+        )
     assert model.layers[1].activation is keras.activations.relu
 
 
 def test_a_prelu_has_no_scale():
     with pytest.raises(ValueError, match="neither a scale nor a blend"):
-        conversion.swap(sequential(keras.layers.PReLU()), {"prelu": ks.Surrogate("relu", "elu", 2.0)})
+        conversion.swap(
+            sequential(keras.layers.PReLU()), {"prelu": ks.Surrogate("relu", "elu", 2.0)}
+        )
 
 
 def test_strip_of_a_plain_model_is_an_equal_copy_and_strip_is_idempotent():
@@ -619,7 +709,9 @@ class CreatesSurrogates(keras.layers.Layer):
 
 def test_strip_tells_of_surrogates_that_a_class_creates():
     model = sequential(CreatesSurrogates())
-    with pytest.warns(UserWarning, match="its class creates a surrogate, and will when a .keras file is loaded"):
+    with pytest.warns(
+        UserWarning, match="its class creates a surrogate, and will when a .keras file is loaded"
+    ):
         stripped = conversion.strip(model)
     assert stripped.layers[1].dense.activation is keras.activations.relu
     assert_same_outputs(model, stripped)
@@ -638,7 +730,9 @@ class KeepsConfiguration(keras.layers.Layer):
 
 
 def test_strip_refuses_what_would_still_need_the_package():
-    model = sequential(KeepsConfiguration(keras.saving.serialize_keras_object(ks.get("artificial_relu"))))
+    model = sequential(
+        KeepsConfiguration(keras.saving.serialize_keras_object(ks.get("artificial_relu")))
+    )
     with pytest.raises(ValueError, match="still refers to 'keras_surrogate"):
         conversion.strip(model)
 
@@ -652,14 +746,19 @@ def test_strip_tells_that_an_rrelu_no_longer_draws():
 
 def test_what_keras_does_not_have_is_named():
     model = sequential(
-        dense(ks.get("ste_sign"), name="binary"), SurrogateActivation("bsilu"), layers.SurrogateStep(), dense("relu")
+        dense(ks.get("ste_sign"), name="binary"),
+        SurrogateActivation("bsilu"),
+        layers.SurrogateStep(),
+        dense("relu"),
     )
     named = r"binary.activation \(sign with the slope of hard_tanh\), surrogate_activation \(bsilu\), surrogate_step"
     with pytest.raises(ValueError, match=named):
         conversion.strip(model)
 
 
-@pytest.mark.parametrize("name", sorted(set(functions.names()) & set(dir(keras.activations)) - {"threshold"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(functions.names()) & set(dir(keras.activations)) - {"threshold"})
+)
 def test_every_function_that_keras_has_goes_in_and_out_with_equal_values(name):
     model = sequential(dense(name), keras.layers.Activation(name))
     swapped = conversion.swap(model, {name: "softplus"})
@@ -692,13 +791,19 @@ def test_a_stripped_file_loads_where_the_package_is_not_installed(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         assert b"keras_surrogate" not in archive.read("config.json")
     np.save(tmp_path / "x.npy", X)
-    in_a_fresh_process(_WITHOUT_THE_PACKAGE, tmp_path / "model.keras", tmp_path / "x.npy", tmp_path / "y.npy")
+    in_a_fresh_process(
+        _WITHOUT_THE_PACKAGE, tmp_path / "model.keras", tmp_path / "x.npy", tmp_path / "y.npy"
+    )
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), swapped(X), rtol=1e-6, atol=1e-7)
 
 
 def test_a_swapped_file_still_strips_after_it_was_loaded(tmp_path):
-    model = sequential(dense("relu"), keras.layers.ReLU(6), keras.layers.LeakyReLU(0.4), keras.layers.PReLU())
-    swapped = conversion.swap(model, {"relu": "softplus", "relu6": "relu", "leaky_relu": "linear", "prelu": "elu"})
+    model = sequential(
+        dense("relu"), keras.layers.ReLU(6), keras.layers.LeakyReLU(0.4), keras.layers.PReLU()
+    )
+    swapped = conversion.swap(
+        model, {"relu": "softplus", "relu6": "relu", "leaky_relu": "linear", "prelu": "elu"}
+    )
     swapped.save(tmp_path / "model.keras")
     stripped = conversion.strip(keras.saving.load_model(tmp_path / "model.keras"))
     assert stripped.get_config() == model.get_config()
@@ -711,7 +816,8 @@ def test_there_is_a_report_only_on_what_was_converted():
         conversion.report(model)
     swapped = conversion.swap(model, {"relu": ks.Surrogate("relu", "softplus", 2.0)})
     assert (
-        str(conversion.report(swapped)).splitlines()[1].split(": ")[1] == "relu -> relu with the slope of 2 * softplus"
+        str(conversion.report(swapped)).splitlines()[1].split(": ")[1]
+        == "relu -> relu with the slope of 2 * softplus"
     )
 
 
@@ -746,7 +852,9 @@ def test_export_keeps_the_gradient_that_was_asked_for(tmp_path):
     for gradient, model in {"surrogate": swapped, "true": plain}.items():
         for each, expected in zip(served[gradient][1], gradients(model), strict=True):
             np.testing.assert_allclose(each, expected, rtol=1e-4, atol=1e-5)
-    assert_same_gradients(conversion.swap(plain, mapping), swapped)  # exporting has changed nothing here
+    assert_same_gradients(
+        conversion.swap(plain, mapping), swapped
+    )  # exporting has changed nothing here
 
 
 def test_export_of_the_true_gradient_also_where_keras_lacks_the_forward(tmp_path):
@@ -765,7 +873,9 @@ def test_export_replaces_an_earlier_one_and_nothing_if_it_fails(tmp_path):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
         conversion.export(model, tmp_path / "served")
     assert tf.saved_model.load(tmp_path / "served").serve(X).shape == (8, 3)
-    with pytest.raises(ValueError, match="gradient must be one of 'surrogate', 'true', 'none', but is 'all'"):
+    with pytest.raises(
+        ValueError, match="gradient must be one of 'surrogate', 'true', 'none', but is 'all'"
+    ):
         conversion.export(model, tmp_path / "other", gradient="all")
     with pytest.raises(ValueError, match="is not built"):
         conversion.export(keras.Sequential([keras.layers.Dense(3)]), tmp_path / "other")
@@ -776,7 +886,9 @@ def test_export_replaces_an_earlier_one_and_nothing_if_it_fails(tmp_path):
 @pytest.mark.parametrize("below", ["", "folder"])
 def test_export_to_a_file_is_refused(below, gradient, tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ValueError, match=r"cannot be a folder, because .*file is a file. Name a folder"):
+    with pytest.raises(
+        ValueError, match=r"cannot be a folder, because .*file is a file. Name a folder"
+    ):
         conversion.export(sequential(dense("relu")), tmp_path / "file" / below, gradient=gradient)
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -784,12 +896,16 @@ def test_export_to_a_file_is_refused(below, gradient, tmp_path):
 @pytest.mark.parametrize("gradient", ["true", "none"])
 def test_tflite_needs_no_custom_operations(gradient, tmp_path):
     if not hasattr(tf, "lite"):
-        pytest.skip("this TensorFlow has no TFLite converter; it is the separate package ai-edge-litert")
+        pytest.skip(
+            "this TensorFlow has no TFLite converter; it is the separate package ai-edge-litert"
+        )
     model = sequential(dense("relu"), keras.layers.ReLU(6), dense("gelu"), dense("tanh"))
     swapped = conversion.swap(model, dict.fromkeys(("relu", "gelu", "relu6", "tanh"), "softplus"))
     conversion.export(swapped, tmp_path / "served", gradient=gradient)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter and the interpreter are deprecated in favour of LiteRT
+        warnings.simplefilter(
+            "ignore"
+        )  # the converter and the interpreter are deprecated in favour of LiteRT
         converted = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "served")).convert()
         interpreter = tf.lite.Interpreter(model_content=converted)
     (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -797,4 +913,6 @@ def test_tflite_needs_no_custom_operations(gradient, tmp_path):
     interpreter.allocate_tensors()
     interpreter.set_tensor(given["index"], X)
     interpreter.invoke()
-    np.testing.assert_allclose(interpreter.get_tensor(wanted["index"]), model(X), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        interpreter.get_tensor(wanted["index"]), model(X), rtol=1e-4, atol=1e-5
+    )

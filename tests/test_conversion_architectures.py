@@ -23,7 +23,9 @@ def transformer():
         attended = keras.layers.MultiHeadAttention(2, 4, name=f"attention_{number}")(x, x)
         x = keras.layers.LayerNormalization()(keras.layers.Add()([x, attended]))
         hidden = keras.layers.Dense(16, activation="gelu", name=f"hidden_{number}")(x)
-        x = keras.layers.LayerNormalization()(keras.layers.Add()([x, keras.layers.Dense(8)(hidden)]))
+        x = keras.layers.LayerNormalization()(
+            keras.layers.Add()([x, keras.layers.Dense(8)(hidden)])
+        )
     return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
 
 
@@ -39,7 +41,9 @@ def two_inputs():
     """One encoder for both inputs, a model within the model, whose last layer is used once more outside."""
     left, right = keras.Input((8,), name="left"), keras.Input((8,), name="right")
     shared = keras.layers.Dense(8, activation="relu", name="shared")
-    encoder = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8), keras.layers.ReLU(), shared], name="encoder")
+    encoder = keras.Sequential(
+        [keras.Input((8,)), keras.layers.Dense(8), keras.layers.ReLU(), shared], name="encoder"
+    )
     joined = keras.layers.Concatenate()([encoder(left), encoder(right), shared(left)])
     return keras.Model({"left": left, "right": right}, {"out": keras.layers.Dense(3)(joined)})
 
@@ -49,7 +53,11 @@ CASES = {
     "VGG16": (lambda: application("VGG16"), {"relu": "leaky_backward"}, 15),
     "ResNet50": (lambda: application("ResNet50"), {"relu": "leaky_backward"}, 49),
     "MobileNetV2": (lambda: application("MobileNetV2"), {"relu6": "leaky_backward"}, 35),
-    "EfficientNetB0": (lambda: application("EfficientNetB0"), {"swish": "softplus", "sigmoid": "tanh"}, 65),
+    "EfficientNetB0": (
+        lambda: application("EfficientNetB0"),
+        {"swish": "softplus", "sigmoid": "tanh"},
+        65,
+    ),
     "DenseNet121": (lambda: application("DenseNet121"), {"relu": "sugar_bsilu"}, 121),
     "transformer": (transformer, {"gelu": "softplus"}, 2),
     "recurrent": (recurrent, {"tanh": "softsign", "sigmoid": "tanh"}, 8),
@@ -84,8 +92,12 @@ def test_swap_keeps_outputs_and_changes_gradients_and_strip_undoes_it(case):
     x = inputs_for(model)
     swapped = conversion.swap(model, mapping)
     stripped = conversion.strip(swapped)
-    assert len(conversion.report(swapped).changes) == len(conversion.report(stripped).changes) == count
-    (outputs, gradient), (kept, other), (again, same) = (outputs_and_gradient(m, x) for m in (model, swapped, stripped))
+    assert (
+        len(conversion.report(swapped).changes) == len(conversion.report(stripped).changes) == count
+    )
+    (outputs, gradient), (kept, other), (again, same) = (
+        outputs_and_gradient(m, x) for m in (model, swapped, stripped)
+    )
     np.testing.assert_allclose(kept, outputs, rtol=1e-6, atol=1e-6 * np.max(np.abs(outputs)))
     np.testing.assert_array_equal(again, outputs)
     assert np.linalg.norm(other - gradient) > 1e-3 * np.linalg.norm(gradient) > 0

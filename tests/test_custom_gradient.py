@@ -36,7 +36,9 @@ def test_true_gradients_inside_the_context_only():
 def test_true_gradients_hold_for_fit_and_end_with_the_context():
     def fitted(pair, context=contextlib.nullcontext):
         keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, activation=pair), keras.layers.Dense(1)])
+        model = keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(5, activation=pair), keras.layers.Dense(1)]
+        )
         model.compile("sgd", "mse")
         with context(model):
             model.fit(np.repeat(X, 8, axis=0), np.ones((8, 1)), verbose=0)
@@ -56,5 +58,8 @@ def test_true_gradients_end_after_an_error_and_need_a_model():
     with pytest.raises(RuntimeError), true_gradients(model):
         raise RuntimeError
     np.testing.assert_allclose(value_and_gradient(model, X)[1], sigmoid(X), rtol=1e-6)
-    with pytest.raises(ValueError, match="needs a Keras layer or model, but got 3"), true_gradients(3):
+    with (
+        pytest.raises(ValueError, match="needs a Keras layer or model, but got 3"),
+        true_gradients(3),
+    ):
         pass

@@ -10,7 +10,10 @@ import pytest
 from keras_surrogate import datasets
 
 RANDOM = np.random.default_rng(0)
-TRAIN, TEST = RANDOM.integers(0, 256, (5, 28, 28), "uint8"), RANDOM.integers(0, 256, (3, 28, 28), "uint8")
+TRAIN, TEST = (
+    RANDOM.integers(0, 256, (5, 28, 28), "uint8"),
+    RANDOM.integers(0, 256, (3, 28, 28), "uint8"),
+)
 TRAIN[0, 0, 0] = 255
 TRAIN_LABELS, TEST_LABELS = np.array([0, 1, 2, 1, 0], "uint8"), np.array([2, 2, 1], "uint8")
 IDX = dict(zip(datasets._IDX_FILES, [TRAIN, TRAIN_LABELS, TEST, TEST_LABELS], strict=True))
@@ -19,7 +22,11 @@ IDX = dict(zip(datasets._IDX_FILES, [TRAIN, TRAIN_LABELS, TEST, TEST_LABELS], st
 def write_idx(folder, compress):
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in IDX.items():
-        content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+        content = (
+            bytes([0, 0, 8, array.ndim])
+            + struct.pack(f">{array.ndim}I", *array.shape)
+            + array.tobytes()
+        )
         if compress:
             (folder / f"{name}.gz").write_bytes(gzip.compress(content))
         else:
@@ -86,7 +93,9 @@ def test_where_none_can_be_had_one_sentence_says_how_to_get_it(name, tmp_path, m
 
 
 def test_mistakes_are_explained(tmp_path):
-    with pytest.raises(ValueError, match="No data set is called 'imagenet'; known are digits, fashion-mnist, "):
+    with pytest.raises(
+        ValueError, match="No data set is called 'imagenet'; known are digits, fashion-mnist, "
+    ):
         datasets.load("imagenet")
     with pytest.raises(ValueError, match="does not exist"):
         datasets.load("mnist", tmp_path / "missing")

@@ -14,7 +14,9 @@ from keras_surrogate.testing import roundtrip
 
 
 def settings(tmp_path, **changes):
-    return demo.Settings(**{"epochs": 1, "depth": 2, "width": 8, "output": str(tmp_path / "out"), **changes})
+    return demo.Settings(
+        **{"epochs": 1, "depth": 2, "width": 8, "output": str(tmp_path / "out"), **changes}
+    )
 
 
 @pytest.fixture
@@ -30,12 +32,27 @@ def run(settings):
 
 def test_everything_that_is_promised_is_printed_and_written(tmp_path):
     runs, text = run(settings(tmp_path))
-    for expected in ("test accuracy", "test loss", "hidden_1", "hidden_2", "output", "first / last", "dead", "points"):
+    for expected in (
+        "test accuracy",
+        "test loss",
+        "hidden_1",
+        "hidden_2",
+        "output",
+        "first / last",
+        "dead",
+        "points",
+    ):
         assert expected in text
     assert text.count("opened in a fresh process: the same") == 2
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {"gradient_norms.png", "gradient_norms.csv", "model.keras", "savedmodel"}
-    rows = np.genfromtxt(tmp_path / "out" / "gradient_norms.csv", delimiter=",", names=True, dtype=None, encoding=None)
+    rows = np.genfromtxt(
+        tmp_path / "out" / "gradient_norms.csv",
+        delimiter=",",
+        names=True,
+        dtype=None,
+        encoding=None,
+    )
     assert len(rows) == sum(len(finished.record.steps) for finished in runs) == 2 * 44
     np.testing.assert_allclose(rows["hidden_1"][44:], runs[1].record.norms[:, 0])
 
@@ -49,11 +66,14 @@ def test_both_runs_start_from_the_same_weights_and_see_the_same_batches(tmp_path
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("change", [{"scale": 0.5}, {"backward": "softsign"}, {"seed": 1}, {"learning_rate": 0.2}])
+@pytest.mark.parametrize(
+    "change", [{"scale": 0.5}, {"backward": "softsign"}, {"seed": 1}, {"learning_rate": 0.2}]
+)
 def test_settings_change_the_training(change, tmp_path):
     data = datasets.load("digits")
     plain, changed = (
-        demo.train(chosen, data, "", chosen.surrogate) for chosen in (settings(tmp_path), settings(tmp_path, **change))
+        demo.train(chosen, data, "", chosen.surrogate)
+        for chosen in (settings(tmp_path), settings(tmp_path, **change))
     )
     assert not np.allclose(plain.record.norms[1:], changed.record.norms[1:])
 
@@ -85,14 +105,20 @@ def test_an_interruption_reports_what_was_recorded(tmp_path, monkeypatch, no_fre
 
 
 def test_dead_units_are_those_whose_output_never_changes():
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, activation="relu", name="hidden_1")])
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(4, activation="relu", name="hidden_1")]
+    )
     model.set_weights([np.ones((2, 4)), np.array([0.0, -5.0, 1.0, -9.0])])
     np.testing.assert_array_equal(demo.dead_units(model, np.array([[0.0, 0.1], [0.5, 0.9]])), [0.5])
 
 
 @pytest.mark.parametrize(
     ("accuracies", "expected"),
-    [((0.1, 0.9), "gains 80.0 points"), ((0.9, 0.5), "LOSES 40.0 points"), ((0.9, 0.895), "no difference")],
+    [
+        ((0.1, 0.9), "gains 80.0 points"),
+        ((0.9, 0.5), "LOSES 40.0 points"),
+        ((0.9, 0.895), "no difference"),
+    ],
 )
 def test_the_verdict_says_who_wins(accuracies, expected):
     runs = [demo.Run("", None, None, accuracy, 0.0, None, False) for accuracy in accuracies]
@@ -116,7 +142,10 @@ def test_a_failure_while_writing_leaves_old_files_whole_and_no_new_ones(tmp_path
 def test_a_second_demo_replaces_the_first(tmp_path, no_fresh_process):
     run(settings(tmp_path))
     runs, _ = run(settings(tmp_path, seed=1, width=9))
-    loaded, x = tf.saved_model.load(tmp_path / "out" / "savedmodel"), datasets.load("digits").x_test[:4]
+    loaded, x = (
+        tf.saved_model.load(tmp_path / "out" / "savedmodel"),
+        datasets.load("digits").x_test[:4],
+    )
     np.testing.assert_allclose(loaded.serve(x), runs[1].model(x), rtol=1e-5, atol=1e-6)
 
 

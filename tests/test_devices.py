@@ -12,7 +12,9 @@ import keras_surrogate
 from keras_surrogate import Surrogate, functions, presets, testing
 
 PACKAGE = Path(keras_surrogate.__file__).parent
-PAIRS = [presets.get(name) for name in presets.names()] + [Surrogate(name) for name in functions.names()]
+PAIRS = [presets.get(name) for name in presets.names()] + [
+    Surrogate(name) for name in functions.names()
+]
 
 
 def value_and_gradient(pair, x):
@@ -24,7 +26,9 @@ def value_and_gradient(pair, x):
 
 def test_no_device_is_named_in_the_package():
     for path in PACKAGE.rglob("*.py"):
-        assert not re.search(r"tf\.device|[\"']/?(CPU|GPU|TPU):", path.read_text(), re.IGNORECASE), path
+        assert not re.search(
+            r"tf\.device|[\"']/?(CPU|GPU|TPU):", path.read_text(), re.IGNORECASE
+        ), path
 
 
 by_pair = pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.forward}-{pair.backward}")
@@ -34,12 +38,16 @@ by_pair = pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.forwar
 def test_on_two_logical_devices_all_stays_where_it_is_put(pair):
     for device in tf.config.list_logical_devices("CPU"):
         with tf.device(device.name):
-            placed = [tensor.device for tensor in value_and_gradient(pair, tf.constant(testing.POINTS))]
+            placed = [
+                tensor.device for tensor in value_and_gradient(pair, tf.constant(testing.POINTS))
+            ]
         assert all(place.endswith(device.name.removeprefix("/")) for place in placed), placed
 
 
 def test_under_a_mirrored_strategy_each_replica_has_the_surrogate():
-    strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices("CPU")])
+    strategy = tf.distribute.MirroredStrategy(
+        [device.name for device in tf.config.list_logical_devices("CPU")]
+    )
     pair = presets.get("artificial_relu")
     x = tf.constant([-2.0, 3.0])
     gradients = strategy.run(lambda: value_and_gradient(pair, x)[1])

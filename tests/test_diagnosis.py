@@ -54,9 +54,14 @@ def test_gradients_are_those_of_a_plain_tape_on_the_loss():
         loss = LOSS(y, model(x, training=True))
     expected = tape.gradient(loss, model.trainable_variables)
     result = rows(diagnosis.diagnose(model, x, y))
-    norms = [np.sqrt(sum(np.sum(np.square(part)) for part in expected[at : at + 2])) for at in range(0, 8, 2)]
+    norms = [
+        np.sqrt(sum(np.sum(np.square(part)) for part in expected[at : at + 2]))
+        for at in range(0, 8, 2)
+    ]
     np.testing.assert_allclose([row.gradient_norm for row in result.values()], norms, rtol=1e-5)
-    np.testing.assert_allclose([row.gradient_ratio for row in result.values()], norms / norms[-1], rtol=1e-5)
+    np.testing.assert_allclose(
+        [row.gradient_ratio for row in result.values()], norms / norms[-1], rtol=1e-5
+    )
 
 
 def test_without_targets_each_example_gets_a_random_gradient_of_norm_1():
@@ -77,7 +82,9 @@ def test_signal_and_the_gradients_that_reach_it():
     row = rows(diagnosis.diagnose(model, x, y))["hidden_1"]
     assert row.signal_mean == pytest.approx(np.mean(hidden), abs=1e-6)
     assert row.signal_variance == pytest.approx(np.var(hidden), rel=1e-5)
-    assert row.zero_centredness == pytest.approx(abs(np.mean(hidden)) / np.sqrt(np.mean(np.square(hidden))), rel=1e-4)
+    assert row.zero_centredness == pytest.approx(
+        abs(np.mean(hidden)) / np.sqrt(np.mean(np.square(hidden))), rel=1e-4
+    )
     assert row.delta_norm == pytest.approx(np.linalg.norm(tape.gradient(loss, hidden)), rel=1e-5)
     assert row.input_power == pytest.approx(np.mean(np.square(x)), rel=1e-5)
     kernel = model.get_layer("hidden_1").kernel.numpy()
@@ -122,7 +129,10 @@ def test_mean_and_variance_at_any_scale(scale):
 def test_dead_and_saturated_units_are_counted():
     outputs = np.array([[0, 0, 1, 2], [0, 3, 0, 1]], "float32")
     assert measuring.dead_units(tf.constant(outputs)) == 0.25
-    assert measuring.dead_units(tf.constant(outputs.T[np.newaxis].repeat(2, 0)), channels_first=True) == 0.25
+    assert (
+        measuring.dead_units(tf.constant(outputs.T[np.newaxis].repeat(2, 0)), channels_first=True)
+        == 0.25
+    )
     assert measuring.dead_units(tf.constant(outputs[:1])) is None
     tanh, relu6 = ks.functions.get("tanh"), ks.functions.get("relu6")
     assert measuring.saturated(tf.constant([-0.999, 0.0, 0.9, 0.9999]), tanh) == 0.5
@@ -136,7 +146,8 @@ def test_sign_agreement():
 
 
 @pytest.mark.parametrize(
-    ("pair", "expected"), [("sugar_bsilu", None), (ks.Surrogate("tanh", scale=3), 1), ("gradient_reversal", -1)]
+    ("pair", "expected"),
+    [("sugar_bsilu", None), (ks.Surrogate("tanh", scale=3), 1), ("gradient_reversal", -1)],
 )
 def test_cosine_is_that_of_numpy(pair, expected):
     model, x, y = mlp(ks.get(pair), depth=1), batch(32, 8), targets(32)
@@ -180,7 +191,9 @@ def test_update_ratio_is_that_of_the_next_real_step(optimizer, steps):
     found = rows(diagnosis.diagnose(model, x, y))
     before = [weight.numpy() for weight in model.trainable_variables]
     model.train_on_batch(x, y)
-    change = [weight.numpy() - old for weight, old in zip(model.trainable_variables, before, strict=True)]
+    change = [
+        weight.numpy() - old for weight, old in zip(model.trainable_variables, before, strict=True)
+    ]
     ratios = [
         np.linalg.norm([*map(np.linalg.norm, change[at : at + 2])])
         / np.linalg.norm([*map(np.linalg.norm, before[at : at + 2])])
@@ -203,7 +216,9 @@ class Subclassed(keras.Model):
 
 def everything():
     """A functional model with much that a pass changes: moving statistics, dropout seeds, nesting, a shared layer."""
-    inner = keras.Sequential([L.Dense(8, ks.get("sugar_bsilu"), name="dense"), L.Dropout(0.5)], name="inner")
+    inner = keras.Sequential(
+        [L.Dense(8, ks.get("sugar_bsilu"), name="dense"), L.Dropout(0.5)], name="inner"
+    )
     first, second, shared = keras.Input((4,)), keras.Input((4,)), L.Dense(8, "tanh", name="shared")
     joined = L.Concatenate(name="concatenate")([shared(first), shared(second)])
     x = ks.layers.RReLU()(L.BatchNormalization(name="normalization")(joined))
@@ -223,7 +238,11 @@ def test_the_model_is_left_as_it_was_to_the_bit(fitted, with_loss):
     model, x = everything()
     if fitted:
         model.fit(x, targets(32), verbose=0)
-    before, function, attributes = state(model), model.train_function, [dict(vars(layer)) for layer in model.layers]
+    before, function, attributes = (
+        state(model),
+        model.train_function,
+        [dict(vars(layer)) for layer in model.layers],
+    )
     diagnosis.diagnose(model, x, targets(32) if with_loss else None)
     assert state(model) == before
     assert model.train_function is function
@@ -280,7 +299,9 @@ def test_an_unbuilt_model_is_built():
 def test_dictionaries_integers_sequences_and_attention():
     words = keras.Input((7,), dtype="int32", name="words")
     x = L.Bidirectional(L.GRU(8, return_sequences=True))(L.Embedding(20, 8)(words))
-    x = L.GlobalAveragePooling1D()(L.Add()([x, L.MultiHeadAttention(2, 8)(x, x)]) if x.shape[-1] == 16 else x)
+    x = L.GlobalAveragePooling1D()(
+        L.Add()([x, L.MultiHeadAttention(2, 8)(x, x)]) if x.shape[-1] == 16 else x
+    )
     model = keras.Model({"words": words}, {"a": L.Dense(3)(x), "b": L.Dense(2)(x)})
     numbers = np.random.default_rng(0).integers(0, 20, (32, 7))
     result = diagnosis.diagnose(model, {"words": numbers})
@@ -294,13 +315,17 @@ def test_half_precision(loss_scaling):
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         optimizer = keras.optimizers.SGD(0.1)
-        model = mlp(optimizer=keras.optimizers.LossScaleOptimizer(optimizer) if loss_scaling else optimizer)
+        model = mlp(
+            optimizer=keras.optimizers.LossScaleOptimizer(optimizer) if loss_scaling else optimizer
+        )
     finally:
         keras.mixed_precision.set_global_policy("float32")
     x, y = batch(32, 8), targets(32)
     full = mlp()
     full.set_weights(model.get_weights())
-    for half, single in zip(diagnosis.diagnose(model, x, y).rows, diagnosis.diagnose(full, x, y).rows, strict=True):
+    for half, single in zip(
+        diagnosis.diagnose(model, x, y).rows, diagnosis.diagnose(full, x, y).rows, strict=True
+    ):
         assert half.gradient_norm == pytest.approx(single.gradient_norm, rel=0.02)
         assert half.signal_variance == pytest.approx(single.signal_variance, rel=0.02)
 
@@ -308,7 +333,9 @@ def test_half_precision(loss_scaling):
 def test_costs_two_passes_and_a_third_forward_where_the_model_is_not_built(monkeypatch):
     calls, backward = [], []
     gradient = tf.GradientTape.gradient
-    monkeypatch.setattr(tf.GradientTape, "gradient", lambda *args, **kw: backward.append(1) or gradient(*args, **kw))
+    monkeypatch.setattr(
+        tf.GradientTape, "gradient", lambda *args, **kw: backward.append(1) or gradient(*args, **kw)
+    )
 
     class Counting(L.Layer):
         def call(self, x):
@@ -325,18 +352,35 @@ def test_costs_two_passes_and_a_third_forward_where_the_model_is_not_built(monke
 @pytest.mark.parametrize(
     ("model", "x", "y", "message"),
     [
-        (mlp, batch(32, 5), None, r"whose input shape is \(None, 8\), cannot be called on x of shape \(32, 5\)"),
+        (
+            mlp,
+            batch(32, 5),
+            None,
+            r"whose input shape is \(None, 8\), cannot be called on x of shape \(32, 5\)",
+        ),
         (mlp, batch(0, 8), None, r"x is empty: its shape is \(0, 8\)"),
         (mlp, 3.0, None, "must have one number of examples"),
         (mlp, None, None, "x must be an array of numbers"),
         (mlp, np.full((4, 8), np.nan), None, "x holds 32 numbers that are NaN or infinite"),
         (mlp, batch(32, 8), targets(31), "x has 32 examples, but y has 31"),
-        (mlp, batch(32, 8), np.zeros((32, 3, 2)), "the compiled loss cannot be computed from y of shape"),
+        (
+            mlp,
+            batch(32, 8),
+            np.zeros((32, 3, 2)),
+            "the compiled loss cannot be computed from y of shape",
+        ),
         (lambda: mlp(optimizer=None), batch(32, 8), targets(32), "no compiled loss"),
         (lambda: mlp(loss=None), batch(32, 8), targets(32), "no compiled loss"),
-        (lambda: keras.Sequential([keras.Input((8,)), L.ReLU()]), batch(32, 8), None, "no trainable weights"),
         (
-            lambda: keras.Sequential([keras.Input((8,)), L.Dense(3), L.Lambda(lambda x: tf.argmax(x, -1))]),
+            lambda: keras.Sequential([keras.Input((8,)), L.ReLU()]),
+            batch(32, 8),
+            None,
+            "no trainable weights",
+        ),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((8,)), L.Dense(3), L.Lambda(lambda x: tf.argmax(x, -1))]
+            ),
             batch(32, 8),
             None,
             "no output of floating numbers",
@@ -442,7 +486,11 @@ def endless():
     "source",
     [
         lambda: tf.data.Dataset.from_tensor_slices((batch(64, 8)[:32], targets(32))).batch(32),
-        lambda: tf.data.Dataset.from_tensor_slices((batch(32, 8), targets(32), np.full(32, 9.0))).batch(32).repeat(),
+        lambda: (
+            tf.data.Dataset.from_tensor_slices((batch(32, 8), targets(32), np.full(32, 9.0)))
+            .batch(32)
+            .repeat()
+        ),
         Batches,
         endless,
         lambda: iter([(batch(32, 8), targets(32), np.full(32, 9.0))]),
@@ -466,11 +514,23 @@ def test_a_source_of_inputs_alone_or_a_model_without_a_loss_gets_random_gradient
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [
-        (lambda: tf.data.Dataset.from_tensor_slices((batch(32, 8), targets(32))), None, r"shape \(8,\), .*batch\(64\)"),
-        (lambda: iter([(batch(8, 8), targets(5))]), None, r"8 examples, but y has 5\. Data sets must be batched"),
+        (
+            lambda: tf.data.Dataset.from_tensor_slices((batch(32, 8), targets(32))),
+            None,
+            r"shape \(8,\), .*batch\(64\)",
+        ),
+        (
+            lambda: iter([(batch(8, 8), targets(5))]),
+            None,
+            r"8 examples, but y has 5\. Data sets must be batched",
+        ),
         (lambda: iter([]), None, "gives no batch"),
         (Batches, targets(32), "y must be left out"),
-        (lambda: tf.data.Dataset.from_tensors((batch(32, 5), targets(32))), None, "cannot be called on x of shape"),
+        (
+            lambda: tf.data.Dataset.from_tensors((batch(32, 5), targets(32))),
+            None,
+            "cannot be called on x of shape",
+        ),
     ],
 )
 def test_mistakes_about_sources_are_explained(x, y, message):
@@ -506,13 +566,18 @@ def test_the_legend_explains_every_column_that_is_shown():
     result = diagnosis.diagnose(mlp(), batch(32, 8), targets(32))
     text = printed(result, 140)
     header = text.splitlines()[1]
-    assert set(result.legend) == {title for title in result.legend if title in header} and "update" in result.legend
+    assert (
+        set(result.legend) == {title for title in result.legend if title in header}
+        and "update" in result.legend
+    )
     assert "saturated" not in result.legend and "saturated" not in header
     for title, words in result.legend.items():
         assert f"{title}: {words}" in text and len(words) < 90
 
 
 def test_random_gradients_are_said_to_be_random():
-    random, real = (printed(diagnosis.diagnose(mlp(), batch(32, 8), y), 140) for y in (None, targets(32)))
+    random, real = (
+        printed(diagnosis.diagnose(mlp(), batch(32, 8), y), 140) for y in (None, targets(32))
+    )
     assert "absolute sizes cannot" in random and "SGD" in random
     assert "absolute sizes" not in real

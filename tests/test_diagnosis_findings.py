@@ -50,7 +50,9 @@ def planted(model, layer, change):
 
 
 def found(model, x=X, y=None, seed=0):
-    return {finding.kind: finding for finding in diagnosis.diagnose(model, x, y, seed=seed).findings}
+    return {
+        finding.kind: finding for finding in diagnosis.diagnose(model, x, y, seed=seed).findings
+    }
 
 
 def words(finding):
@@ -122,19 +124,34 @@ def test_nothing_is_found_in_known_architectures(name):
 
 @every_seed
 def test_a_dead_layer(seed):
-    model = planted(mlp("relu", 4, seed=seed), "hidden_3", lambda kernel, bias: (kernel, bias - 100))
+    model = planted(
+        mlp("relu", 4, seed=seed), "hidden_3", lambda kernel, bias: (kernel, bias - 100)
+    )
     (finding,) = found(model).values()
-    assert (finding.kind, finding.layer, finding.value, finding.severity) == ("dead_units", "hidden_3", 1, 3)
-    assert "100% of the units of hidden_3" in finding.message and "no gradient comes past it" in finding.message
+    assert (finding.kind, finding.layer, finding.value, finding.severity) == (
+        "dead_units",
+        "hidden_3",
+        1,
+        3,
+    )
+    assert (
+        "100% of the units of hidden_3" in finding.message
+        and "no gradient comes past it" in finding.message
+    )
     text = words(finding)
-    order = [text.index(word) for word in ("ReLU is still", "leaky_relu or elu", "exponentials", "PReLU", "BatchNorm")]
+    order = [
+        text.index(word)
+        for word in ("ReLU is still", "leaky_relu or elu", "exponentials", "PReLU", "BatchNorm")
+    ]
     assert order == sorted(order)
     assert "only with much data" in text and "arXiv:1511.07289" in text
     assert "outgoing weights of a dead unit get no gradient" in text
 
 
 def test_a_layer_that_is_dead_but_has_a_surrogate_may_revive():
-    model = planted(mlp(ks.get("leaky_backward"), 4), "hidden_3", lambda kernel, bias: (kernel, bias - 100))
+    model = planted(
+        mlp(ks.get("leaky_backward"), 4), "hidden_3", lambda kernel, bias: (kernel, bias - 100)
+    )
     finding = found(model)["dead_units"]
     assert finding.layer == "hidden_3" and "may revive by itself" in finding.advice[0]
     assert "no gradient comes past it" not in finding.message
@@ -143,7 +160,9 @@ def test_a_layer_that_is_dead_but_has_a_surrogate_may_revive():
 
 def test_most_units_dead_in_a_layer_of_its_own():
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((64,)), L.Dense(50, name="linear"), L.ReLU(name="relu"), L.Dense(3)])
+    model = keras.Sequential(
+        [keras.Input((64,)), L.Dense(50, name="linear"), L.ReLU(name="relu"), L.Dense(3)]
+    )
     model.get_layer("linear").bias.assign([-100.0] * 40 + [0.0] * 10)
     finding = found(model)["dead_units"]
     assert (finding.layer, finding.severity) == ("relu", 2)
@@ -153,7 +172,11 @@ def test_most_units_dead_in_a_layer_of_its_own():
 @every_seed
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softsign"])
 def test_a_saturated_layer(seed, activation):
-    model = planted(mlp(activation, 4, "glorot_uniform", seed), "hidden_2", lambda kernel, bias: (200 * kernel, bias))
+    model = planted(
+        mlp(activation, 4, "glorot_uniform", seed),
+        "hidden_2",
+        lambda kernel, bias: (200 * kernel, bias),
+    )
     finding = found(model)["saturated"]
     assert (finding.layer, finding.layers) == ("hidden_2", ("hidden_2",))
     assert finding.value > 0.6 and activation in finding.message
@@ -176,7 +199,10 @@ def test_a_sigmoid_at_the_output_may_be_saturated():
 @every_seed
 def test_exploding_initial_weights(seed):
     finding = found(mlp("relu", 4, LARGE, seed))["exploding_signal"]
-    assert (finding.layer, finding.layers) == ("hidden_1", tuple(f"hidden_{number}" for number in range(1, 5)))
+    assert (finding.layer, finding.layers) == (
+        "hidden_1",
+        tuple(f"hidden_{number}" for number in range(1, 5)),
+    )
     assert finding.value > 1e5
     assert 'CriticalNormal("relu"), or "he_normal"' in finding.advice[0]
     assert "such layers" in finding.prediction
@@ -184,7 +210,9 @@ def test_exploding_initial_weights(seed):
 
 @every_seed
 def test_one_layer_that_makes_the_signal_explode(seed):
-    model = planted(mlp("relu", 4, seed=seed), "hidden_3", lambda kernel, bias: (100 * kernel, bias))
+    model = planted(
+        mlp("relu", 4, seed=seed), "hidden_3", lambda kernel, bias: (100 * kernel, bias)
+    )
     finding = found(model)["exploding_signal"]
     assert finding.layers == ("hidden_3",)
     assert 3e3 < finding.value < 1e5
@@ -208,7 +236,9 @@ def test_a_collapsed_signal_and_no_backward_trick_against_it(seed):
         assert abs(predicted - number) <= 1
 
 
-@pytest.mark.parametrize("make", [lambda: np.abs(X), lambda: np.random.default_rng(0).random((128, 64)), lambda: X - 5])
+@pytest.mark.parametrize(
+    "make", [lambda: np.abs(X), lambda: np.random.default_rng(0).random((128, 64)), lambda: X - 5]
+)
 def test_inputs_that_are_not_centred(make):
     for seed in range(3):
         (finding,) = found(mlp("relu", 3, seed=seed), make(), seed=seed).values()
@@ -219,7 +249,9 @@ def test_inputs_that_are_not_centred(make):
 
 def test_normalised_in_the_model_inputs_need_not_be_centred():
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((64,)), L.BatchNormalization(), L.Dense(64, "relu"), L.Dense(3)])
+    model = keras.Sequential(
+        [keras.Input((64,)), L.BatchNormalization(), L.Dense(64, "relu"), L.Dense(3)]
+    )
     assert found(model, np.abs(X)) == {}
 
 
@@ -230,19 +262,26 @@ def test_a_vanishing_gradient_and_what_is_measured_to_help(seed):
     finding = found(model, x, y)["vanishing_gradient"]
     assert (finding.layer, finding.severity) == ("hidden_1", 2)
     assert finding.value < 5e-3
-    assert re.search(r"in 5 such layers of infinite width.* 0\.00\d+ times that of the last hidden", finding.prediction)
+    assert re.search(
+        r"in 5 such layers of infinite width.* 0\.00\d+ times that of the last hidden",
+        finding.prediction,
+    )
     assert 'CriticalNormal("sigmoid")' in finding.advice[0]
     scale = float(re.search(r'Surrogate\("sigmoid", scale=([\d.]+)\)', words(finding)).group(1))
     assert scale == pytest.approx(4.2, abs=0.2)
     assert "flat_spot" not in words(finding)
     for mended in (ks.Surrogate("sigmoid", scale=scale), "sigmoid"):
-        weights = "glorot_uniform" if mended != "sigmoid" else ks.initializers.CriticalNormal("sigmoid")
+        weights = (
+            "glorot_uniform" if mended != "sigmoid" else ks.initializers.CriticalNormal("sigmoid")
+        )
         assert "vanishing_gradient" not in found(mlp(mended, 5, weights, seed), x, y)
 
 
 def test_no_surrogate_is_advised_where_the_optimizer_rescales_gradients():
     x, y = digits()
-    finding = found(mlp("sigmoid", 5, "glorot_uniform", optimizer="adam"), x, y)["vanishing_gradient"]
+    finding = found(mlp("sigmoid", 5, "glorot_uniform", optimizer="adam"), x, y)[
+        "vanishing_gradient"
+    ]
     assert "Surrogate(" not in words(finding)
     assert "rescales gradients" in finding.message
 
@@ -273,12 +312,20 @@ def test_a_reversed_gradient_is_meant():
     assert found(mlp(ks.get("gradient_reversal"), 1)) == {}
 
 
-@pytest.mark.parametrize(("activation", "pairs"), [("step", "superspike"), ("sign", "ste_sign"), ("round", None)])
+@pytest.mark.parametrize(
+    ("activation", "pairs"), [("step", "superspike"), ("sign", "ste_sign"), ("round", None)]
+)
 def test_a_slope_of_zero_ends_the_gradient(activation, pairs):
     finding = found(mlp(ks.Surrogate(activation), 3))["zero_gradient"]
     assert (finding.layer, finding.severity) == ("hidden_3", 3)
-    assert f'ks.get("{pairs}")' in finding.advice[0] if pairs else "straight through" in finding.advice[0]
-    model = keras.Sequential([keras.Input((64,)), L.Dense(8), L.Activation(tf.sign, name="sign"), L.Dense(3)])
+    assert (
+        f'ks.get("{pairs}")' in finding.advice[0]
+        if pairs
+        else "straight through" in finding.advice[0]
+    )
+    model = keras.Sequential(
+        [keras.Input((64,)), L.Dense(8), L.Activation(tf.sign, name="sign"), L.Dense(3)]
+    )
     assert found(model)["zero_gradient"].layer == "sign"
 
 
@@ -300,7 +347,11 @@ def test_weights_that_are_not_finite(number):
         return kernel, bias
 
     (finding,) = found(planted(mlp("relu", 4), "hidden_2", change)).values()
-    assert (finding.kind, finding.layers, finding.severity) == ("nonfinite_weights", ("hidden_2",), 3)
+    assert (finding.kind, finding.layers, finding.severity) == (
+        "nonfinite_weights",
+        ("hidden_2",),
+        3,
+    )
 
 
 def test_a_signal_that_overflows():
@@ -310,7 +361,9 @@ def test_a_signal_that_overflows():
 
 
 def test_a_gradient_that_is_not_finite():
-    model = keras.Sequential([keras.Input((64,)), L.Dense(8, "relu", name="first"), L.Lambda(tf.sqrt), L.Dense(3)])
+    model = keras.Sequential(
+        [keras.Input((64,)), L.Dense(8, "relu", name="first"), L.Lambda(tf.sqrt), L.Dense(3)]
+    )
     (finding,) = found(model).values()
     assert (finding.kind, finding.layer) == ("nonfinite_gradient", "first")
 
@@ -328,7 +381,9 @@ def test_a_batch_of_equal_examples(x):
     assert (finding.kind, finding.layer, finding.layers) == ("identical_inputs", None, ())
 
 
-@pytest.mark.parametrize(("rate", "kind"), [(100.0, "large_update"), (1e-9, "small_update"), (0.01, None)])
+@pytest.mark.parametrize(
+    ("rate", "kind"), [(100.0, "large_update"), (1e-9, "small_update"), (0.01, None)]
+)
 def test_the_size_of_the_next_step_counts_only_with_a_loss(rate, kind):
     x, y = digits()
     model = mlp("relu", 3, optimizer=keras.optimizers.SGD(rate))
@@ -347,19 +402,30 @@ def test_the_theory_is_asked_about_plain_stacks_alone():
     assert found_stack.weight_variance == pytest.approx(2, rel=0.1)
     assert found_stack.input_variance == pytest.approx(1, rel=0.05)
     assert found_stack.input_correlation == 1 - result.batch.spread
-    separate = [layer for _ in range(3) for layer in (L.Dense(64, kernel_initializer="he_normal"), L.LeakyReLU(0.1))]
+    separate = [
+        layer
+        for _ in range(3)
+        for layer in (L.Dense(64, kernel_initializer="he_normal"), L.LeakyReLU(0.1))
+    ]
     leaky = stack(keras.Sequential([keras.Input((64,)), *separate, L.Dropout(0.1), L.Dense(3)]))[0]
     assert leaky.surrogate == ks.Surrogate(ks.functions.get("leaky_relu", negative_slope=0.1))
     assert stack(resnet(0), normal(8, 16, 16, 3))[0] is None
-    mixed = keras.Sequential([keras.Input((64,)), L.Dense(8, "relu"), L.Dense(8, "tanh"), L.Dense(3)])
+    mixed = keras.Sequential(
+        [keras.Input((64,)), L.Dense(8, "relu"), L.Dense(8, "tanh"), L.Dense(3)]
+    )
     assert stack(mixed)[0] is None
-    assert stack(planted(mlp("relu", 3), "hidden_2", lambda kernel, bias: (9 * kernel, bias)))[0] is None
+    assert (
+        stack(planted(mlp("relu", 3), "hidden_2", lambda kernel, bias: (9 * kernel, bias)))[0]
+        is None
+    )
 
 
 def test_the_gravest_comes_first_and_every_finding_has_its_number_and_advice():
     models = {
         "saturated": planted(
-            mlp("sigmoid", 5, "glorot_uniform"), "hidden_4", lambda kernel, bias: (200 * kernel, bias)
+            mlp("sigmoid", 5, "glorot_uniform"),
+            "hidden_4",
+            lambda kernel, bias: (200 * kernel, bias),
         ),
         "not centred": mlp("sigmoid", 5, "glorot_uniform"),
         "misaligned": mlp(ks.get("sugar_bsilu"), 30),
@@ -370,11 +436,17 @@ def test_the_gravest_comes_first_and_every_finding_has_its_number_and_advice():
         severities = [finding.severity for finding in findings]
         assert severities == sorted(severities, reverse=True)
         for finding in findings:
-            assert finding.advice and finding.layer in finding.message and re.search(r"\d", finding.message)
+            assert (
+                finding.advice
+                and finding.layer in finding.message
+                and re.search(r"\d", finding.message)
+            )
 
 
 def test_no_advice_names_what_measurements_speak_against():
-    texts = [text for text in vars(advice).values() if isinstance(text, str) and text != advice.__doc__]
+    texts = [
+        text for text in vars(advice).values() if isinstance(text, str) and text != advice.__doc__
+    ]
     assert not any("flat_spot" in text for text in texts)
     for name in re.findall(r'ks\.get\("(\w+)"', " ".join([*texts, *advice.REVIVE])):
         assert name in presets.names()
@@ -431,7 +503,10 @@ class Between(keras.Model):
 
 def all_zero(kernel):
     """Ternary weights whose threshold is above all weights, with a straight-through slope."""
-    return tf.stop_gradient(tf.sign(kernel) * tf.cast(tf.abs(kernel) > 9, kernel.dtype) - kernel) + kernel
+    return (
+        tf.stop_gradient(tf.sign(kernel) * tf.cast(tf.abs(kernel) > 9, kernel.dtype) - kernel)
+        + kernel
+    )
 
 
 @pytest.mark.parametrize(
@@ -452,7 +527,9 @@ def test_a_slope_of_zero_is_named_with_its_place(function, between):
     else:
         model = functional(L.Dense(8, name="before"), Applying(function, name="cut"), L.Dense(3))
         finding = found(model)["zero_gradient"]
-        assert finding.layer == "cut" and "at cut" in finding.message and "before" in finding.message
+        assert (
+            finding.layer == "cut" and "at cut" in finding.message and "before" in finding.message
+        )
     assert finding.severity == 3 and "slope" in finding.advice[0]
 
 
@@ -462,7 +539,9 @@ def test_a_stopped_gradient(between):
         finding = found(Between(tf.stop_gradient))["stopped_gradient"]
         assert "between first and second" in finding.message
     else:
-        model = functional(L.Dense(8, name="first"), Applying(tf.stop_gradient, name="cut"), L.Dense(3))
+        model = functional(
+            L.Dense(8, name="first"), Applying(tf.stop_gradient, name="cut"), L.Dense(3)
+        )
         finding = found(model)["stopped_gradient"]
         assert "stop_gradient" in finding.message and "at cut" in finding.message
     assert finding.layer == "first" and "freeze" in finding.advice[0]
@@ -475,7 +554,9 @@ def test_a_layer_whose_output_is_not_used(function):
     model(X)
     before = model.get_weights()
     (finding,) = found(model).values()
-    assert all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
+    assert all(
+        np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True)
+    )
     assert (finding.kind, finding.layers) == ("unused_layer", ("dropped",))
     assert "reaches no output" in finding.message
 
@@ -493,32 +574,44 @@ def test_a_layer_that_is_never_called():
 
 
 def test_an_input_that_is_all_zero():
-    finding = found(functional(Applying(tf.zeros_like, name="zeros"), L.Dense(8, name="first"), L.Dense(3)))[
-        "zero_input"
-    ]
+    finding = found(
+        functional(Applying(tf.zeros_like, name="zeros"), L.Dense(8, name="first"), L.Dense(3))
+    )["zero_input"]
     assert finding.layer == "first" and "comes from zeros" in finding.message
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize("first", [True, False])
 def test_a_kernel_whose_quantised_value_is_zero(activation, first):
-    layers = [Quantised(8, all_zero, activation=activation, name="ternary"), L.Dense(8, name="after"), L.Dense(3)]
-    finding = found(functional(*([] if first else [L.Dense(8, name="before")]), *layers))["zero_kernel"]
+    layers = [
+        Quantised(8, all_zero, activation=activation, name="ternary"),
+        L.Dense(8, name="after"),
+        L.Dense(3),
+    ]
+    finding = found(functional(*([] if first else [L.Dense(8, name="before")]), *layers))[
+        "zero_kernel"
+    ]
     assert finding.layer == "ternary" and finding.severity == 3
     assert "threshold" in finding.advice[0]
 
 
 @pytest.mark.parametrize("quantise", [tf.sign, tf.round, lambda kernel: tf.round(4 * kernel) / 4])
 def test_a_slope_of_zero_on_the_weights(quantise):
-    finding = found(functional(Quantised(8, quantise, name="binary"), L.Dense(3)))["zero_weight_slope"]
+    finding = found(functional(Quantised(8, quantise, name="binary"), L.Dense(3)))[
+        "zero_weight_slope"
+    ]
     assert (finding.layer, finding.severity) == ("binary", 3)
     assert 'ks.get("ste_sign")' in finding.advice[0]
     straight = ks.get("ste_sign") if quantise is tf.sign else ks.Surrogate("round", "linear")
-    assert "zero_weight_slope" not in found(functional(Quantised(8, straight, name="binary"), L.Dense(3)))
+    assert "zero_weight_slope" not in found(
+        functional(Quantised(8, straight, name="binary"), L.Dense(3))
+    )
 
 
 def test_all_gradients_are_zero_where_the_output_is_dead():
-    model = functional(L.Dense(8, "relu"), L.Dense(1, "relu", bias_initializer=keras.initializers.Constant(-99)))
+    model = functional(
+        L.Dense(8, "relu"), L.Dense(1, "relu", bias_initializer=keras.initializers.Constant(-99))
+    )
     finding = found(model, X, np.ones(128))["dead_output"]
     assert finding.layer == "dense_1" and "linear" in finding.advice[0]
 
@@ -571,26 +664,41 @@ class OwnEmbedding(L.Layer):
 
 
 def text_model(embedding, dtype=None):
-    return functional(embedding, L.GlobalAveragePooling1D(), L.Dense(2), inputs=(20,), dtype=dtype, loss=LOSS)
+    return functional(
+        embedding, L.GlobalAveragePooling1D(), L.Dense(2), inputs=(20,), dtype=dtype, loss=LOSS
+    )
 
 
 @pytest.mark.parametrize("embedding", [lambda: L.Embedding(10_000, 16), OwnEmbedding])
-@pytest.mark.parametrize("ids", [IDS, IDS.astype("float32"), 1 + 0 * IDS + np.arange(64)[:, np.newaxis] % 2])
+@pytest.mark.parametrize(
+    "ids", [IDS, IDS.astype("float32"), 1 + 0 * IDS + np.arange(64)[:, np.newaxis] % 2]
+)
 @pytest.mark.parametrize("dtype", [None, "int32"])
 def test_token_ids_are_no_features(embedding, ids, dtype):
     """Also where keras.Input has no dtype, so that they come as floats."""
     result = diagnosis.diagnose(text_model(embedding(), dtype), ids, np.arange(64) % 2)
     assert result.findings == ()
-    assert result.batch.mean is None and result.batch.largest_feature is None and result.batch.others_differ
+    assert (
+        result.batch.mean is None
+        and result.batch.largest_feature is None
+        and result.batch.others_differ
+    )
 
 
 def test_token_ids_in_a_layer_of_keras_hub():
     hub = pytest.importorskip("keras_hub")
-    assert found(text_model(hub.layers.TokenAndPositionEmbedding(10_000, 20, 16)), IDS, np.arange(64) % 2) == {}
+    assert (
+        found(
+            text_model(hub.layers.TokenAndPositionEmbedding(10_000, 20, 16)), IDS, np.arange(64) % 2
+        )
+        == {}
+    )
 
 
 def test_the_same_token_ids_in_every_example_are_found():
-    assert "identical_inputs" in found(text_model(L.Embedding(10_000, 16)), np.repeat(IDS[:1], 32, axis=0))
+    assert "identical_inputs" in found(
+        text_model(L.Embedding(10_000, 16)), np.repeat(IDS[:1], 32, axis=0)
+    )
 
 
 def mixed(join, normalise=False):
@@ -619,7 +727,10 @@ def test_features_beside_token_ids_are_judged(join):
     assert "model's inputs are not centred" in uncentred.message
     large = found(mixed(join), given(features * np.array([1, 1e4, 1], "float32")))["feature_scale"]
     assert ("feature 6" if join else "prices have very different sizes: feature 1") in large.message
-    assert found(mixed(join, normalise=True), given(features * np.array([1, 1e4, 1], "float32") + 5)) == {}
+    assert (
+        found(mixed(join, normalise=True), given(features * np.array([1, 1e4, 1], "float32") + 5))
+        == {}
+    )
     assert "identical_inputs" not in found(mixed(join), given(0 * features + 1))
 
 
@@ -632,7 +743,10 @@ def trained(model, x, y, optimizer=None, epochs=20, loss="mse"):
 
 def regression(last=None, bias="zeros"):
     return functional(
-        L.Dense(32, "relu"), L.Dense(1, last, bias_initializer=bias, name="price"), inputs=(8,), loss="mse"
+        L.Dense(32, "relu"),
+        L.Dense(1, last, bias_initializer=bias, name="price"),
+        inputs=(8,),
+        loss="mse",
     )
 
 
@@ -646,12 +760,16 @@ def test_targets_far_too_large_and_what_helps():
     prices = 200_000 + 80_000 * y
     finding = found(regression(), x, prices)["target_scale"]
     assert finding.severity == 3 and finding.value > 1000 and finding.layer is None
-    assert re.search(r"mean 2\d\d,\d00, standard deviation \d+,\d00.*at first \(mean -?0\.", finding.message)
+    assert re.search(
+        r"mean 2\d\d,\d00, standard deviation \d+,\d00.*at first \(mean -?0\.", finding.message
+    )
     assert "Standardise the targets" in finding.advice[0] and len(finding.advice) == 1
     assert explained(prices, trained(regression(), x, prices)) < 0
     standard = (prices - prices.mean()) / prices.std()
     assert "target_scale" not in found(regression(), x, standard)
-    assert explained(prices, trained(regression(), x, standard) * prices.std() + prices.mean()) > 0.5
+    assert (
+        explained(prices, trained(regression(), x, standard) * prices.std() + prices.mean()) > 0.5
+    )
 
 
 def test_targets_far_from_0_and_a_bias_that_helps():
@@ -659,9 +777,15 @@ def test_targets_far_from_0_and_a_bias_that_helps():
     y = 500 + x[:, 0] - x[:, 1] * x[:, 2]
     finding = found(regression(), x, y)["target_scale"]
     assert finding.severity == 2 and "bias of the last layer, price" in finding.advice[1]
-    bias = keras.initializers.Constant(float(re.search(r"Constant\((.*?)\)", finding.advice[1]).group(1)))
+    bias = keras.initializers.Constant(
+        float(re.search(r"Constant\((.*?)\)", finding.advice[1]).group(1))
+    )
     assert found(regression(bias=bias), x, y) == {}
-    assert explained(y, trained(regression(), x, y)) < 0 < explained(y, trained(regression(bias=bias), x, y))
+    assert (
+        explained(y, trained(regression(), x, y))
+        < 0
+        < explained(y, trained(regression(bias=bias), x, y))
+    )
 
 
 def test_targets_of_one_of_several_outputs():
@@ -669,7 +793,9 @@ def test_targets_of_one_of_several_outputs():
     x = L.Dense(16, "relu")(start)
     model = keras.Model(start, {"price": L.Dense(1)(x), "kind": L.Dense(3)(x)})
     model.compile("adam", {"price": "mse", "kind": LOSS})
-    (finding,) = found(model, normal(64, 8), {"price": 2e5 + 1e5 * normal(64, 1), "kind": np.arange(64) % 3}).values()
+    (finding,) = found(
+        model, normal(64, 8), {"price": 2e5 + 1e5 * normal(64, 1), "kind": np.arange(64) % 3}
+    ).values()
     assert finding.kind == "target_scale" and "The targets of price (mean" in finding.message
 
 
@@ -677,7 +803,11 @@ def test_an_output_that_is_saturated_gets_no_gradient_and_no_surrogate():
     far = keras.initializers.Constant(1e3)
     model = functional(L.Dense(8, "relu"), L.Dense(1, "sigmoid", bias_initializer=far), inputs=(8,))
     finding = found(model, normal(64, 8), np.arange(64) % 2)["zero_gradient"]
-    assert finding.layer == "dense_1" and "from_logits" in finding.advice[0] and "ks." not in words(finding)
+    assert (
+        finding.layer == "dense_1"
+        and "from_logits" in finding.advice[0]
+        and "ks." not in words(finding)
+    )
 
 
 def test_targets_far_too_small():
@@ -708,7 +838,9 @@ def test_images_of_bytes_against_a_sigmoid():
     ],
 )
 def test_labels_probabilities_and_ordinary_targets_are_no_fault(units, loss, y):
-    assert "target_scale" not in found(functional(L.Dense(units), inputs=(8,), loss=loss), normal(64, 8), y)
+    assert "target_scale" not in found(
+        functional(L.Dense(units), inputs=(8,), loss=loss), normal(64, 8), y
+    )
 
 
 def classifier(width, *first):
@@ -722,7 +854,8 @@ def test_a_feature_far_too_large_and_what_helps():
     finding = found(classifier(8), large, y)["feature_scale"]
     assert (finding.severity, finding.layer) == (2, None) and 5e3 < finding.value < 2e4
     assert re.search(
-        r"input start .*feature 3 has a root mean square of \d+,?\d* *.*feature \d, (0\.9|1)", finding.message
+        r"input start .*feature 3 has a root mean square of \d+,?\d* *.*feature \d, (0\.9|1)",
+        finding.message,
     )
     assert "Normalization" in finding.advice[0]
     scaled = L.Normalization()
@@ -743,9 +876,13 @@ def feature_sets():
     generator = np.random.default_rng(0)
     raw = {name: getattr(sklearn, f"load_{name}")().data for name in ("digits", "diabetes", "iris")}
     spread = {name: getattr(sklearn, f"load_{name}")().data for name in ("breast_cancer", "wine")}
-    standard = {f"{name} standardised": (x - x.mean(axis=0)) / x.std(axis=0) for name, x in spread.items()}
+    standard = {
+        f"{name} standardised": (x - x.mean(axis=0)) / x.std(axis=0) for name, x in spread.items()
+    }
     strokes = np.zeros((256, 28, 28))
-    strokes[:, 4:24, 4:24] = generator.random((256, 20, 20)) * (generator.random((256, 20, 20)) < 0.3)
+    strokes[:, 4:24, 4:24] = generator.random((256, 20, 20)) * (
+        generator.random((256, 20, 20)) < 0.3
+    )
     strokes[0, 2, 2] = 0.01
     words = generator.poisson(20 / np.arange(1, 501), (256, 500))
     return {
@@ -754,7 +891,9 @@ def feature_sets():
         "strokes": strokes.reshape(256, -1),
         "words": words,
         "one-hot": np.eye(50)[generator.zipf(1.5, 256) % 50],
-        "one-hot and age": np.c_[np.eye(3)[generator.integers(0, 3, 256)], generator.normal(40, 12, 256)],
+        "one-hot and age": np.c_[
+            np.eye(3)[generator.integers(0, 3, 256)], generator.normal(40, 12, 256)
+        ],
         "normal": generator.standard_normal((256, 20)),
     }
 
@@ -769,21 +908,27 @@ def test_features_of_ordinary_sets_are_no_fault_and_raw_measurements_are():
 
 def test_one_feature_and_images_have_nothing_to_compare():
     assert "feature_scale" not in found(classifier(1), 1e4 * normal(64, 1))
-    assert "feature_scale" not in found(resnet(0), 255 * np.random.default_rng(0).random((8, 16, 16, 3)))
+    assert "feature_scale" not in found(
+        resnet(0), 255 * np.random.default_rng(0).random((8, 16, 16, 3))
+    )
 
 
 HAS_ALREADY = r"BatchNormalization before|residual connections|he_normal|Start from weights"
 
 
 @pytest.mark.parametrize("merge", [L.Add(), lambda pair: pair[0] + pair[1]])
-@pytest.mark.parametrize("normalisation", [L.BatchNormalization, L.LayerNormalization, L.GroupNormalization])
+@pytest.mark.parametrize(
+    "normalisation", [L.BatchNormalization, L.LayerNormalization, L.GroupNormalization]
+)
 def test_advice_does_not_name_what_the_model_has(merge, normalisation):
     """A model that vanishes although it is normalised and has residual connections: its last layer is planted."""
     keras.utils.set_random_seed(0)
     inputs = x = keras.Input((64,))
     for _ in range(3):
         x = merge([x, L.Activation("tanh")(normalisation()(L.Dense(64)(x)))])
-    x = L.Dense(64, name="tiny", kernel_initializer=keras.initializers.RandomNormal(stddev=1e-6))(normalisation()(x))
+    x = L.Dense(64, name="tiny", kernel_initializer=keras.initializers.RandomNormal(stddev=1e-6))(
+        normalisation()(x)
+    )
     model = keras.Model(inputs, L.Dense(10)(x))
     model.compile("sgd", LOSS)
     finding = found(model, X, np.arange(128) % 10)["vanishing_gradient"]
@@ -804,11 +949,20 @@ def test_known_architectures_are_advised_nothing_that_they_have(name):
 def test_transformers_of_keras_hub_are_advised_nothing_that_they_have():
     hub = pytest.importorskip("keras_hub").models
     bert = hub.BertBackbone(
-        vocabulary_size=99, num_layers=12, num_heads=2, hidden_dim=16, intermediate_dim=32, max_sequence_length=8
+        vocabulary_size=99,
+        num_layers=12,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=8,
     )
     ids = np.random.default_rng(0).integers(0, 99, (16, 8))
-    assert found(bert, {"token_ids": ids, "segment_ids": 0 * ids, "padding_mask": 0 * ids + 1}) == {}
-    vit = hub.ViTBackbone(image_shape=(16, 16, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32)
+    assert (
+        found(bert, {"token_ids": ids, "segment_ids": 0 * ids, "padding_mask": 0 * ids + 1}) == {}
+    )
+    vit = hub.ViTBackbone(
+        image_shape=(16, 16, 3), patch_size=8, num_layers=4, num_heads=2, hidden_dim=16, mlp_dim=32
+    )
     for finding in found(vit, np.random.default_rng(0).random((16, 16, 16, 3))).values():
         assert not re.search(HAS_ALREADY, words(finding))
 
@@ -820,10 +974,14 @@ def test_transformers_of_keras_hub_are_advised_nothing_that_they_have():
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_what_theory_says_does_not_contradict_the_finding(activation, depth, optimizer):
     x, y = digits()
-    for finding in found(mlp(activation, depth, "glorot_uniform", optimizer=optimizer), x, y).values():
+    for finding in found(
+        mlp(activation, depth, "glorot_uniform", optimizer=optimizer), x, y
+    ).values():
         said = finding.prediction or ""
         assert "survives" not in said and "keeps" not in said
-        numbers = re.search(r"is (\S+) times that of the last hidden one; here it is (\S+) times", said)
+        numbers = re.search(
+            r"is (\S+) times that of the last hidden one; here it is (\S+) times", said
+        )
         if numbers:
             predicted, measured = map(float, numbers.groups())
             assert 0.1 < predicted / measured < 10

@@ -47,11 +47,18 @@ def test_value_is_the_integral_of_slope(function, low, high):
     """By SciPy's quadrature; where the value jumps, which a fine grid shows, the jumps are taken off."""
     kinks = [x for x in set(points_of_interest(function)) if low < x < high]
     area, _ = scipy.integrate.quad(
-        lambda x: function.slope(tf.constant(x, tf.float64)).numpy(), low, high, points=kinks, limit=100, epsabs=1e-8
+        lambda x: function.slope(tf.constant(x, tf.float64)).numpy(),
+        low,
+        high,
+        points=kinks,
+        limit=100,
+        epsabs=1e-8,
     )
     rises = np.diff(function.value(tf.linspace(tf.constant(low, tf.float64), high, 100_000)))
     jumps = rises[np.abs(rises) > 0.01]
-    np.testing.assert_allclose(rises.sum() - jumps.sum(), area, rtol=1e-7, atol=1e-7 + 1e-4 * len(jumps))
+    np.testing.assert_allclose(
+        rises.sum() - jumps.sum(), area, rtol=1e-7, atol=1e-7 + 1e-4 * len(jumps)
+    )
 
 
 @pytest.mark.parametrize("function", VARIANTS, ids=str)
@@ -62,7 +69,9 @@ def test_at_kinks_all_modes_have_the_same_slope(function):
         tape.watch(x)
         value = function.value(x)
     np.testing.assert_allclose(tape.gradient(value, x), function.slope(x), rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(function.gradient(tf.ones_like(x), x), function.slope(x), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        function.gradient(tf.ones_like(x), x), function.slope(x), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("function", VARIANTS, ids=str)

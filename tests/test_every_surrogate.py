@@ -48,7 +48,9 @@ def test_every_forward_with_every_backward(forward):
     x = tf.constant(np.append(testing.POINTS, 0.0))
     for pair, (y, gradient) in zip(pairs, gradients(x), strict=True):
         np.testing.assert_allclose(y, pair.forward.value(x), rtol=1e-12)
-        np.testing.assert_allclose(gradient, pair.backward.slope(x), rtol=1e-6, atol=1e-7, err_msg=str(pair))
+        np.testing.assert_allclose(
+            gradient, pair.backward.slope(x), rtol=1e-6, atol=1e-7, err_msg=str(pair)
+        )
 
 
 @pytest.mark.parametrize("name", functions.names())

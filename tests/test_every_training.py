@@ -21,7 +21,9 @@ TOKENS = RANDOM.integers(0, 5, (SIZE, 7))
 
 def dense(**first):
     first = {"activation": Surrogate("tanh", "softsign"), **first}
-    return keras.Sequential([keras.Input((6,)), LAYERS.Dense(4, **first), LAYERS.Dense(1, dtype="float32")])
+    return keras.Sequential(
+        [keras.Input((6,)), LAYERS.Dense(4, **first), LAYERS.Dense(1, dtype="float32")]
+    )
 
 
 def shared():
@@ -54,16 +56,25 @@ def frozen():
 
 
 def convolution():
-    layers = [LAYERS.Conv2D(4, 3), LAYERS.BatchNormalization(), LAYERS.ReLU(), LAYERS.GlobalAveragePooling2D()]
+    layers = [
+        LAYERS.Conv2D(4, 3),
+        LAYERS.BatchNormalization(),
+        LAYERS.ReLU(),
+        LAYERS.GlobalAveragePooling2D(),
+    ]
     return keras.Sequential([keras.Input((8, 8, 1)), *layers, LAYERS.Dense(1)])
 
 
 def embedding():
-    return keras.Sequential([keras.Input((7,), dtype="int32"), LAYERS.Embedding(5, 3), LAYERS.LSTM(4), LAYERS.Dense(1)])
+    return keras.Sequential(
+        [keras.Input((7,), dtype="int32"), LAYERS.Embedding(5, 3), LAYERS.LSTM(4), LAYERS.Dense(1)]
+    )
 
 
 def recurrent():
-    return keras.Sequential([keras.Input((7, 2)), LAYERS.Bidirectional(LAYERS.GRU(4)), LAYERS.Dense(1)])
+    return keras.Sequential(
+        [keras.Input((7, 2)), LAYERS.Bidirectional(LAYERS.GRU(4)), LAYERS.Dense(1)]
+    )
 
 
 MODELS = {
@@ -89,7 +100,11 @@ OPTIMIZERS = {
     "loss scaling": lambda: keras.optimizers.LossScaleOptimizer(SGD(0.1)),
     "fixed loss scale": lambda: SGD(0.1, loss_scale_factor=512.0),
 }
-COMPILED = {"jit_compile": {"jit_compile": True}, "graph": {"jit_compile": False}, "eager": {"run_eagerly": True}}
+COMPILED = {
+    "jit_compile": {"jit_compile": True},
+    "graph": {"jit_compile": False},
+    "eager": {"run_eagerly": True},
+}
 
 
 def logged(make_model, x, optimizer, kind=None, **compile_arguments):
@@ -111,13 +126,17 @@ def raw_gradients(make_model, x, optimizer):
             loss = optimizer.scale_loss(tf.add_n([loss, *model.losses]))
         gradients = tape.gradient(loss, model.trainable_variables)
         scale = float(optimizer.scale_loss(1.0))
-        yield [tf.cast(tf.convert_to_tensor(gradient), tf.float64) / scale for gradient in gradients]
+        yield [
+            tf.cast(tf.convert_to_tensor(gradient), tf.float64) / scale for gradient in gradients
+        ]
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
 
 def twin(make_model, x, optimizer):
     """The norm of the whole gradient in each of those steps."""
-    return np.array([tf.linalg.global_norm(gradients) for gradients in raw_gradients(make_model, x, optimizer)])
+    return np.array(
+        [tf.linalg.global_norm(gradients) for gradients in raw_gradients(make_model, x, optimizer)]
+    )
 
 
 @pytest.mark.parametrize("mode", COMPILED)
@@ -133,7 +152,9 @@ def test_models(kind, mode):
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_optimizers(kind, mode):
     logger = logged(dense, VECTORS, OPTIMIZERS[kind](), **COMPILED[mode])
-    np.testing.assert_allclose(logger.global_norms, twin(dense, VECTORS, OPTIMIZERS[kind]()), rtol=2e-5)
+    np.testing.assert_allclose(
+        logger.global_norms, twin(dense, VECTORS, OPTIMIZERS[kind]()), rtol=2e-5
+    )
 
 
 @pytest.mark.parametrize("mode", ["jit_compile", "graph"])
@@ -143,7 +164,11 @@ def test_mixed_precision(policy, mode):
         return dense(dtype=policy)
 
     def scaled():
-        return keras.optimizers.LossScaleOptimizer(SGD(0.1), initial_scale=1024.0) if "float16" in policy else SGD(0.1)
+        return (
+            keras.optimizers.LossScaleOptimizer(SGD(0.1), initial_scale=1024.0)
+            if "float16" in policy
+            else SGD(0.1)
+        )
 
     logger = logged(mixed, VECTORS, scaled(), **COMPILED[mode])
     np.testing.assert_allclose(logger.global_norms, twin(mixed, VECTORS, scaled()), rtol=1e-2)
@@ -193,7 +218,9 @@ def test_a_custom_step_with_two_optimizers(mode):
 def test_several_losses_and_outputs():
     inputs = keras.Input((6,))
     hidden = LAYERS.Dense(4, "tanh", name="hidden")(inputs)
-    model = keras.Model(inputs, [LAYERS.Dense(1, name="a")(hidden), LAYERS.Dense(2, name="b")(hidden)])
+    model = keras.Model(
+        inputs, [LAYERS.Dense(1, name="a")(hidden), LAYERS.Dense(2, name="b")(hidden)]
+    )
     logger = GradientNormLogger()
     model.compile("sgd", {"a": "mse", "b": "mae"}, loss_weights={"a": 2.0, "b": 0.5})
     model.fit(VECTORS, {"a": TARGETS, "b": np.zeros((SIZE, 2))}, verbose=0, callbacks=[logger])
@@ -209,7 +236,9 @@ class Applied:
 
     def norm(self, gradients):
         """The norm over all variables; NaN while gradients are only accumulated."""
-        self.waiting.append([np.array(tf.convert_to_tensor(gradient), "float64") for gradient in gradients])
+        self.waiting.append(
+            [np.array(tf.convert_to_tensor(gradient), "float64") for gradient in gradients]
+        )
         if len(self.waiting) < (self.optimizer.gradient_accumulation_steps or 1):
             return np.nan
         means = [np.mean(parts, axis=0) for parts in zip(*self.waiting, strict=True)]
@@ -219,10 +248,16 @@ class Applied:
     def clipped(self, tensors):
         optimizer, norms = self.optimizer, [np.linalg.norm(tensor) for tensor in tensors]
         if optimizer.clipvalue:
-            return [np.clip(tensor, -optimizer.clipvalue, optimizer.clipvalue) for tensor in tensors]
+            return [
+                np.clip(tensor, -optimizer.clipvalue, optimizer.clipvalue) for tensor in tensors
+            ]
         if optimizer.clipnorm:
             return [t * min(1, optimizer.clipnorm / n) for t, n in zip(tensors, norms, strict=True)]
-        factor = min(1, optimizer.global_clipnorm / np.linalg.norm(norms)) if optimizer.global_clipnorm else 1
+        factor = (
+            min(1, optimizer.global_clipnorm / np.linalg.norm(norms))
+            if optimizer.global_clipnorm
+            else 1
+        )
         return [tensor * factor for tensor in tensors]
 
 
@@ -264,7 +299,9 @@ def test_a_step_that_loss_scaling_skips_is_not_finite_and_named(kind, mode):
         assert logger.record.nonfinite == {}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MODELS if kind not in ("convolution", "regularised")])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in MODELS if kind not in ("convolution", "regularised")]
+)
 def test_on_two_replicas_as_on_one_with_the_joined_batch(kind, two_replicas):
     make_model, x = MODELS[kind]
     with two_replicas.scope():
@@ -273,14 +310,20 @@ def test_on_two_replicas_as_on_one_with_the_joined_batch(kind, two_replicas):
     np.testing.assert_allclose(logger.global_norms, twin(make_model, x, SGD(0.1)), rtol=1e-5)
 
 
-UNCLIPPED = [kind for kind in OPTIMIZERS if "clip" not in kind and kind not in ("accumulation", "moving average")]
+UNCLIPPED = [
+    kind
+    for kind in OPTIMIZERS
+    if "clip" not in kind and kind not in ("accumulation", "moving average")
+]
 
 
 @pytest.mark.parametrize("kind", UNCLIPPED)
 def test_optimizers_on_two_replicas(kind, two_replicas):
     with two_replicas.scope():
         logger = logged(dense, VECTORS, OPTIMIZERS[kind](), jit_compile=False)
-    np.testing.assert_allclose(logger.global_norms, twin(dense, VECTORS, OPTIMIZERS[kind]()), rtol=2e-5)
+    np.testing.assert_allclose(
+        logger.global_norms, twin(dense, VECTORS, OPTIMIZERS[kind]()), rtol=2e-5
+    )
 
 
 def test_every_quantity_on_two_replicas_as_on_one(two_replicas):
@@ -288,16 +331,23 @@ def test_every_quantity_on_two_replicas_as_on_one(two_replicas):
     for scope in (tf.distribute.get_strategy().scope, two_replicas.scope):
         with scope():
             keras.utils.set_random_seed(1)
-            layers = [LAYERS.Dense(8, name="a"), LAYERS.ReLU(name="b"), LAYERS.Dense(8, "tanh", name="c")]
+            layers = [
+                LAYERS.Dense(8, name="a"),
+                LAYERS.ReLU(name="b"),
+                LAYERS.Dense(8, "tanh", name="c"),
+            ]
             model = keras.Sequential([keras.Input((6,)), *layers, LAYERS.Dense(1, name="d")])
             logger = GradientNormLogger(kind="applied", also=quantities.names())
             model.compile(ADAM(0.05), "mse", jit_compile=False)
-        model.fit(VECTORS[:39], TARGETS[:39], batch_size=16, shuffle=False, verbose=0, callbacks=[logger])
+        model.fit(
+            VECTORS[:39], TARGETS[:39], batch_size=16, shuffle=False, verbose=0, callbacks=[logger]
+        )
         records.append(logger.record)
     one, two = records
     assert one.columns == two.columns
     np.testing.assert_allclose(two.values[:2], one.values[:2], rtol=2e-4, atol=1e-6)
-    # The last batch is of seven, four for one replica and three for the other. Keras gives both the same weight.
+    # The last batch is of seven, four for one replica and three for the other. Keras gives both the
+    # same weight.
     for quantity in ("activation_mean", "activation_variance", "activation_zeros", "dead_units"):
         np.testing.assert_allclose(two[quantity], one[quantity], rtol=2e-4, atol=1e-6)
     assert np.abs(two.norms[2] / one.norms[2] - 1).max() > 1e-3

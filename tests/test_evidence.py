@@ -50,7 +50,9 @@ def test_the_report_is_what_the_results_say(tmp_path, monkeypatch):
 
 def test_every_table_of_the_page_stands_in_the_results():
     known = {line for path in report.RESULTS.glob("*.md") for line in path.read_text().splitlines()}
-    lines = [line for line in (FOLDER / "README.md").read_text().splitlines() if line.startswith("|")]
+    lines = [
+        line for line in (FOLDER / "README.md").read_text().splitlines() if line.startswith("|")
+    ]
     assert lines
     assert not [line for line in lines if line not in known]
 
@@ -60,7 +62,9 @@ def test_the_page_names_every_grid_and_every_picture_it_shows_exists():
     assert not [name for name in NAMES if f"{name}.py" not in page]
     shown = [part.partition(")")[0] for part in page.split("](")[1:]]
     assert shown
-    assert not [link for link in shown if not link.startswith("http") and not (FOLDER / link).exists()]
+    assert not [
+        link for link in shown if not link.startswith("http") and not (FOLDER / link).exists()
+    ]
 
 
 @every_grid

@@ -27,7 +27,10 @@ def test_on_an_error_the_old_file_stays(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing/file.txt", "."])
 def test_where_no_file_can_be(name, tmp_path):
-    with pytest.raises(ValueError, match="cannot be written"), files.replacing_file(tmp_path / name):
+    with (
+        pytest.raises(ValueError, match="cannot be written"),
+        files.replacing_file(tmp_path / name),
+    ):
         pass
 
 
@@ -58,7 +61,9 @@ def test_nearest_folder(tmp_path):
 @pytest.mark.parametrize("name", ["file", "file/below", "file/further/below"])
 def test_a_folder_cannot_be_or_lie_below_a_file(name, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"cannot be a folder, because .*/file is a file; name another"):
+    with pytest.raises(
+        ValueError, match=r"cannot be a folder, because .*/file is a file; name another"
+    ):
         files.check_folder(tmp_path / name)
     with pytest.raises(ValueError, match="is a file"), files.replacing_folder(tmp_path / name):
         pass

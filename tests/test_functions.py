@@ -73,7 +73,9 @@ def test_an_alias_of_a_parameter():
     assert functions.get("fast_sigmoid", slope=10.0) == functions.FastSigmoid(k=10.0)
 
 
-@pytest.mark.parametrize("function", [functions.LeakyRelu(0), functions.LeakyRelu(1), functions.FlatSpotSigmoid(0)])
+@pytest.mark.parametrize(
+    "function", [functions.LeakyRelu(0), functions.LeakyRelu(1), functions.FlatSpotSigmoid(0)]
+)
 def test_parameters_at_the_ends_of_their_ranges(function):
     testing.check_function(function)
 
@@ -101,7 +103,9 @@ def test_a_plain_callable():
 
 
 def test_a_constant_callable_has_slope_zero():
-    np.testing.assert_array_equal(functions.get(tf.ones_like).slope(tf.constant([1.0, 2.0])), [0, 0])
+    np.testing.assert_array_equal(
+        functions.get(tf.ones_like).slope(tf.constant([1.0, 2.0])), [0, 0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,9 +139,21 @@ def test_what_cannot_be_saved_says_so_when_saved_and_works_before():
             {"negative_slope": -0.1},
             "leaky_relu: negative_slope must be .* from 0 to 1, but is -0.1",
         ),
-        (("q_pseudo_spike",), {"alpha": 1.0}, "q_pseudo_spike: alpha must be a number greater than 1, but is 1.0"),
-        (("threshold",), {"threshold": float("inf")}, "threshold: threshold must be a finite number, but is inf"),
-        (("multi_gaussian",), {"h": -0.1}, "multi_gaussian: h must be a number of at least 0, but is -0.1"),
+        (
+            ("q_pseudo_spike",),
+            {"alpha": 1.0},
+            "q_pseudo_spike: alpha must be a number greater than 1, but is 1.0",
+        ),
+        (
+            ("threshold",),
+            {"threshold": float("inf")},
+            "threshold: threshold must be a finite number, but is inf",
+        ),
+        (
+            ("multi_gaussian",),
+            {"h": -0.1},
+            "multi_gaussian: h must be a number of at least 0, but is -0.1",
+        ),
         (("elu",), {"alpha": float("nan")}, "elu: alpha must be a positive number, but is nan"),
         (("elu",), {"alpha": "1"}, "but is '1'"),
         (("elu",), {"alpha": True}, "but is True"),
@@ -146,14 +162,38 @@ def test_what_cannot_be_saved_says_so_when_saved_and_works_before():
         (("elu",), {"beta": 1.0}, re.escape("elu has no parameter ['beta']; it has ['alpha']")),
         (("sparse_plus",), {"alpha": 1.0}, "'sparse_plus' takes no parameters"),
         ((functions.Relu(),), {"alpha": 1.0}, "go with a name"),
-        (("LeakyReLU",), {}, "No function is called 'LeakyReLU'. Did you mean 'leaky_relu' or 'relu'\\?$"),
-        (("qqqqq",), {}, r"Known are: atan, .*threshold. .*`keras-surrogate list`.*functions.names\(\)"),
-        (("sugar_bsilu",), {}, r"published pair .*keras_surrogate.get\('sugar_bsilu'\) gives the pair: relu with the"),
-        ((keras.layers.ReLU(name="mine"),), {}, r"the layer 'mine' \(ReLU\). Give the name .*SurrogateActivation\("),
+        (
+            ("LeakyReLU",),
+            {},
+            "No function is called 'LeakyReLU'. Did you mean 'leaky_relu' or 'relu'\\?$",
+        ),
+        (
+            ("qqqqq",),
+            {},
+            r"Known are: atan, .*threshold. .*`keras-surrogate list`.*functions.names\(\)",
+        ),
+        (
+            ("sugar_bsilu",),
+            {},
+            r"published pair .*keras_surrogate.get\('sugar_bsilu'\) gives the pair: relu with the",
+        ),
+        (
+            (keras.layers.ReLU(name="mine"),),
+            {},
+            r"the layer 'mine' \(ReLU\). Give the name .*SurrogateActivation\(",
+        ),
         ((SurrogateActivation("relu"),), {}, "Give its surrogate, layer.surrogate"),
-        ((keras.Sequential(name="mine"),), {}, r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)"),
+        (
+            (keras.Sequential(name="mine"),),
+            {},
+            r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)",
+        ),
         ((keras.layers.ReLU,), {}, "the class ReLU. Give the name"),
-        ((Surrogate("relu", "softplus"),), {}, "the pair relu with the slope of softplus. .*pair.forward"),
+        (
+            (Surrogate("relu", "softplus"),),
+            {},
+            "the pair relu with the slope of softplus. .*pair.forward",
+        ),
         ((3,), {}, "must be a name, a configuration, a callable or a Function, not 3"),
         ((None,), {}, "not None"),
         (({"alpha": 1.0},), {}, "must be a name"),
@@ -164,7 +204,10 @@ def test_mistakes_are_explained(arguments, parameters, message):
         functions.get(*arguments, **parameters)
 
 
-@given(st.floats(-2, 2) | st.sampled_from([float("inf"), float("-inf"), float("nan"), np.float32(0.5), 1, 0]))
+@given(
+    st.floats(-2, 2)
+    | st.sampled_from([float("inf"), float("-inf"), float("nan"), np.float32(0.5), 1, 0])
+)
 def test_a_parameter_is_accepted_exactly_in_its_range(number):
     if 0 <= number <= 1:
         assert type(functions.LeakyRelu(number).negative_slope) is float

@@ -16,7 +16,9 @@ from keras_surrogate.recording import names, norms
 def test_norm_is_numpy_norm_at_every_magnitude(numbers, exponent):
     array = np.array(numbers) * 10.0**exponent
     expected = np.linalg.norm(array.astype("float32").astype("float64"))
-    np.testing.assert_allclose(norms.norms([tf.constant(array, tf.float32)])[0], expected, rtol=1e-6, atol=1e-37)
+    np.testing.assert_allclose(
+        norms.norms([tf.constant(array, tf.float32)])[0], expected, rtol=1e-6, atol=1e-37
+    )
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -42,7 +44,9 @@ def test_norm_of_sparse_gradients_adds_repeated_rows():
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_norm_of_what_is_not_finite_is_not_finite(bad, jit_compile, shape):
-    compiled = tf.function(lambda tensor: norms.norms([tensor, tf.ones(3)]), jit_compile=jit_compile)
+    compiled = tf.function(
+        lambda tensor: norms.norms([tensor, tf.ones(3)]), jit_compile=jit_compile
+    )
     assert not np.isfinite(compiled(tf.reshape([1.0, bad][-int(np.prod(shape)) :], shape))[0])
 
 
@@ -50,12 +54,16 @@ def test_norm_of_what_is_not_finite_is_not_finite(bad, jit_compile, shape):
 @given(st.lists(st.integers(0, 5), max_size=4), st.integers(0, 9))
 def test_norm_of_tensors_of_every_shape(shape, seed):
     array = np.random.default_rng(seed).normal(size=shape)
-    np.testing.assert_allclose(norms.norms([tf.constant(array)])[0], np.sqrt(np.sum(array**2)), rtol=1e-12)
+    np.testing.assert_allclose(
+        norms.norms([tf.constant(array)])[0], np.sqrt(np.sum(array**2)), rtol=1e-12
+    )
 
 
 def test_layers_are_named_by_path_and_counted_once():
     shared = keras.layers.Dense(4, name="same")
-    encoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="dense")], name="encoder")
+    encoder = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(4, name="dense")], name="encoder"
+    )
     inputs = keras.Input((4,))
     outputs = keras.layers.Dense(1, name="head")(shared(encoder(shared(inputs))))
     frozen = keras.layers.Dense(1, name="frozen", trainable=False)(outputs)
@@ -90,7 +98,11 @@ def test_equal_names_are_told_apart_and_a_models_own_variable_has_its_name():
 def custom_loop(make_norms, jit_compile=False, steps=4):
     """A hand-written loop with Adam, recorded by `GradientNorms`; also the norms that NumPy finds."""
     keras.utils.set_random_seed(0)
-    layers = [keras.layers.Embedding(5, 3, name="table"), keras.layers.Flatten(), keras.layers.Dense(1, name="head")]
+    layers = [
+        keras.layers.Embedding(5, 3, name="table"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(1, name="head"),
+    ]
     model = keras.Sequential([keras.Input((2,), dtype="int32"), *layers])
     optimizer = keras.optimizers.Adam(0.1)
     optimizer.build(model.trainable_variables)
@@ -116,14 +128,18 @@ def test_norms_in_a_loop_of_ones_own(jit_compile):
     norms, expected = custom_loop(gradients.GradientNorms, jit_compile)
     assert norms.layer_names == ["table", "head"]
     np.testing.assert_allclose(norms.norms[:, 0], expected[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(norms.norms[:, 1], np.hypot(expected[:, 1], expected[:, 2]), rtol=1e-5)
+    np.testing.assert_allclose(
+        norms.norms[:, 1], np.hypot(expected[:, 1], expected[:, 2]), rtol=1e-5
+    )
     np.testing.assert_allclose(norms.global_norms, np.linalg.norm(expected, axis=1), rtol=1e-5)
     np.testing.assert_array_equal(norms.steps, range(4))
     assert norms.recorded.kind == "raw"
 
 
 def test_norms_of_single_variables_and_of_more_steps_than_the_buffer_holds():
-    norms, expected = custom_loop(lambda model: gradients.GradientNorms(model.trainable_variables, capacity=3), steps=5)
+    norms, expected = custom_loop(
+        lambda model: gradients.GradientNorms(model.trainable_variables, capacity=3), steps=5
+    )
     np.testing.assert_array_equal(norms.steps, [2, 3, 4])
     np.testing.assert_allclose(norms.norms, expected[2:], rtol=1e-5)
     assert [name.split("/")[-1] for name in norms.layer_names] == ["embeddings", "kernel", "bias"]
@@ -178,7 +194,9 @@ def test_gradients_and_variables_turned_round():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     norms = gradients.GradientNorms(model)
     pairs = [(variable, tf.zeros(variable.shape)) for variable in model.trainable_variables]
-    with pytest.raises(ValueError, match=r"a variable came first: record\(zip\(gradients, variables\)\)"):
+    with pytest.raises(
+        ValueError, match=r"a variable came first: record\(zip\(gradients, variables\)\)"
+    ):
         norms.record(pairs)
 
 
@@ -186,7 +204,9 @@ def test_files_of_a_loop_of_ones_own(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="only")])
     norms = gradients.GradientNorms(model)
     for size in (1.0, 2.0, 3.0):
-        norms.record([(size * tf.ones(variable.shape), variable) for variable in model.trainable_variables])
+        norms.record(
+            [(size * tf.ones(variable.shape), variable) for variable in model.trainable_variables]
+        )
     norms.to_csv(tmp_path / "run.csv")
     norms.to_npz(tmp_path / "run.npz")
     for name in ("run.csv", "run.npz"):

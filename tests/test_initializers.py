@@ -10,7 +10,9 @@ from keras_surrogate import theory
 from keras_surrogate.initializers import CriticalNormal
 
 
-@pytest.mark.parametrize(("surrogate", "expected"), [("relu", 2.0), ("tanh", 1.0), ("sugar_nelu", 2.0)])
+@pytest.mark.parametrize(
+    ("surrogate", "expected"), [("relu", 2.0), ("tanh", 1.0), ("sugar_nelu", 2.0)]
+)
 def test_dense_kernels_have_the_known_variance(surrogate, expected):
     layer = keras.layers.Dense(400, kernel_initializer=CriticalNormal(surrogate))
     layer.build((None, 300))
@@ -59,7 +61,9 @@ def test_a_model_saves_and_loads_with_it(tmp_path):
     again = loaded.layers[0].kernel_initializer
     assert isinstance(again, CriticalNormal) and again.surrogate == pair
     assert again.get_config() == initializer.get_config()
-    np.testing.assert_array_equal(CriticalNormal.from_config(initializer.get_config())((4, 3)), initializer((4, 3)))
+    np.testing.assert_array_equal(
+        CriticalNormal.from_config(initializer.get_config())((4, 3)), initializer((4, 3))
+    )
 
 
 def test_arguments_are_kept_and_reach_the_theory():

@@ -37,7 +37,9 @@ def test_value_and_gradient():
 
 
 def test_configuration_holds_plain_values_and_round_trips():
-    layer = SurrogateActivation("relu", ks.functions.LeakyRelu(0.3), 2.0, name="mine", dtype="mixed_bfloat16")
+    layer = SurrogateActivation(
+        "relu", ks.functions.LeakyRelu(0.3), 2.0, name="mine", dtype="mixed_bfloat16"
+    )
     again = SurrogateActivation.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert again.surrogate == layer.surrogate
@@ -45,9 +47,14 @@ def test_configuration_holds_plain_values_and_round_trips():
 
 
 def test_saved_models_and_clones_keep_it(tmp_path):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), SurrogateActivation("sugar_nelu")])
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3), SurrogateActivation("sugar_nelu")]
+    )
     model.save(tmp_path / "model.keras")
-    for copy in (keras.saving.load_model(tmp_path / "model.keras"), keras.models.clone_model(model)):
+    for copy in (
+        keras.saving.load_model(tmp_path / "model.keras"),
+        keras.models.clone_model(model),
+    ):
         assert copy.layers[-1].surrogate == ks.get("sugar_nelu")
 
 
@@ -59,7 +66,9 @@ def test_it_passes_masks_on_and_keeps_shapes():
     assert SurrogateActivation(PAIR).compute_output_shape((None, 7, 2)) == (None, 7, 2)
     outputs = keras.layers.LSTM(3)(activated)
     masked = keras.Model(inputs, outputs)
-    np.testing.assert_allclose(masked(np.array([[1, 2, 0]])), masked(np.array([[1, 2, 0, 0]])), rtol=1e-6)
+    np.testing.assert_allclose(
+        masked(np.array([[1, 2, 0]])), masked(np.array([[1, 2, 0, 0]])), rtol=1e-6
+    )
 
 
 def test_it_has_no_weights_and_serves_as_activation_argument():
@@ -77,7 +86,9 @@ def test_keras_layer_expectations():
         assert y.dtype == keras.DTypePolicy(dtype).compute_dtype
 
 
-@pytest.mark.parametrize("arguments", [("rleu",), ("relu", "rleu"), ("relu", None, float("inf")), (None,), ("relu", 3)])
+@pytest.mark.parametrize(
+    "arguments", [("rleu",), ("relu", "rleu"), ("relu", None, float("inf")), (None,), ("relu", 3)]
+)
 def test_mistakes_are_value_errors(arguments):
     with pytest.raises(ValueError):
         SurrogateActivation(*arguments)
@@ -119,9 +130,13 @@ def test_blend_is_saved_and_exported_and_is_no_weight(tmp_path):
 
 def test_a_layer_that_does_not_anneal_has_no_variable_and_no_second_slope():
     layer = SurrogateActivation("relu", "softplus")
-    concrete = tf.function(lambda x: slope_in_graph(layer, x)).get_concrete_function(tf.TensorSpec([4]))
+    concrete = tf.function(lambda x: slope_in_graph(layer, x)).get_concrete_function(
+        tf.TensorSpec([4])
+    )
     assert not concrete.graph.captures
-    assert not [operation for operation in concrete.graph.get_operations() if operation.type == "ReluGrad"]
+    assert not [
+        operation for operation in concrete.graph.get_operations() if operation.type == "ReluGrad"
+    ]
 
 
 def slope_in_graph(layer, x):

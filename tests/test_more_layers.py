@@ -1,6 +1,7 @@
 """What Keras expects of every layer of the package, and what each layer of its own promises.
 
-The checks of the first part run over every layer there is; at the end they are shown layers that are wrong.
+The checks of the first part run over every layer there is; at the end they are shown layers that
+are wrong.
 """
 
 import inspect
@@ -41,7 +42,11 @@ UPSTREAM = np.array([[1.5, -0.5, 2.0, -1.0], [-3.0, 0.25, -0.75, 1.0], [0.5, 1.2
 
 def parameters_of(cls):
     accepted = list(inspect.signature(cls.__init__).parameters.values())[1:]
-    return {parameter.name: parameter.default for parameter in accepted if parameter.kind != parameter.VAR_KEYWORD}
+    return {
+        parameter.name: parameter.default
+        for parameter in accepted
+        if parameter.kind != parameter.VAR_KEYWORD
+    }
 
 
 def make(cls, **kwargs):
@@ -75,20 +80,29 @@ def set_random_weights(model):
 
 def dense_model(layer):
     """The layer between two dense ones, with weights other than the initial."""
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), layer, keras.layers.Dense(2)])
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3), layer, keras.layers.Dense(2)]
+    )
     set_random_weights(model)
     return model
 
 
 def other_arguments(cls):
     """A valid value other than the default for each argument that is a number or a flag."""
-    flags = {name: not default for name, default in parameters_of(cls).items() if isinstance(default, bool)}
+    flags = {
+        name: not default
+        for name, default in parameters_of(cls).items()
+        if isinstance(default, bool)
+    }
     return flags | {
-        name: (default + 0.5) / 2 for name, default in parameters_of(cls).items() if isinstance(default, float)
+        name: (default + 0.5) / 2
+        for name, default in parameters_of(cls).items()
+        if isinstance(default, float)
     }
 
 
-# ------------------------------------------------------------------------------------------ what Keras expects of all
+# ------------------------------------------------------------------------------------------ what
+# Keras expects of all
 
 
 def check_registered(cls):
@@ -126,11 +140,18 @@ def check_dtypes(cls):
     """Compute dtype out, variable dtype in the weights, and the numbers of float64 within the dtype's precision."""
     reference = make(cls, dtype="float64")
     expected = value_and_gradients(reference, X)
-    for policy, precision in {"float64": 1e-12, "float32": 1e-5, "mixed_float16": 1e-2, "mixed_bfloat16": 5e-2}.items():
+    for policy, precision in {
+        "float64": 1e-12,
+        "float32": 1e-5,
+        "mixed_float16": 1e-2,
+        "mixed_bfloat16": 5e-2,
+    }.items():
         layer = make(cls, dtype=policy)
         y, gradient = value_and_gradients(layer, tf.cast(X, layer.variable_dtype))
         assert (y.dtype, gradient.dtype) == (layer.compute_dtype, layer.variable_dtype), policy
-        assert {weight.dtype for weight in layer.trainable_weights} <= {layer.variable_dtype}, policy
+        assert {weight.dtype for weight in layer.trainable_weights} <= {layer.variable_dtype}, (
+            policy
+        )
         assert_same((y, gradient), expected, precision, precision)
 
 
@@ -190,7 +211,9 @@ def check_extremes(cls):
     for dtype in ("float32", "float64"):
         largest, tiny = np.finfo(dtype).max, np.finfo(dtype).tiny
         layer = make(cls, dtype=dtype)
-        y, gradient = value_and_gradients(layer, np.array([[largest, tiny, 0, -tiny, -largest]], dtype))
+        y, gradient = value_and_gradients(
+            layer, np.array([[largest, tiny, 0, -tiny, -largest]], dtype)
+        )
         assert np.isfinite(y).all()
         assert np.isfinite(gradient).all()
         assert np.isnan(layer(np.full((1, 5), np.nan, dtype))).all()
@@ -213,12 +236,17 @@ def check_forward_mode(cls):
     layer.build(x.shape)
     set_random_weights(layer)
     _, *gradients = value_and_gradients(layer, x, UPSTREAM, layer.trainable_weights)
-    for primal, gradient in zip([x, *(weight.value for weight in layer.trainable_weights)], gradients, strict=True):
+    for primal, gradient in zip(
+        [x, *(weight.value for weight in layer.trainable_weights)], gradients, strict=True
+    ):
         direction = tf.cos(3.0 * tf.range(tf.size(primal), dtype=tf.float64))
         direction = tf.reshape(direction, primal.shape)
         with tf.autodiff.ForwardAccumulator(primal, direction) as accumulator:
             y = layer(x)
-        got, expected = tf.reduce_sum(UPSTREAM * accumulator.jvp(y)), tf.reduce_sum(direction * gradient)
+        got, expected = (
+            tf.reduce_sum(UPSTREAM * accumulator.jvp(y)),
+            tf.reduce_sum(direction * gradient),
+        )
         assert_same([got], [expected], 1e-9)
 
 
@@ -264,18 +292,36 @@ def test_integers_are_refused(cls):
 @pytest.mark.parametrize(
     ("make_layer", "message"),
     [
-        (lambda: RReLU(lower=0.3, upper=0.2), "RReLU: upper must be .* at least lower = 0.3, but is 0.2"),
+        (
+            lambda: RReLU(lower=0.3, upper=0.2),
+            "RReLU: upper must be .* at least lower = 0.3, but is 0.2",
+        ),
         (lambda: RReLU(lower="0.1"), "RReLU: lower must be a finite number, but is '0.1'"),
         (lambda: RReLU(upper=float("inf")), "RReLU: upper must be .*, but is inf"),
         (lambda: RReLU(seed=0.5), "seed.*0.5"),
-        (lambda: SurrogatePReLU("leaky"), "No function is called 'leaky'. Did you mean 'leaky_relu'"),
+        (
+            lambda: SurrogatePReLU("leaky"),
+            "No function is called 'leaky'. Did you mean 'leaky_relu'",
+        ),
         (lambda: SurrogatePReLU(alpha_initializer="zeroes"), "zeroes"),
         (lambda: GradientScale(None), "GradientScale: scale must be a finite number, but is None"),
-        (lambda: GradientReversal(float("nan")), "GradientReversal: weight must be a finite number, but is nan"),
-        (lambda: SurrogateStep(threshold="1"), "SurrogateStep: threshold must be a finite number, but is '1'"),
+        (
+            lambda: GradientReversal(float("nan")),
+            "GradientReversal: weight must be a finite number, but is nan",
+        ),
+        (
+            lambda: SurrogateStep(threshold="1"),
+            "SurrogateStep: threshold must be a finite number, but is '1'",
+        ),
         (lambda: SurrogateStep(surrogate="stp"), "'stp'. Did you mean 'step'"),
-        (lambda: SurrogateStep(surrogate="atan"), """'atan' has its own slope.*Surrogate\\("step", "atan"\\)"""),
-        (lambda: SurrogateStep(learn_threshold=1), "learn_threshold must be True or False, but is 1"),
+        (
+            lambda: SurrogateStep(surrogate="atan"),
+            """'atan' has its own slope.*Surrogate\\("step", "atan"\\)""",
+        ),
+        (
+            lambda: SurrogateStep(learn_threshold=1),
+            "learn_threshold must be True or False, but is 1",
+        ),
     ],
 )
 def test_mistakes_are_explained(make_layer, message):
@@ -283,7 +329,8 @@ def test_mistakes_are_explained(make_layer, message):
         make_layer()
 
 
-# ---------------------------------------------------------------------------------------------------------------- RReLU
+# ----------------------------------------------------------------------------------------------------------------
+# RReLU
 
 MANY = 40_000
 
@@ -291,7 +338,9 @@ MANY = 40_000
 def slopes(layer, call=None):
     """The slopes that one call draws, seen at x = -1."""
     minus_one = tf.fill([MANY], tf.constant(-1.0, layer.compute_dtype))
-    return -np.asarray(call(minus_one) if call else layer(minus_one, training=True)).astype("float64")
+    return -np.asarray(call(minus_one) if call else layer(minus_one, training=True)).astype(
+        "float64"
+    )
 
 
 def check_draws(layer):
@@ -370,9 +419,16 @@ def test_rrelu_at_zero_and_the_infinities():
     np.testing.assert_array_equal(gradient, [0.25, 0.25, 0.25, 1])
 
 
-# -------------------------------------------------------------------------------------------------------------- PReLU
+# --------------------------------------------------------------------------------------------------------------
+# PReLU
 
-PRELU_SHAPES = [((4,), None), ((4, 3), [1]), ((4, 3), 2), ((4, 3, 2), [1, 2]), ((4, 3, 2), (1, 2, 3))]
+PRELU_SHAPES = [
+    ((4,), None),
+    ((4, 3), [1]),
+    ((4, 3), 2),
+    ((4, 3, 2), [1, 2]),
+    ((4, 3, 2), (1, 2, 3)),
+]
 
 
 def check_prelu(cls, shape, shared_axes, backward="leaky_relu"):
@@ -386,12 +442,16 @@ def check_prelu(cls, shape, shared_axes, backward="leaky_relu"):
     theirs.set_weights([generator.normal(size=theirs.alpha.shape)])
     ours.set_weights(theirs.get_weights())
     y, gradient, alpha_gradient = value_and_gradients(ours, x, upstream, ours.trainable_weights)
-    expected, _, expected_alpha_gradient = value_and_gradients(theirs, x, upstream, theirs.trainable_weights)
+    expected, _, expected_alpha_gradient = value_and_gradients(
+        theirs, x, upstream, theirs.trainable_weights
+    )
     assert_same((y, alpha_gradient), (expected, expected_alpha_gradient), 1e-12, 1e-12)
     axes = tuple(axis for axis, size in enumerate((1, *ours.alpha.shape)) if size == 1)
     in_numpy = np.sum(upstream * np.minimum(x, 0), axis=axes, keepdims=True)[0]
     np.testing.assert_allclose(alpha_gradient, in_numpy, rtol=1e-12)
-    np.testing.assert_allclose(gradient, upstream * functions.get(backward).slope(tf.constant(x)), rtol=1e-12)
+    np.testing.assert_allclose(
+        gradient, upstream * functions.get(backward).slope(tf.constant(x)), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("backward", ["leaky_relu", "softplus"])
@@ -402,7 +462,11 @@ def test_prelu_against_keras(shape, shared_axes, backward):
 
 def test_prelu_keeps_all_arguments():
     layer = SurrogatePReLU(
-        functions.LeakyRelu(0.4), keras.initializers.Constant(0.25), keras.regularizers.L2(0.1), "non_neg", [1]
+        functions.LeakyRelu(0.4),
+        keras.initializers.Constant(0.25),
+        keras.regularizers.L2(0.1),
+        "non_neg",
+        [1],
     )
     again = SurrogatePReLU.from_config(json.loads(json.dumps(layer.get_config())))
     assert again.get_config() == layer.get_config()
@@ -415,7 +479,9 @@ def test_prelu_keeps_all_arguments():
 
 def test_prelu_gradient_of_the_input_does_not_depend_on_alpha():
     x = X.astype("float32")
-    gradients = [value_and_gradients(SurrogatePReLU(alpha_initializer=c), x)[1] for c in ("zeros", "ones")]
+    gradients = [
+        value_and_gradients(SurrogatePReLU(alpha_initializer=c), x)[1] for c in ("zeros", "ones")
+    ]
     np.testing.assert_array_equal(*gradients)
     assert (gradients[0].numpy() > 0).all()
 
@@ -432,7 +498,10 @@ def test_prelu_second_order():
 def test_prelu_at_zero_and_the_infinities_is_as_keras():
     x = np.array([[-np.inf, -0.0, 0.0, np.inf, np.nan]], "float32")
     for initializer in ("zeros", keras.initializers.Constant(0.25)):
-        ours, theirs = SurrogatePReLU(alpha_initializer=initializer), keras.layers.PReLU(initializer)
+        ours, theirs = (
+            SurrogatePReLU(alpha_initializer=initializer),
+            keras.layers.PReLU(initializer),
+        )
         np.testing.assert_array_equal(ours(x), theirs(x))
         gradient = value_and_gradients(ours, x)[1]
         np.testing.assert_allclose(gradient[0, :4], [0.2, 0.2, 0.2, 1], rtol=1e-6)
@@ -444,7 +513,8 @@ def test_prelu_of_unknown_shape_is_an_error():
     assert SurrogatePReLU(shared_axes=[1])(keras.Input((None, 3))).shape == (None, None, 3)
 
 
-# ------------------------------------------------------------------------------------- GradientScale, GradientReversal
+# -------------------------------------------------------------------------------------
+# GradientScale, GradientReversal
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.3, 1.0, -2.5])
@@ -466,7 +536,9 @@ def test_domain_adversarial_training():
         domain = keras.layers.Dense(1, name="domain")(middle(features))
         model = keras.Model(inputs, [label, domain])
         with tf.GradientTape(persistent=True) as tape:
-            losses = [tf.reduce_mean(tf.square(output - 1)) for output in model(X.astype("float32"))]
+            losses = [
+                tf.reduce_mean(tf.square(output - 1)) for output in model(X.astype("float32"))
+            ]
             both = tf.add_n(losses)
         kernels = {layer.name: layer.kernel.value for layer in model.layers if layer.weights}
         return [tape.gradient(loss, kernels) for loss in (*losses, both)]
@@ -479,7 +551,8 @@ def test_domain_adversarial_training():
         assert_same([reversed_gradient[head]], [plain[head]])
 
 
-# ---------------------------------------------------------------------------------------------- GuidedReLU, DeconvReLU
+# ----------------------------------------------------------------------------------------------
+# GuidedReLU, DeconvReLU
 
 GATES = {
     GuidedReLU: lambda upstream, x: upstream * (x > 0) * (upstream > 0),
@@ -490,7 +563,9 @@ every_gate = pytest.mark.parametrize("cls", GATES)
 
 def check_gate(cls, gate):
     for dtype in ("float16", "bfloat16", "float32", "float64"):
-        x, upstream = (tf.cast(array, dtype) for array in np.meshgrid([-2, -1, 0, 1, 2], [-3, -0.5, 0, 0.5, 3]))
+        x, upstream = (
+            tf.cast(array, dtype) for array in np.meshgrid([-2, -1, 0, 1, 2], [-3, -0.5, 0, 0.5, 3])
+        )
         y, gradient = value_and_gradients(cls(dtype=dtype), x, upstream)
         np.testing.assert_array_equal(y, np.maximum(x, 0))
         np.testing.assert_array_equal(gradient, gate(upstream.numpy(), x.numpy()))
@@ -544,7 +619,8 @@ def test_gates_are_linear_at_one_where_forward_mode_is_outside_a_compiled_functi
     np.testing.assert_array_equal(accumulator.jvp(y), UPSTREAM * GATES[cls](np.ones_like(X), X))
 
 
-# ------------------------------------------------------------------------------------------------------- SurrogateStep
+# -------------------------------------------------------------------------------------------------------
+# SurrogateStep
 
 STEPS = [
     ks.Surrogate("step", "fast_sigmoid"),
@@ -557,7 +633,9 @@ def check_step(cls, surrogate, threshold):
     """Value of x - threshold; gradients by central differences of scale * backward.value."""
     layer = cls(threshold, surrogate, dtype="float64")
     layer.build(X.shape)
-    y, gradient, threshold_gradient = value_and_gradients(layer, X, UPSTREAM, layer.trainable_weights)
+    y, gradient, threshold_gradient = value_and_gradients(
+        layer, X, UPSTREAM, layer.trainable_weights
+    )
 
     def primitive(threshold):
         return surrogate.scale * surrogate.backward.value(tf.constant(X - threshold))
@@ -575,7 +653,9 @@ def test_step_against_differences(surrogate, threshold):
 
 
 def test_step_begins_at_the_threshold():
-    np.testing.assert_array_equal(SurrogateStep(0.5)(np.array([0.0, 0.49, 0.5, 1.0], "float32")), [0, 0, 1, 1])
+    np.testing.assert_array_equal(
+        SurrogateStep(0.5)(np.array([0.0, 0.49, 0.5, 1.0], "float32")), [0, 0, 1, 1]
+    )
 
 
 @pytest.mark.parametrize("surrogate", [*STEPS, "ste_sign", STEPS[1].get_config()], ids=str)
@@ -611,7 +691,8 @@ def test_step_takes_integers():
     np.testing.assert_array_equal(SurrogateStep(0.5)(tf.constant([[0, 1]])), [[0.0, 1.0]])
 
 
-# --------------------------------------------------------------------------------------------- that the checks can fail
+# --------------------------------------------------------------------------------------------- that
+# the checks can fail
 
 
 class Unregistered(RReLU):
@@ -751,7 +832,9 @@ def test_the_check_of_steps_can_fail(mutant):
         check_step(mutant, STEPS[0], 0.55)
 
 
-@pytest.mark.parametrize(("cls", "other"), [(GuidedReLU, DeconvReLU), (DeconvReLU, GuidedReLU), (RReLU, GuidedReLU)])
+@pytest.mark.parametrize(
+    ("cls", "other"), [(GuidedReLU, DeconvReLU), (DeconvReLU, GuidedReLU), (RReLU, GuidedReLU)]
+)
 def test_the_check_of_gates_can_fail(cls, other):
     with pytest.raises(AssertionError):
         check_gate(cls, GATES[other])

@@ -77,7 +77,9 @@ def test_and_for_one_within_another_and_in_eager_mode():
     model.compile(keras.optimizers.SGD(0.01), "mse", run_eagerly=True)
     logger = GradientNormLogger()
     model.fit(X, X[:, :1], batch_size=4, verbose=0, callbacks=[logger])
-    assert logger.layer_names == [f"head_first/{name}" for name in ("h0", "h1", "h2", "h3", "head")] + ["last"]
+    assert logger.layer_names == [
+        f"head_first/{name}" for name in ("h0", "h1", "h2", "h3", "head")
+    ] + ["last"]
 
 
 def test_and_on_two_replicas(two_replicas):
@@ -101,7 +103,12 @@ def test_depth_looks_into_layers_that_hold_layers():
     assert trained(model).layer_names == ["block", "head"]
     logger = trained(HeadFirst([Block(name="block")]), depth=2, also="activations")
     assert logger.layer_names == ["block/first", "block/second", "block", "head"]
-    assert logger.record.names("activation_mean") == ("block/first", "block/second", "block", "head")
+    assert logger.record.names("activation_mean") == (
+        "block/first",
+        "block/second",
+        "block",
+        "head",
+    )
 
 
 def test_depth_parts_sum_to_the_whole():
@@ -117,14 +124,26 @@ def test_an_rnn_is_one_entry_at_every_depth():
     lstm = keras.layers.Bidirectional(keras.layers.LSTM(3), name="both")
     model = keras.Sequential([keras.Input((5, 4)), lstm, keras.layers.Dense(1, name="last")])
     assert list(names.layer_variables(model)) == ["both", "last"]
-    assert list(names.layer_variables(model, depth=9)) == ["both/forward_lstm", "both/backward_lstm", "last"]
+    assert list(names.layer_variables(model, depth=9)) == [
+        "both/forward_lstm",
+        "both/backward_lstm",
+        "last",
+    ]
 
 
 def test_variables_have_their_paths_in_keras():
-    model = keras.Sequential([keras.Input((4,)), Block(name="block"), keras.layers.Dense(1, name="last")], name="outer")
+    model = keras.Sequential(
+        [keras.Input((4,)), Block(name="block"), keras.layers.Dense(1, name="last")], name="outer"
+    )
     logger = trained(model, per="variable")
     assert logger.layer_names == [
-        *("block/first/kernel", "block/first/bias", "block/second/kernel", "block/second/bias", "block/scale"),
+        *(
+            "block/first/kernel",
+            "block/first/bias",
+            "block/second/kernel",
+            "block/second/bias",
+            "block/scale",
+        ),
         *("last/kernel", "last/bias"),
     ]
 

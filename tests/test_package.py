@@ -19,7 +19,16 @@ SOURCES = sorted((ROOT / "keras_surrogate").rglob("*.py"))
 
 def test_public_names():
     assert ks.get("sugar_bsilu") == ks.Surrogate("relu", "bsilu")
-    assert set(ks.__all__) >= {"Surrogate", "get", "functions", "presets", "layers", "callbacks", "gradients", "plots"}
+    assert set(ks.__all__) >= {
+        "Surrogate",
+        "get",
+        "functions",
+        "presets",
+        "layers",
+        "callbacks",
+        "gradients",
+        "plots",
+    }
     for name in ks.__all__:
         assert getattr(ks, name)
     with pytest.raises(AttributeError, match="nonsense"):
@@ -36,7 +45,11 @@ def test_only_public_interfaces_are_used(path):
 
 
 def test_matplotlib_is_imported_only_by_plots():
-    importing = {path.stem for path in SOURCES if re.search(r"^\s*(import|from) matplotlib", path.read_text(), re.M)}
+    importing = {
+        path.stem
+        for path in SOURCES
+        if re.search(r"^\s*(import|from) matplotlib", path.read_text(), re.M)
+    }
     assert importing == {"axes"}
     code = "import sys, keras_surrogate.cli; sys.exit('keras_surrogate.plots' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -44,13 +57,21 @@ def test_matplotlib_is_imported_only_by_plots():
 
 def test_another_backend_is_one_clear_error(tmp_path):
     (tmp_path / "keras").mkdir()
-    (tmp_path / "keras" / "__init__.py").write_text("class backend:\n    backend = staticmethod(lambda: 'jax')\n")
+    (tmp_path / "keras" / "__init__.py").write_text(
+        "class backend:\n    backend = staticmethod(lambda: 'jax')\n"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     finished = subprocess.run(
-        [sys.executable, "-c", "import keras_surrogate"], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", "import keras_surrogate"],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert finished.returncode == 1
-    assert "ImportError: keras_surrogate needs Keras's TensorFlow backend, but the backend is 'jax'" in finished.stderr
+    assert (
+        "ImportError: keras_surrogate needs Keras's TensorFlow backend, but the backend is 'jax'"
+        in finished.stderr
+    )
 
 
 def test_every_module_has_a_test_module():
@@ -70,7 +91,9 @@ COMMANDS = sorted(set(re.findall(r"keras-surrogate ([a-z][a-z-]+ [^`&\n]*)", REA
 def test_readme_commands_are_those_of_the_command_line(command, capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
         cli.main([command.split()[0], "--help"])
-    assert set(re.findall(r"--[a-z-]+", command)) <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z-]+", command)) <= set(
+        re.findall(r"--[a-z-]+", capsys.readouterr().out)
+    )
 
 
 def test_readme_has_the_two_commands():
@@ -96,18 +119,26 @@ def test_readme_code_runs(block, tmp_path, monkeypatch, capsys):
         COLLECTION.clear()
         COLLECTION.update(collection)
     printed = capsys.readouterr().out
-    for start, end in re.findall(r'It prints "(.*?) \.\.\. (.*?)"', README) if "alert.message" in block else []:
+    for start, end in (
+        re.findall(r'It prints "(.*?) \.\.\. (.*?)"', README) if "alert.message" in block else []
+    ):
         assert re.search(f"{re.escape(start)} .* {re.escape(end)}", printed)
 
 
 @pytest.mark.parametrize("name", presets.names())
 def test_readme_table_has_every_preset_as_it_is(name):
     pair, make = presets.get(name), getattr(presets, name)
-    scale, source = re.search(r"scale: (.*)", make.__doc__), make.__doc__.split("Source:")[1].strip()
+    scale, source = (
+        re.search(r"scale: (.*)", make.__doc__),
+        make.__doc__.split("Source:")[1].strip(),
+    )
     slope = pair.backward.documented("slope")
     if scale:
         slope = f"{scale.group(1)} * ({slope})"
-    defaults = {parameter.name: parameter.default for parameter in inspect.signature(make).parameters.values()}
+    defaults = {
+        parameter.name: parameter.default
+        for parameter in inspect.signature(make).parameters.values()
+    }
     assert pair.scale == (eval(scale.group(1), defaults) if scale else 1)
     cells = f"`{name}`", f"`{pair.forward.documented('value')}`", f"`{slope}`", source
     assert "| " + " | ".join(cells) + " |" in README

@@ -40,7 +40,9 @@ def test_gradient_norms_draws_a_line_a_layer_on_a_log_scale():
 
 
 def test_many_steps_are_drawn_as_medians():
-    ax = plots.gradient_norms(record(np.arange(1000), np.arange(1.0, 1001)[:, np.newaxis]), points=10)
+    ax = plots.gradient_norms(
+        record(np.arange(1000), np.arange(1.0, 1001)[:, np.newaxis]), points=10
+    )
     np.testing.assert_allclose(ax.lines[0].get_ydata(), np.arange(50.5, 1000, 100))
     np.testing.assert_allclose(ax.lines[0].get_xdata(), np.arange(49.5, 1000, 100))
 
@@ -102,7 +104,9 @@ def run(norms, epochs=None, kind="raw", **further):
         columns += [f"{quantity}/{name}" for name in owners]
         values.append(numbers)
     epochs = np.zeros(steps, int) if epochs is None else np.asarray(epochs)
-    return Record(tuple(columns), 3 * np.arange(steps), epochs, np.concatenate(values, axis=1), kind)
+    return Record(
+        tuple(columns), 3 * np.arange(steps), epochs, np.concatenate(values, axis=1), kind
+    )
 
 
 def with_histograms(record, counts):
@@ -121,15 +125,29 @@ def test_a_run_is_a_record_what_has_one_or_a_file(tmp_path):
     record = run(NORMS)
     record.to_csv(tmp_path / "run.csv")
     record.to_npz(tmp_path / "run.npz")
-    logger, norms = types.SimpleNamespace(record=record), types.SimpleNamespace(record=print, recorded=record)
+    logger, norms = (
+        types.SimpleNamespace(record=record),
+        types.SimpleNamespace(record=print, recorded=record),
+    )
     for source in (record, logger, norms, tmp_path / "run.csv", str(tmp_path / "run.npz")):
-        for draw in (plots.gradient_norms, plots.gradient_ratio, plots.gradient_flow, plots.gradient_heatmap):
+        for draw in (
+            plots.gradient_norms,
+            plots.gradient_ratio,
+            plots.gradient_flow,
+            plots.gradient_heatmap,
+        ):
             assert draw(source).has_data()
             plt.close("all")
     for wrong in (NORMS, None, {"norms": NORMS}):
-        with pytest.raises(TypeError, match=r"is a records.Record, a GradientNormLogger, a GradientNorms, or the path"):
+        with pytest.raises(
+            TypeError,
+            match=r"is a records.Record, a GradientNormLogger, a GradientNorms, or the path",
+        ):
             plots.gradient_flow(wrong)
-        with pytest.raises(TypeError, match=r"is a records.Record, a GradientNormLogger, a GradientNorms, or the path"):
+        with pytest.raises(
+            TypeError,
+            match=r"is a records.Record, a GradientNormLogger, a GradientNorms, or the path",
+        ):
             plots.gradient_norms(wrong)
     with pytest.raises(ValueError, match=r"missing.csv cannot be read"):
         plots.gradient_ratio(tmp_path / "missing.csv")
@@ -166,7 +184,9 @@ def test_epochs_are_summed_up_by_medians_or_by_their_last_step():
 def test_ratio_and_logarithms():
     np.testing.assert_array_equal(runs.first_over_last(NORMS), [0.1, 0.1, np.nan, np.inf, 16])
     np.testing.assert_array_equal(runs.first_over_last(np.zeros((1, 3))), [np.nan])
-    np.testing.assert_array_equal(runs.log10(np.array([100.0, 0.0, np.nan, np.inf])), [2, -np.inf, np.nan, np.nan])
+    np.testing.assert_array_equal(
+        runs.log10(np.array([100.0, 0.0, np.nan, np.inf])), [2, -np.inf, np.nan, np.nan]
+    )
     np.testing.assert_array_equal(runs.edges(np.array([0.0, 2.0, 6.0])), [-1, 1, 4, 8])
     np.testing.assert_array_equal(runs.edges(np.array([5.0])), [4.5, 5.5])
 
@@ -237,7 +257,9 @@ def test_gradient_heatmap_colours_by_logarithm():
     assert mesh.cmap.get_under().tolist() == [1, 1, 1, 1]
     assert ax.get_ylim() == (1.5, -0.5)
     assert crosses(ax) == [6]
-    np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [-1.5, 1.5, 4.5, 7.5, 10.5, 13.5])
+    np.testing.assert_array_equal(
+        mesh.get_coordinates()[0, :, 0], [-1.5, 1.5, 4.5, 7.5, 10.5, 13.5]
+    )
 
 
 def test_gradient_ratio_draws_the_ratio_and_where_it_vanishes():
@@ -251,7 +273,9 @@ def test_gradient_ratio_draws_the_ratio_and_where_it_vanishes():
 def test_dead_units_draws_the_end_of_each_epoch():
     shares = np.array([[1.0, 0.9], [0.5, 0.8], [0.25, 0.75], [0.9, 0.9], [0.125, 0.75]])
     ax = plots.dead_units(run(NORMS, EPOCHS, dead_units=shares))
-    np.testing.assert_array_equal([line.get_ydata() for line in ax.lines], [[0.25, 0.125], [0.75, 0.75]])
+    np.testing.assert_array_equal(
+        [line.get_ydata() for line in ax.lines], [[0.25, 0.125], [0.75, 0.75]]
+    )
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0, 1])
     with pytest.raises(ValueError, match=r'No dead units were recorded.*also="activations"'):
         plots.dead_units(run(NORMS))
@@ -260,7 +284,10 @@ def test_dead_units_draws_the_end_of_each_epoch():
 def test_over_time_draws_any_quantity():
     values = np.array([[1.0, np.nan], [-2.0, np.nan], [3.0, np.nan], [4.0, np.nan], [5.0, np.nan]])
     record = run(
-        NORMS, activation_mean=values, update_ratio=abs(values), gradient_clipped=np.array([[0, 1, 1, 0, 1]]).T
+        NORMS,
+        activation_mean=values,
+        update_ratio=abs(values),
+        gradient_clipped=np.array([[0, 1, 1, 0, 1]]).T,
     )
     ax = plots.over_time(record, "activation_mean")
     assert ax.get_yscale() == "linear" and ax.get_ylabel() == "activation mean"
@@ -320,7 +347,10 @@ def test_gradient_histograms_draws_a_ridge_a_layer_or_an_epoch():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layer": "layer_7"}, "No layer 'layer_7' was recorded. There are: global, block/layer_0, block/layer_1"),
+        (
+            {"layer": "layer_7"},
+            "No layer 'layer_7' was recorded. There are: global, block/layer_0, block/layer_1",
+        ),
         ({"epoch": 2}, "No epoch 2 was recorded. There are: 0, 1"),
         ({"epoch": 1, "layer": "global"}, "but not both"),
     ],
@@ -354,12 +384,17 @@ def full(steps, layers, epochs, fill=None):
     shares, clipped = random.random((steps, layers)), random.integers(0, 2, (steps, 1))
     record = run(norms, np.arange(steps) * epochs // steps, dead_units=shares, update_ratio=shares)
     record = with_histograms(record, random.integers(0, 9, (steps, layers + 1, len(LABELS))))
-    columns, values = (*record.columns, "gradient_clipped/global"), np.append(record.values, clipped, axis=1)
+    columns, values = (
+        (*record.columns, "gradient_clipped/global"),
+        np.append(record.values, clipped, axis=1),
+    )
     values = values if fill is None else np.full_like(values, fill)
     return Record(columns, record.steps, record.epochs, values, "raw")
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 4, 1), (3, 1, 3), (4, 3, 2, 0.0), (4, 3, 2, np.nan), (210, 110, 12)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (1, 4, 1), (3, 1, 3), (4, 3, 2, 0.0), (4, 3, 2, np.nan), (210, 110, 12)]
+)
 def test_an_overview_of_anything_can_be_drawn_without_a_warning(shape, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -367,11 +402,20 @@ def test_an_overview_of_anything_can_be_drawn_without_a_warning(shape, tmp_path)
         plots.save(axes, tmp_path / "run.png", dpi=30)
     figure = axes[0].figure.figure
     labels = [ax.get_ylabel() or ax.get_xlabel() for ax in figure.axes]
-    panels = ["gradient norm, median", "gradient norm", "gradient norm of", "share of units", "update", "clipped"]
+    panels = [
+        "gradient norm, median",
+        "gradient norm",
+        "gradient norm of",
+        "share of units",
+        "update",
+        "clipped",
+    ]
     for words in panels:
         assert any(words in label for label in labels), words
     assert sum("abs(gradient)" in label for label in labels) == 1
-    assert f"recorded steps: {shape[0]}, epochs: {shape[2]}, gradients: raw" in figure.get_suptitle()
+    assert (
+        f"recorded steps: {shape[0]}, epochs: {shape[2]}, gradients: raw" in figure.get_suptitle()
+    )
 
 
 def test_an_overview_has_no_panels_of_what_was_not_recorded():
@@ -390,7 +434,9 @@ def test_epochs_of_a_second_fit_are_not_merged_with_those_of_the_first():
     np.testing.assert_array_equal(epochs, [0, 1, 0, 1])
     np.testing.assert_array_equal(ends, shares[[1, 2, 3, 4]])
     ax = plots.dead_units(record)
-    np.testing.assert_array_equal(ax.lines[0].get_xydata(), np.stack([np.arange(4), ends[:, 0]], axis=1))
+    np.testing.assert_array_equal(
+        ax.lines[0].get_xydata(), np.stack([np.arange(4), ends[:, 0]], axis=1)
+    )
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "1", "0", "1"]
     assert "epochs: 4" in plots.overview(record)[0].figure.figure.get_suptitle()
     counts = np.ones((5, 3, len(LABELS))) * np.arange(5)[:, np.newaxis, np.newaxis]
@@ -445,14 +491,20 @@ def test_shares_of_zero_are_drawn_on_an_axis_up_to_1():
     for ax in (plots.dead_units(record), plots.over_time(record, "activation_zeros")):
         low, high = ax.get_ylim()
         assert -0.1 < low < 0 and 1 < high < 1.1
-    record = run(NORMS, EPOCHS, dead_units=np.full((5, 2), 0.5), activation_saturated=np.full((5, 2), 0.01))
+    record = run(
+        NORMS, EPOCHS, dead_units=np.full((5, 2), 0.5), activation_saturated=np.full((5, 2), 0.01)
+    )
     assert plots.dead_units(record).get_ylim()[1] == pytest.approx(0.55)
     assert plots.over_time(record, "activation_saturated").get_ylim()[1] == pytest.approx(0.11)
 
 
 def test_short_names_stay_different():
     parts = ("key", "query")
-    blocks = [f"transformer_block_{block}/self_attention/{part}_projection" for block in (1, 11) for part in parts]
+    blocks = [
+        f"transformer_block_{block}/self_attention/{part}_projection"
+        for block in (1, 11)
+        for part in parts
+    ]
     short = lines.shortened(["embedding", *blocks])
     assert short[0] == "embedding"
     assert len(set(short)) == 5 and max(map(len, short)) <= 48
@@ -472,10 +524,16 @@ def outside(figure, word):
     texts = figure.findobj(lambda artist: hasattr(artist, "get_text") and word in artist.get_text())
     assert len(texts) > 9
     boxes = {text.get_text(): text.get_window_extent() for text in texts}
-    return [text for text, box in boxes.items() if not (frame.contains(*box.min) and frame.contains(*box.max))]
+    return [
+        text
+        for text, box in boxes.items()
+        if not (frame.contains(*box.min) and frame.contains(*box.max))
+    ]
 
 
-@pytest.mark.parametrize("draw", [plots.gradient_flow, plots.gradient_heatmap, plots.gradient_norms, plots.overview])
+@pytest.mark.parametrize(
+    "draw", [plots.gradient_flow, plots.gradient_heatmap, plots.gradient_norms, plots.overview]
+)
 def test_names_of_many_layers_are_not_cut_by_the_border(draw):
     names = [f"expanded_conv_block_{number}_project_BN" for number in range(110)]
     columns = ("gradient_norm/global", *(f"gradient_norm/{name}" for name in names))
@@ -516,7 +574,10 @@ def test_saving_says_what_is_wrong_and_leaves_the_old_picture(tmp_path, monkeypa
         with pytest.raises(ValueError, match=message):
             plots.save(ax, tmp_path / name)
     for drawn, found in {None: "NoneType", "ax": "str"}.items():
-        with pytest.raises(TypeError, match=rf"must be an axis, an array or list of axes, or a figure, but .* {found}"):
+        with pytest.raises(
+            TypeError,
+            match=rf"must be an axis, an array or list of axes, or a figure, but .* {found}",
+        ):
             plots.save(drawn, tmp_path / "picture.png")
     for drawn in ([], [ax, plt.figure().add_subplot()]):
         with pytest.raises(ValueError, match=r"must be of one figure, but are of [02]"):
@@ -547,17 +608,31 @@ def test_without_matplotlib_the_error_is_a_command_that_works():
 def diagnosed(rows, findings=()):
     """What `plots.diagnosis` takes of a `Diagnosis`: rows of layer, norm and whether it has a kernel."""
     found = [
-        Row(layer, "Layer", gradient_norm=norm, signal_variance=1.0, weight_variance=1.0 if has_kernel else None)
+        Row(
+            layer,
+            "Layer",
+            gradient_norm=norm,
+            signal_variance=1.0,
+            weight_variance=1.0 if has_kernel else None,
+        )
         for layer, norm, has_kernel in rows
     ]
     return Diagnosis("model", Batch(32), tuple(found), tuple(findings))
 
 
 def test_a_diagnosis_with_normalisation_draws_kernels_and_what_was_found():
-    rows = [("conv", 1.0, True), ("bn", 0.1, False), ("relu", None, False), ("bn_2", 0.1, False), ("out", 1.0, True)]
+    rows = [
+        ("conv", 1.0, True),
+        ("bn", 0.1, False),
+        ("relu", None, False),
+        ("bn_2", 0.1, False),
+        ("out", 1.0, True),
+    ]
 
     def names(*arguments):
-        return [text.get_text() for text in plots.diagnosis(diagnosed(*arguments)).get_xticklabels()]
+        return [
+            text.get_text() for text in plots.diagnosis(diagnosed(*arguments)).get_xticklabels()
+        ]
 
     assert names(rows) == ["conv", "out"]
     finding = types.SimpleNamespace(kind="dead_units", severity=2, layers=("relu",))

@@ -23,7 +23,10 @@ def test_norms_are_drawn_layer_by_layer_on_a_log_scale():
 
 
 def test_several_with_measurements_and_alignments():
-    predictions = {name: theory.predict(name, 4, 2.0) for name in ("leaky_backward", "sugar_bsilu", "superspike")}
+    predictions = {
+        name: theory.predict(name, 4, 2.0)
+        for name in ("leaky_backward", "sugar_bsilu", "superspike")
+    }
     measured = {"sugar_bsilu": np.array([4.0, 3.0, 2.0, 1.0])}
     axes = plt.subplots(1, 2)[1]
     assert plots.prediction(predictions, axes, measured) is axes
@@ -34,7 +37,9 @@ def test_several_with_measurements_and_alignments():
     np.testing.assert_array_equal(norms.lines[2].get_ydata(), measured["sugar_bsilu"])
     assert norms.lines[2].get_color() == norms.lines[1].get_color()
     assert len(alignments.lines) == 2
-    np.testing.assert_array_equal(alignments.lines[0].get_ydata(), predictions["leaky_backward"].alignment)
+    np.testing.assert_array_equal(
+        alignments.lines[0].get_ydata(), predictions["leaky_backward"].alignment
+    )
 
 
 def test_a_gradient_of_zero_leaves_a_gap():

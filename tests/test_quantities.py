@@ -26,7 +26,9 @@ def make_model():
             keras.Input((6,)),
             keras.layers.Dense(8, name="hidden", bias_initializer="random_normal"),
             keras.layers.ReLU(name="relu"),
-            keras.layers.Dense(5, activation=Surrogate("sigmoid", "tanh"), name="squash", kernel_initializer="ones"),
+            keras.layers.Dense(
+                5, activation=Surrogate("sigmoid", "tanh"), name="squash", kernel_initializer="ones"
+            ),
             keras.layers.Dense(2, name="head", bias_initializer="ones"),
         ]
     )
@@ -52,7 +54,10 @@ def twin(epochs):
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         after = [variable.numpy() for variable in model.trainable_variables]
         yield (
-            [[t.numpy() for t in tensors] for tensors in (gradients, outputs, tape.gradient(loss, outputs))],
+            [
+                [t.numpy() for t in tensors]
+                for tensors in (gradients, outputs, tape.gradient(loss, outputs))
+            ],
             before,
             after,
         )
@@ -61,12 +66,17 @@ def twin(epochs):
 def per_layer(variables):
     """Kernel and bias of each layer in one vector, after all of them in one: global, hidden, squash, head."""
     joined = [
-        np.concatenate([np.ravel(kernel), bias]) for kernel, bias in zip(variables[::2], variables[1::2], strict=True)
+        np.concatenate([np.ravel(kernel), bias])
+        for kernel, bias in zip(variables[::2], variables[1::2], strict=True)
     ]
     return [np.concatenate(joined), *joined]
 
 
-@pytest.fixture(scope="module", params=[{"jit_compile": False}, {"jit_compile": True}, {"run_eagerly": True}], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[{"jit_compile": False}, {"jit_compile": True}, {"run_eagerly": True}],
+    ids=str,
+)
 def record(request):
     model, logger = make_model(), GradientNormLogger(also=EVERYTHING)
     model.compile(make_optimizer(), "mse", **request.param)
@@ -85,14 +95,18 @@ GRADIENTS = {
 
 @pytest.mark.parametrize("quantity", GRADIENTS)
 def test_gradient_quantities(record, quantity):
-    expected = [[GRADIENTS[quantity](group) for group in per_layer(shown[0])] for shown, _, _ in STEPS]
+    expected = [
+        [GRADIENTS[quantity](group) for group in per_layer(shown[0])] for shown, _, _ in STEPS
+    ]
     assert record.names(quantity) == tuple(WITH_WEIGHTS)
     np.testing.assert_allclose(record.total(quantity), np.array(expected)[:, 0], rtol=1e-5)
     np.testing.assert_allclose(record[quantity], np.array(expected)[:, 1:], rtol=1e-5)
 
 
 def test_histograms(record):
-    edges = 10.0 ** np.arange(quantities.GradientHistogram.lowest, quantities.GradientHistogram.highest + 1)
+    edges = 10.0 ** np.arange(
+        quantities.GradientHistogram.lowest, quantities.GradientHistogram.highest + 1
+    )
     for number, name in enumerate(["global", *WITH_WEIGHTS]):
         for counts, (shown, _, _) in zip(record.histograms()[name], STEPS, strict=True):
             sizes = np.abs(per_layer(shown[0])[number])
@@ -105,9 +119,12 @@ def test_histograms(record):
 
 
 def test_update_ratio(record):
-    for row, total, (_, before, after) in zip(record["update_ratio"], record.total("update_ratio"), STEPS, strict=True):
+    for row, total, (_, before, after) in zip(
+        record["update_ratio"], record.total("update_ratio"), STEPS, strict=True
+    ):
         changes = [
-            np.linalg.norm(b - a) / np.linalg.norm(a) for a, b in zip(*map(per_layer, (before, after)), strict=True)
+            np.linalg.norm(b - a) / np.linalg.norm(a)
+            for a, b in zip(*map(per_layer, (before, after)), strict=True)
         ]
         np.testing.assert_allclose([total, *row], changes, rtol=1e-3)
 
@@ -138,7 +155,10 @@ def test_dead_units_are_those_that_were_0_since_the_epoch_began(record):
     per_epoch = len(STEPS) // 2
     for row, number in zip(record["dead_units"], range(len(STEPS)), strict=True):
         since = STEPS[number - number % per_epoch : number + 1]
-        dead = [np.mean(np.all(np.concatenate([s[0][1][k] for s in since]) == 0, axis=0)) for k in range(len(NAMES))]
+        dead = [
+            np.mean(np.all(np.concatenate([s[0][1][k] for s in since]) == 0, axis=0))
+            for k in range(len(NAMES))
+        ]
         np.testing.assert_allclose(row, dead)
 
 
@@ -164,7 +184,9 @@ def test_every_layers_delta_is_0_behind_a_dead_one_and_dead_units_are_seen(jit_c
     model = keras.Sequential(
         [
             keras.Input((6,)),
-            keras.layers.Dense(4, "relu", bias_initializer=keras.initializers.Constant(-100.0), name="dead"),
+            keras.layers.Dense(
+                4, "relu", bias_initializer=keras.initializers.Constant(-100.0), name="dead"
+            ),
             keras.layers.Dense(2, name="head"),
         ]
     )
@@ -180,10 +202,18 @@ def test_a_layer_in_a_loop_of_the_graph_has_no_outputs_to_see_and_training_goes_
     class Looping(keras.Model):
         def __init__(self):
             super().__init__()
-            self.inner, self.head = keras.layers.Dense(6, "tanh", name="inner"), keras.layers.Dense(2, name="head")
+            self.inner, self.head = (
+                keras.layers.Dense(6, "tanh", name="inner"),
+                keras.layers.Dense(2, name="head"),
+            )
 
         def call(self, x):
-            x = tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, self.inner(x)), (0, x), maximum_iterations=3)[1]
+            x = tf.while_loop(
+                lambda i, x: i < 3,
+                lambda i, x: (i + 1, self.inner(x)),
+                (0, x),
+                maximum_iterations=3,
+            )[1]
             return self.head(x)
 
     model, logger = Looping(), GradientNormLogger(also=("activations", "delta_norm"))
@@ -199,21 +229,31 @@ def test_per_variable():
     model, logger = make_model(), GradientNormLogger(per="variable")
     model.compile("sgd", "mse")
     model.fit(X, Y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[logger])
-    assert logger.layer_names == [f"{layer}/{name}" for layer in WITH_WEIGHTS for name in ("kernel", "bias")]
-    np.testing.assert_allclose(logger.norms[0], [np.linalg.norm(gradient) for gradient in STEPS[0][0][0]], rtol=1e-5)
+    assert logger.layer_names == [
+        f"{layer}/{name}" for layer in WITH_WEIGHTS for name in ("kernel", "bias")
+    ]
+    np.testing.assert_allclose(
+        logger.norms[0], [np.linalg.norm(gradient) for gradient in STEPS[0][0][0]], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("cls", [quantities.GradientNorm, quantities.GradientNorm1, quantities.GradientNormInfinity])
+@pytest.mark.parametrize(
+    "cls", [quantities.GradientNorm, quantities.GradientNorm1, quantities.GradientNormInfinity]
+)
 def test_what_is_not_finite_stays_so(cls, bad):
     quantity = cls()
     measured = quantity.measure([tf.constant([1.0, bad]), tf.constant([2.0])])
-    joined = quantity.finish(quantity.segment(measured, [0, 0], 1), tf.constant([[3.0]], tf.float64))
+    joined = quantity.finish(
+        quantity.segment(measured, [0, 0], 1), tf.constant([[3.0]], tf.float64)
+    )
     assert not np.isfinite(joined[0, 0])
 
 
 def test_elements_that_are_not_finite_are_counted_apart():
-    counts = quantities.GradientHistogram().measure([tf.constant([0.0, np.nan, np.inf, -np.inf, 5.0, 1e-30, 1e30])])[0]
+    counts = quantities.GradientHistogram().measure(
+        [tf.constant([0.0, np.nan, np.inf, -np.inf, 5.0, 1e-30, 1e30])]
+    )[0]
     by_label = dict(zip(quantities.GradientHistogram.labels, counts.numpy(), strict=True))
     assert {label: count for label, count in by_label.items() if count} == {
         "0": 1,
@@ -235,7 +275,10 @@ def test_beyond_its_saturation_the_slope_of_every_function_is_small(name):
         flat = slope < 0.01 * slope.max()
         assert not bounded or not (flat[0] and flat[-1])
     else:
-        beyond, between = (value < ends[0]) | (value > ends[1]), (value > ends[0]) & (value < ends[1])
+        beyond, between = (
+            (value < ends[0]) | (value > ends[1]),
+            (value > ends[0]) & (value < ends[1]),
+        )
         assert (slope[beyond] < 0.011 * slope.max()).all()
         assert (slope[between] >= 0.0099 * slope.max()).all()
 
@@ -265,8 +308,20 @@ def test_which_activation_of_a_layer_can_saturate(layer, ends):
 
 def test_the_zeros_of_a_rectifier_are_not_saturated():
     outputs = tf.constant([0.0, 0.0, 0.5, 1.0, 6.0])
-    assert in_flat_ends(functions.get("relu6"), outputs).numpy().tolist() == [False, False, False, False, True]
-    assert in_flat_ends(functions.get("sigmoid"), outputs - 0.001).numpy().tolist() == [True, True, False, True, True]
+    assert in_flat_ends(functions.get("relu6"), outputs).numpy().tolist() == [
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert in_flat_ends(functions.get("sigmoid"), outputs - 0.001).numpy().tolist() == [
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 CLIPPED = {"clipnorm": 0.05, "clipvalue": 0.02, "global_clipnorm": 2.0}
@@ -306,7 +361,9 @@ def test_no_columns_for_clipping_without_clipping(record):
 def test_layers_that_only_rearrange_have_no_units_to_die():
     inputs = keras.Input((2, 3))
     rearranged = keras.layers.Dropout(0.1)(keras.layers.Flatten()(inputs))
-    outputs = keras.layers.Dense(1, name="head")(keras.layers.ReLU()(keras.layers.Dense(4)(rearranged)))
+    outputs = keras.layers.Dense(1, name="head")(
+        keras.layers.ReLU()(keras.layers.Dense(4)(rearranged))
+    )
     model, logger = keras.Model(inputs, outputs), GradientNormLogger(also="activations")
     model.compile("sgd", "mse")
     model.fit(np.zeros((4, 2, 3)), np.zeros(4), verbose=0, callbacks=[logger])

@@ -25,7 +25,11 @@ BATCH, STEPS = 10, 6
 def make_model(**arguments):
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
-        [keras.Input((6,)), keras.layers.Dense(4, "tanh", name="a"), keras.layers.Dense(1, name="b")]
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(4, "tanh", name="a"),
+            keras.layers.Dense(1, name="b"),
+        ]
     )
     model.compile(keras.optimizers.Adam(0.01), "mse", **arguments)
     return model
@@ -131,7 +135,11 @@ class Saves(keras.callbacks.Callback):
 
 
 def test_saving_and_exporting_during_and_after_training_leave_no_trace_of_the_logger(tmp_path):
-    plain, logged, logger = make_model(), make_model(), GradientNormLogger(also=("activations", "delta_norm"))
+    plain, logged, logger = (
+        make_model(),
+        make_model(),
+        GradientNormLogger(also=("activations", "delta_norm")),
+    )
     config = logged.get_config()
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "checkpoint.keras")
     backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
@@ -151,7 +159,9 @@ def test_saving_and_exporting_during_and_after_training_leave_no_trace_of_the_lo
 
 def test_batch_logs():
     seen = []
-    batches = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(dict(logs)))
+    batches = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(dict(logs))
+    )
     logger = GradientNormLogger(every=2, batch_logs=True)
     fit(make_model(), logger, batches)
     found = [logs.get("gradient_norm/global") for logs in seen]
@@ -176,7 +186,9 @@ def test_epoch_logs_hold_means_over_finite_steps_and_the_number_of_the_others():
                 for variable in self.model.optimizer.variables:
                     variable.assign(tf.zeros_like(variable.value))
 
-    history = model.fit(x, Y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[logger, Restores()]).history
+    history = model.fit(
+        x, Y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[logger, Restores()]
+    ).history
     finite = np.isfinite(logger.global_norms)
     assert list(finite) == [True, True, False, True, True, True]
     assert history["gradient_norm/nonfinite_steps"] == [1]
@@ -310,7 +322,9 @@ def test_bad_arguments_are_refused_at_construction(arguments, message):
 
 def test_without_tensorboard_the_error_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ImportError, match="log_dir needs TensorBoard: python -m pip install tensorboard"):
+    with pytest.raises(
+        ImportError, match="log_dir needs TensorBoard: python -m pip install tensorboard"
+    ):
         GradientNormLogger(log_dir=tmp_path)
 
 
@@ -321,26 +335,36 @@ def test_a_quantity_that_is_asked_for_twice_is_recorded_once():
 
 
 def test_an_epoch_without_a_recorded_step_has_no_numbers_of_the_epoch_before():
-    history = fit(make_model(), GradientNormLogger(every=STEPS + 1, also="activations"), epochs=2).history
+    history = fit(
+        make_model(), GradientNormLogger(every=STEPS + 1, also="activations"), epochs=2
+    ).history
     assert history["dead_units/a"][0] == 0
-    fewer = fit(make_model(), GradientNormLogger(every=3 * STEPS, also="activations"), epochs=2).history
+    fewer = fit(
+        make_model(), GradientNormLogger(every=3 * STEPS, also="activations"), epochs=2
+    ).history
     assert np.isnan(fewer["dead_units/a"][1])
 
 
 def test_listeners_are_given_what_is_read():
     given = []
-    listener = types.SimpleNamespace(write=lambda columns, steps, epochs, rows: given.append((columns, steps, rows)))
+    listener = types.SimpleNamespace(
+        write=lambda columns, steps, epochs, rows: given.append((columns, steps, rows))
+    )
     logger = GradientNormLogger(read_every=4)
     listening = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: logger.listen(listener))
     fit(make_model(), listening, logger)
     np.testing.assert_array_equal(np.concatenate([steps for _, steps, _ in given]), logger.steps)
-    np.testing.assert_array_equal(np.concatenate([rows for *_, rows in given]), logger.record.values)
+    np.testing.assert_array_equal(
+        np.concatenate([rows for *_, rows in given]), logger.record.values
+    )
     assert given[0][0] == list(logger.record.columns)
 
 
 @pytest.mark.parametrize("verbose", [1, 2])
 @pytest.mark.parametrize("batch_logs", [False, True])
-def test_the_progress_bar_shows_the_global_norm_and_all_loggers_see_every_layer(verbose, batch_logs, tmp_path, capsys):
+def test_the_progress_bar_shows_the_global_norm_and_all_loggers_see_every_layer(
+    verbose, batch_logs, tmp_path, capsys
+):
     seen = {"on_epoch_end": set(), "on_train_batch_end": set()}
     watching = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: seen["on_epoch_end"].update(logs),
@@ -351,8 +375,16 @@ def test_the_progress_bar_shows_the_global_norm_and_all_loggers_see_every_layer(
     history = fit(make_model(), logger, watching, csv_logger, verbose=verbose, epochs=2)
     shown = capsys.readouterr().out
     assert shown.count("gradient_norm/global") >= 2 and "loss" in shown
-    assert not any(name in shown for name in ("gradient_norm/a", "nonfinite_steps", "activation_", "update_ratio"))
-    expected = {"gradient_norm/global", "gradient_norm/a", "gradient_norm/nonfinite_steps", "activation_mean/b"}
+    assert not any(
+        name in shown
+        for name in ("gradient_norm/a", "nonfinite_steps", "activation_", "update_ratio")
+    )
+    expected = {
+        "gradient_norm/global",
+        "gradient_norm/a",
+        "gradient_norm/nonfinite_steps",
+        "activation_mean/b",
+    }
     assert expected <= set(history.history)
     assert expected <= seen["on_epoch_end"]
     assert expected <= set((tmp_path / "epochs.csv").read_text().splitlines()[0].split(","))

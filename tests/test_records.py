@@ -27,7 +27,9 @@ def make(steps=5, columns=COLUMNS, kind="raw"):
 
 def assert_same(ours, other):
     for field in dataclasses.fields(records.Record):
-        np.testing.assert_array_equal(getattr(ours, field.name), getattr(other, field.name), strict=True)
+        np.testing.assert_array_equal(
+            getattr(ours, field.name), getattr(other, field.name), strict=True
+        )
 
 
 @pytest.mark.parametrize("kind", ["raw", "applied"])
@@ -62,12 +64,19 @@ def test_what_a_record_tells():
 
 def test_an_empty_record_has_no_layers():
     record = make(0, ())
-    assert record.layer_names == [] and record.norms.shape == (0, 0) and record.global_norms.shape == (0,)
+    assert (
+        record.layer_names == []
+        and record.norms.shape == (0, 0)
+        and record.global_norms.shape == (0,)
+    )
     assert record.histograms() == {} and record.nonfinite == {}
 
 
 def test_what_was_not_recorded_is_named():
-    with pytest.raises(ValueError, match=r"No quantity 'update_ratio' was recorded. There is: gradient_norm, activa"):
+    with pytest.raises(
+        ValueError,
+        match=r"No quantity 'update_ratio' was recorded. There is: gradient_norm, activa",
+    ):
         make()["update_ratio"]
     with pytest.raises(ValueError, match="activation_mean was recorded layer by layer only"):
         make().total("activation_mean")
@@ -75,12 +84,18 @@ def test_what_was_not_recorded_is_named():
 
 def test_histograms_are_put_together():
     owners = ("global", *NAMES)
-    columns = [f"gradient_histogram[{label}]/{owner}" for owner in owners for label in GradientHistogram.labels]
+    columns = [
+        f"gradient_histogram[{label}]/{owner}"
+        for owner in owners
+        for label in GradientHistogram.labels
+    ]
     record = make(4, columns)
     assert list(record.histograms()) == list(owners)
     for number, counts in enumerate(record.histograms().values()):
         width = GradientHistogram.width
-        np.testing.assert_array_equal(counts, record.values[:, number * width : (number + 1) * width])
+        np.testing.assert_array_equal(
+            counts, record.values[:, number * width : (number + 1) * width]
+        )
 
 
 NONFINITE = {
@@ -96,7 +111,10 @@ def test_nonfinite_names_the_first_layer_in_the_backward_pass(kind):
     norms[3] = np.nan  # applied: the step updates nothing
     norms[4, 0] = np.inf
     norms[5] = np.nan, np.nan, np.inf
-    columns = ("gradient_norm/global", *(f"gradient_norm/{name}" for name in ("first", "second", "third")))
+    columns = (
+        "gradient_norm/global",
+        *(f"gradient_norm/{name}" for name in ("first", "second", "third")),
+    )
     values = np.concatenate([np.linalg.norm(norms, axis=1, keepdims=True), norms], axis=1)
     record = records.Record(columns, np.arange(6) * 3, np.zeros(6, int), values, kind)
     assert record.nonfinite == NONFINITE[kind]
@@ -106,7 +124,10 @@ def growing(path, steps=5):
     """The lines that a run has written by and by."""
     record, writer = make(steps), records.Writer(path, "raw")
     for row in range(steps):
-        writer.write(record.columns, *(part[row : row + 1] for part in (record.steps, record.epochs, record.values)))
+        writer.write(
+            record.columns,
+            *(part[row : row + 1] for part in (record.steps, record.epochs, record.values)),
+        )
     return record, path.read_bytes()
 
 
@@ -117,14 +138,18 @@ def test_a_file_grows_line_by_line(tmp_path):
 
 def continued(path, record, **arguments):
     """What the file holds after another writer has written a record to it."""
-    records.Writer(path, "raw", **arguments).write(record.columns, record.steps, record.epochs, record.values)
+    records.Writer(path, "raw", **arguments).write(
+        record.columns, record.steps, record.epochs, record.values
+    )
     return records.load(path)
 
 
 def test_a_file_that_is_there_is_set_aside_with_a_warning(tmp_path):
     path = tmp_path / "run.csv"
     path.write_text("something else")
-    with pytest.warns(UserWarning, match=r"run.csv is begun anew, .* is now .*run.old.csv: .* append=True"):
+    with pytest.warns(
+        UserWarning, match=r"run.csv is begun anew, .* is now .*run.old.csv: .* append=True"
+    ):
         assert_same(continued(path, make()), make())
     assert (tmp_path / "run.old.csv").read_text() == "something else"
     assert_same(continued(path, make(3), append=False), make(3))
@@ -152,21 +177,30 @@ def test_steps_that_are_trained_again_are_recorded_anew(incomplete, tmp_path):
     path, record = tmp_path / "run.csv", make(10)
     record.rows(slice(0, 6)).to_csv(path)
     path.write_text(path.read_text() + incomplete)
-    with pytest.warns(UserWarning, match=r"goes on from step 12. The 2 recorded steps from there on"):
+    with pytest.warns(
+        UserWarning, match=r"goes on from step 12. The 2 recorded steps from there on"
+    ):
         found = continued(path, record.rows(slice(4, None)), resumed=True)
     assert_same(found, record)
 
 
-@pytest.mark.parametrize("change", [{"columns": ("gradient_norm/global", "gradient_norm/x")}, {"kind": "applied"}])
+@pytest.mark.parametrize(
+    "change", [{"columns": ("gradient_norm/global", "gradient_norm/x")}, {"kind": "applied"}]
+)
 def test_a_file_of_another_run_does_not_go_on(change, tmp_path):
     path, record = tmp_path / "run.csv", make(4)
     values = record.values[:, : len(change.get("columns", COLUMNS))]
     other = dataclasses.replace(record, **{**change, "values": values})
     other.to_csv(path)
-    with pytest.raises(ValueError, match=r"run.csv cannot be continued: .*Record the same as before, or name another"):
+    with pytest.raises(
+        ValueError,
+        match=r"run.csv cannot be continued: .*Record the same as before, or name another",
+    ):
         continued(path, record, append=True)
     assert_same(records.load(path), other)
-    with pytest.warns(UserWarning, match=r"what it held is now .*run.old.csv: it is of another run"):
+    with pytest.warns(
+        UserWarning, match=r"what it held is now .*run.old.csv: it is of another run"
+    ):
         assert_same(continued(path, record, resumed=True), record)
     assert_same(records.load(tmp_path / "run.old.csv"), other)
 
@@ -184,7 +218,9 @@ def test_a_killed_run_leaves_all_complete_lines(tmp_path):
     killed = tmp_path / "killed.csv"
     for cut in (1, 2, len(lines[-1]) // 2, len(lines[-1]) - 1):
         killed.write_bytes(written[:-cut])
-        with pytest.warns(UserWarning, match=r"killed.csv: the last line is incomplete and was dropped") as caught:
+        with pytest.warns(
+            UserWarning, match=r"killed.csv: the last line is incomplete and was dropped"
+        ) as caught:
             loaded = records.load(killed)
         assert_same(loaded, record.rows(slice(0, 4)))
         assert caught[0].filename == __file__
@@ -208,15 +244,26 @@ def npz(path):
 WRONG = {
     "empty": (lambda path: b"", "no complete line"),
     "of a run killed before its first step": (lambda path: b"\r\n", "first columns are"),
-    "of another program": (lambda path: b"epoch,loss\r\n0,1.5\r\n", r"first columns are \['epoch', 'loss'\]"),
-    "with a line cut short": (lambda path: b"step,epoch,kind,a/b\r\n0,0,raw\r\n1,0,raw,2\r\n", "line 2 has 3 entries"),
+    "of another program": (
+        lambda path: b"epoch,loss\r\n0,1.5\r\n",
+        r"first columns are \['epoch', 'loss'\]",
+    ),
+    "with a line cut short": (
+        lambda path: b"step,epoch,kind,a/b\r\n0,0,raw\r\n1,0,raw,2\r\n",
+        "line 2 has 3 entries",
+    ),
     "with words": (lambda path: b"step,epoch,kind,a/b\r\n0,0,raw,many\r\n", "many"),
     "binary": (lambda path: bytes(range(256)) + b"\n", "first columns are|NUL"),
     "an archive cut short": (lambda path: npz(path)[:-100], "no record"),
-    "a damaged archive": (lambda path: npz(path).replace(b"values.npy", b"valves.npy"), "no record"),
+    "a damaged archive": (
+        lambda path: npz(path).replace(b"values.npy", b"valves.npy"),
+        "no record",
+    ),
     "another archive": (lambda path: archive(path, x=np.zeros(3)), "columns"),
     "an archive of other shapes": (
-        lambda path: archive(path, columns=["a/b"], steps=[0], epochs=[0], values=np.zeros((2, 1)), kind="raw"),
+        lambda path: archive(
+            path, columns=["a/b"], steps=[0], epochs=[0], values=np.zeros((2, 1)), kind="raw"
+        ),
         "1 steps of 1 columns",
     ),
 }
@@ -235,7 +282,10 @@ def test_a_file_that_holds_something_else_is_refused(what, tmp_path):
 
 def test_half_a_header_is_no_record(tmp_path):
     (tmp_path / "run.csv").write_text("step,epo")
-    with pytest.warns(UserWarning, match="incomplete"), pytest.raises(ValueError, match="no complete line"):
+    with (
+        pytest.warns(UserWarning, match="incomplete"),
+        pytest.raises(ValueError, match="no complete line"),
+    ):
         records.load(tmp_path / "run.csv")
 
 

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 import keras_surrogate as ks
-from keras_surrogate import comparison, conversion, datasets, functions, records, reprs, simulation, theory
+from keras_surrogate import (
+    comparison,
+    conversion,
+    datasets,
+    functions,
+    records,
+    reprs,
+    simulation,
+    theory,
+)
 from keras_surrogate.testing import roundtrip
 
 # Characters. About six lines of a terminal.
@@ -27,18 +36,29 @@ def record(steps=200, quantities=("gradient_norm", "update_ratio"), layers=100):
 
 def swapped(layers=40):
     hidden = (keras.layers.Dense(4, "relu", name=f"hidden_{number}") for number in range(layers))
-    return conversion.swap(keras.Sequential([keras.Input((4,)), *hidden]), {"relu": "leaky_backward"})
+    return conversion.swap(
+        keras.Sequential([keras.Input((4,)), *hidden]), {"relu": "leaky_backward"}
+    )
 
 
 def run_of(case, seed):
     names = [field.name for field in dataclasses.fields(comparison.Run)]
     history = {name: [0.123456789] * 100 for name in ("loss", "accuracy", "dead_units")}
-    values = {"case": case, "seed": seed, "diverged": False, "accuracy": 0.9, "history": history, "seconds": 1.5}
+    values = {
+        "case": case,
+        "seed": seed,
+        "diverged": False,
+        "accuracy": 0.9,
+        "history": history,
+        "seconds": 1.5,
+    }
     values |= {"predicted_effect": "helps", "versions": {}}
     return comparison.Run(**{**dict.fromkeys(names, 0.5), **values})
 
 
-GRID = comparison.Grid(backward=["true", "softplus", "bsilu"], depth=list(range(1, 21)), initializer="lecun_normal")
+GRID = comparison.Grid(
+    backward=["true", "softplus", "bsilu"], depth=list(range(1, 21)), initializer="lecun_normal"
+)
 
 
 def runs():
@@ -76,7 +96,9 @@ MAKE = {
     "Dataset": images,
     "Report": lambda: conversion.report(swapped()),
     "Change": lambda: conversion.report(swapped(2)).changes[0],
-    "Unreached": lambda: conversion.Unreached("a/path", "a reason of some length, which may fill a whole line"),
+    "Unreached": lambda: conversion.Unreached(
+        "a/path", "a reason of some length, which may fill a whole line"
+    ),
     "Prediction": lambda: theory.predict("sugar_bsilu", 200, "he_normal", input_correlation=0.5),
     "DepthScales": lambda: theory.predict("sugar_bsilu", 20, "he_normal").depth_scales,
     "Recommendations": recommendations,
@@ -106,8 +128,16 @@ def public_classes():
     found = {}
     for room in rooms:
         if isinstance(room, types.ModuleType):
-            names = getattr(room, "__all__", [name for name in vars(room) if not name.startswith("_")])
-            found.update({id(value): value for name in names if inspect.isclass(value := getattr(room, name))})
+            names = getattr(
+                room, "__all__", [name for name in vars(room) if not name.startswith("_")]
+            )
+            found.update(
+                {
+                    id(value): value
+                    for name in names
+                    if inspect.isclass(value := getattr(room, name))
+                }
+            )
     classes = [cls for cls in found.values() if cls.__module__.startswith("keras_surrogate")]
     return [cls for cls in classes if dataclasses.is_dataclass(cls) or reprs.Shown in cls.__bases__]
 
@@ -146,7 +176,9 @@ def test_what_is_no_table_leaves_notebooks_the_repr():
 
 
 def test_names_are_escaped_and_long_tables_are_cut():
-    table = reprs.html_table("a < b", ["<name>", "n"], ((f"<b>{number}</b>", number) for number in range(50)))
+    table = reprs.html_table(
+        "a < b", ["<name>", "n"], ((f"<b>{number}</b>", number) for number in range(50))
+    )
     assert "<caption>a &lt; b</caption><thead><tr><th>&lt;name&gt;</th>" in table
     assert "<td>&lt;b&gt;0&lt;/b&gt;</td><td>0</td>" in table
     assert "and 20 more" in table
@@ -161,7 +193,9 @@ def test_the_main_numbers_of_a_record():
     quantities = ("gradient_norm", "gradient_histogram[0]", "gradient_histogram[1]")
     found = record(steps=40, quantities=quantities, layers=3)
     facts = "kind raw; steps 40 (0 to 39); epochs 2; layers 3; quantities gradient_norm, gradient_histogram"
-    assert unwrapped(found).startswith(f"Record: {facts}; last global norm 0.5 more: record[quantity]")
+    assert unwrapped(found).startswith(
+        f"Record: {facts}; last global norm 0.5 more: record[quantity]"
+    )
     assert "<td>block_1/a_layer_of_a_long_name</td><td>0.5</td>" in found._repr_html_()
 
 
@@ -178,7 +212,9 @@ def test_a_report_counts_what_became_what():
 
 
 def test_a_map_all_of_whose_chains_diverge_is_no_error():
-    found = simulation.gradient_map("linear", depth=3, steps=60, learning_rate=50.0, weights=[3.0], biases=[3.0])
+    found = simulation.gradient_map(
+        "linear", depth=3, steps=60, learning_rate=50.0, weights=[3.0], biases=[3.0]
+    )
     assert "to nan; diverged 1" in unwrapped(found)
 
 

@@ -63,8 +63,12 @@ def kept_types(pair):
 
     operations = run.get_concrete_function(tf.TensorSpec([4])).graph.get_operations()
     backward = {operation for operation in operations if operation.name.startswith("backward")}
-    read = [tensor for operation in backward for tensor in operation.inputs if tensor.op not in backward]
-    return {tensor.dtype.name for tensor in read if tensor.op.type != "Const" and tensor.shape.rank == 1}
+    read = [
+        tensor for operation in backward for tensor in operation.inputs if tensor.op not in backward
+    ]
+    return {
+        tensor.dtype.name for tensor in read if tensor.op.type != "Const" and tensor.shape.rank == 1
+    }
 
 
 def test_the_backward_pass_reads_the_compressed_slope_and_not_the_input():
@@ -75,7 +79,9 @@ def test_the_backward_pass_reads_the_compressed_slope_and_not_the_input():
 
 def test_a_slope_that_follows_from_the_output_is_not_compressed():
     x = tf.constant(testing.POINTS)
-    np.testing.assert_array_equal(gradient(Surrogate("tanh", residual="uint8"), x), gradient(Surrogate("tanh"), x))
+    np.testing.assert_array_equal(
+        gradient(Surrogate("tanh", residual="uint8"), x), gradient(Surrogate("tanh"), x)
+    )
 
 
 @pytest.mark.parametrize("name", presets.names())
@@ -98,7 +104,9 @@ def test_a_surrogate_may_be_made_while_a_function_is_traced():
     residuals.slope_range.cache_clear()
     x = tf.constant(testing.POINTS)
     made_inside = tf.function(lambda x: gradient(Surrogate("relu", "bsilu", residual="uint8"), x))
-    np.testing.assert_array_equal(made_inside(x), gradient(Surrogate("relu", "bsilu", residual="uint8"), x))
+    np.testing.assert_array_equal(
+        made_inside(x), gradient(Surrogate("relu", "bsilu", residual="uint8"), x)
+    )
 
 
 def test_an_unknown_residual_is_refused():

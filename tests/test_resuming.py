@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from keras_surrogate import records
-from keras_surrogate.callbacks import GradientAlerts, GradientNormLogger, GradientTable, SurrogateAnnealing
+from keras_surrogate.callbacks import (
+    GradientAlerts,
+    GradientNormLogger,
+    GradientTable,
+    SurrogateAnnealing,
+)
 from keras_surrogate.layers import SurrogateActivation
 
 RANDOM = np.random.default_rng(0)
@@ -22,7 +27,11 @@ STEPS = 6
 def make_model(optimizer=None):
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
-        [keras.Input((6,)), keras.layers.Dense(4, "tanh", name="a"), keras.layers.Dense(1, name="b")]
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(4, "tanh", name="a"),
+            keras.layers.Dense(1, name="b"),
+        ]
     )
     model.compile(optimizer or keras.optimizers.Adam(0.01), "mse")
     return model
@@ -95,9 +104,13 @@ def test_the_same_script_after_an_interruption_goes_on_where_the_backup_was(tmp_
 def test_a_new_model_sets_the_file_aside_or_goes_on_as_told(tmp_path):
     path = tmp_path / "run.csv"
     fit(make_model(), GradientNormLogger(path=path))
-    with pytest.warns(UserWarning, match="run.csv is begun anew, and what it held is now .*run.old.csv"):
+    with pytest.warns(
+        UserWarning, match="run.csv is begun anew, and what it held is now .*run.old.csv"
+    ):
         fit(make_model(), GradientNormLogger(path=path))
-    assert len(records.load(path).steps) == len(records.load(tmp_path / "run.old.csv").steps) == STEPS
+    assert (
+        len(records.load(path).steps) == len(records.load(tmp_path / "run.old.csv").steps) == STEPS
+    )
     appending = GradientNormLogger(path=path, append=True)
     fit(make_model(), appending)
     np.testing.assert_array_equal(appending.steps, np.arange(STEPS, 2 * STEPS))
@@ -146,12 +159,20 @@ def test_every_trial_has_a_file_of_its_own(tmp_path):
 
 
 def test_what_was_fitted_can_be_copied_and_pickled_and_fits_again(tmp_path):
-    logger = GradientNormLogger(path=tmp_path / "run-{trial}.csv", log_dir=tmp_path / "logs", also="activations")
-    alerts, table = GradientAlerts(logger, vanishing=10.0, patience=1, exploding=None), GradientTable(logger)
+    logger = GradientNormLogger(
+        path=tmp_path / "run-{trial}.csv", log_dir=tmp_path / "logs", also="activations"
+    )
+    alerts, table = (
+        GradientAlerts(logger, vanishing=10.0, patience=1, exploding=None),
+        GradientTable(logger),
+    )
     model = make_model()
     with pytest.warns(UserWarning, match="Gradients vanish"):
         fit(model, logger, alerts, table)
-    for made in (copy.deepcopy([logger, alerts, table]), pickle.loads(pickle.dumps([logger, alerts, table]))):
+    for made in (
+        copy.deepcopy([logger, alerts, table]),
+        pickle.loads(pickle.dumps([logger, alerts, table])),
+    ):
         np.testing.assert_array_equal(made[0].record.values, logger.record.values)
         assert made[0].layer_names == logger.layer_names
         assert made[1].alerts == alerts.alerts
@@ -165,7 +186,9 @@ def test_what_was_fitted_can_be_copied_and_pickled_and_fits_again(tmp_path):
 def test_a_copied_annealing_fits_again():
     annealing = SurrogateAnnealing(constant)
     for callback in (annealing, copy.deepcopy(annealing), pickle.loads(pickle.dumps(annealing))):
-        model = keras.Sequential([keras.Input((6,)), SurrogateActivation("relu", "softplus"), keras.layers.Dense(1)])
+        model = keras.Sequential(
+            [keras.Input((6,)), SurrogateActivation("relu", "softplus"), keras.layers.Dense(1)]
+        )
         model.compile("sgd", "mse")
         fit(model, callback)
         copy.deepcopy(callback)
@@ -181,7 +204,9 @@ def test_trainable_that_was_changed_after_compiling_is_warned_of():
     fit(model)
     fit(model, GradientNormLogger())  # Nothing was changed.
     model.get_layer("a").trainable = False
-    with pytest.warns(UserWarning, match=r"`trainable` was changed after .*a/kernel.*Call model.compile"):
+    with pytest.warns(
+        UserWarning, match=r"`trainable` was changed after .*a/kernel.*Call model.compile"
+    ):
         fit(model, GradientNormLogger())
     model.compile("adam", "mse")
     fit(model, GradientNormLogger())

@@ -13,7 +13,12 @@ X = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
 def make_model(activation):
     keras.utils.set_random_seed(0)
     return keras.Sequential(
-        [keras.Input((4,)), keras.layers.Dense(6), SurrogateActivation(activation), keras.layers.Dense(3)]
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(6),
+            SurrogateActivation(activation),
+            keras.layers.Dense(3),
+        ]
     )
 
 

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-# keras_surrogate is imported only where it is needed: a process that cannot import it imports this file too.
+# keras_surrogate is imported only where it is needed: a process that cannot import it imports this
+# file too.
 
 SAVEDMODELS = Path(__file__).parents[1] / "savedmodels"
 GENERATIONS = sorted(SAVEDMODELS.glob("generation_*/"))
 GOLDEN = sorted(SAVEDMODELS.glob("generation_*/*.npz"))
 
 every_generation = pytest.mark.parametrize("generation", GENERATIONS, ids=lambda path: path.name)
-every_golden = pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.stem}")
+every_golden = pytest.mark.parametrize(
+    "path", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 
 
 def read(path):
@@ -27,7 +30,9 @@ def read(path):
 
 
 def derivatives(model, x, upstream):
-    tf.config.experimental.enable_tensor_float_32_execution(False)  # with it a GPU keeps three digits of a product
+    tf.config.experimental.enable_tensor_float_32_execution(
+        False
+    )  # with it a GPU keeps three digits of a product
     x = tf.constant(x)
     with tf.GradientTape() as outer:
         outer.watch(x)
@@ -46,7 +51,9 @@ def assert_agrees(model, golden):
 
 
 def assert_saved_model_agrees(path):
-    loaded = tf.saved_model.load(path.with_suffix(""))  # serve alone would not keep the variables alive
+    loaded = tf.saved_model.load(
+        path.with_suffix("")
+    )  # serve alone would not keep the variables alive
     assert_agrees(loaded.serve, read(path))
 
 
@@ -117,7 +124,9 @@ def test_a_generation_is_never_remade(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("other", "first_difference"), [("flat_spot", "outputs"), ("sugar_bsilu", "gradient")])
+@pytest.mark.parametrize(
+    ("other", "first_difference"), [("flat_spot", "outputs"), ("sugar_bsilu", "gradient")]
+)
 def test_the_comparison_tells_presets_apart(other, first_difference):
     golden = read(SAVEDMODELS / "generation_1" / "sugar_nelu.npz")
     with pytest.raises(AssertionError, match=rf"\n{first_difference}\n"):

@@ -12,7 +12,8 @@ from keras_surrogate import Surrogate, presets, simulation
 from keras_surrogate.simulation.networks import RandomNetworks, measure
 from keras_surrogate.simulation.training import overflown
 
-# ----------------------------------------------------------------------------------------- products of uniform numbers
+# ----------------------------------------------------------------------------------------- products
+# of uniform numbers
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 50, 1000])
@@ -59,9 +60,15 @@ def test_products_repeat_and_do_not_depend_on_how_many_are_drawn():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: simulation.uniform_products(0), "count must be an integer of at least 1, but is 0"),
+        (
+            lambda: simulation.uniform_products(0),
+            "count must be an integer of at least 1, but is 0",
+        ),
         (lambda: simulation.uniform_products(50, -1), "draws must be"),
-        (lambda: simulation.uniform_products(50, 10, seed=-1), "seed must be an integer of at least 0"),
+        (
+            lambda: simulation.uniform_products(50, 10, seed=-1),
+            "seed must be an integer of at least 0",
+        ),
         (lambda: simulation.uniform_product_probability(-1e-18), "threshold must be"),
         (lambda: simulation.uniform_product_probability(np.nan), "threshold must be"),
         (lambda: simulation.uniform_product_probability(0.5, 2.5), "count must be"),
@@ -73,7 +80,8 @@ def test_mistakes_about_products(call, message):
         call()
 
 
-# ------------------------------------------------------------------------------------------------- random networks
+# -------------------------------------------------------------------------------------------------
+# random networks
 
 
 PAIRS = {
@@ -98,7 +106,9 @@ def keras_model(networks, number, surrogate):
 def test_gradients_are_those_of_a_keras_model(pair):
     depth, width, number = 6, 5, 3
     arguments = {"weight_variance": 2.0, "bias_variance": 0.5}
-    sample = simulation.gradient_sample(pair, depth, 11, width, input_variance=3.0, seed=7, **arguments)
+    sample = simulation.gradient_sample(
+        pair, depth, 11, width, input_variance=3.0, seed=7, **arguments
+    )
     source = RandomNetworks(depth, width, *arguments.values(), seed=7)
     networks, inputs = source.draw(11), source.draw_inputs(11, 3.0)
     model = keras_model(networks, number, pair)
@@ -118,16 +128,24 @@ def test_gradients_are_those_of_a_keras_model(pair):
         arriving = tf.reduce_sum(h * networks.readout[number, :, 0])
     gradient = tape.gradient(arriving, first)
     np.testing.assert_allclose(sample.path[number], path, rtol=1e-6)
-    np.testing.assert_allclose(sample.path_weights[number], [layer.kernel[0, 0] for layer in model.layers], rtol=1e-6)
+    np.testing.assert_allclose(
+        sample.path_weights[number], [layer.kernel[0, 0] for layer in model.layers], rtol=1e-6
+    )
     np.testing.assert_allclose(sample.log10_product[number], np.log10(np.abs(product)), rtol=1e-9)
-    np.testing.assert_allclose(sample.log10_norm[number], np.log10(np.linalg.norm(gradient)), rtol=1e-9)
+    np.testing.assert_allclose(
+        sample.log10_norm[number], np.log10(np.linalg.norm(gradient)), rtol=1e-9
+    )
     np.testing.assert_allclose(np.linalg.norm(networks.readout[number]), 1)
 
 
 def test_the_draws_have_the_distribution_that_is_promised():
     source = RandomNetworks(2, 4, 3.0, 0.5, seed=0)
     networks = source.draw(4000)
-    for tensors, variance in ((networks.weights, 3 / 4), (networks.biases, 0.5), ([source.draw_inputs(4000, 2.0)], 2)):
+    for tensors, variance in (
+        (networks.weights, 3 / 4),
+        (networks.biases, 0.5),
+        ([source.draw_inputs(4000, 2.0)], 2),
+    ):
         for tensor in tensors:
             assert np.mean(tensor) == pytest.approx(0, abs=0.05)
             assert np.var(tensor) == pytest.approx(variance, rel=0.05)
@@ -149,7 +167,10 @@ def test_wide_networks_have_the_gradient_of_mean_field_theory(name):
     z = np.linspace(-8, 8, 4001)
     density = stats.norm.pdf(z) * (z[1] - z[0])
     function = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}[name]
-    slope = {"tanh": lambda x: 1 - np.tanh(x) ** 2, "sigmoid": lambda x: function(x) * (1 - function(x))}[name]
+    slope = {
+        "tanh": lambda x: 1 - np.tanh(x) ** 2,
+        "sigmoid": lambda x: function(x) * (1 - function(x)),
+    }[name]
     variance, expected = 2.0, 1.0
     for _ in range(8):
         expected *= 2 * np.sum(density * slope(np.sqrt(variance) * z) ** 2)
@@ -165,13 +186,18 @@ def equal(one, other, part=slice(None)):
     )
 
 
-@pytest.mark.parametrize("pair", [Surrogate("tanh"), presets.get("sugar_bsilu")], ids=["tanh", "sugar_bsilu"])
+@pytest.mark.parametrize(
+    "pair", [Surrogate("tanh"), presets.get("sugar_bsilu")], ids=["tanh", "sugar_bsilu"]
+)
 def test_samples_do_not_depend_on_chunks_or_number_bit_by_bit(pair):
     # Chaotic: a difference in the last bit would grow to any size within thirty layers.
     arguments = {"depth": 30, "width": 5, "weight_variance": 9.0, "bias_variance": 0.1, "seed": 2}
     sample = simulation.gradient_sample(pair, networks=101, **arguments)
     for chunk_size in (1, 7, 16, 100, 1000):
-        assert equal(sample, simulation.gradient_sample(pair, networks=101, chunk_size=chunk_size, **arguments))
+        assert equal(
+            sample,
+            simulation.gradient_sample(pair, networks=101, chunk_size=chunk_size, **arguments),
+        )
     assert equal(sample, simulation.gradient_sample(pair, networks=23, **arguments), slice(23))
     other = simulation.gradient_sample(pair, networks=101, **{**arguments, "seed": 3})
     assert not np.array_equal(other.log10_norm, sample.log10_norm)
@@ -211,7 +237,9 @@ def test_slopes_of_zero_are_gradients_of_zero():
         simulation.joint_histogram(sample)
 
 
-@pytest.mark.parametrize("arguments", [{"weight_variance": 1e300}, {"surrogate": Surrogate("tanh", scale=1e200)}])
+@pytest.mark.parametrize(
+    "arguments", [{"weight_variance": 1e300}, {"surrogate": Surrogate("tanh", scale=1e200)}]
+)
 def test_what_overflows_is_an_error(arguments):
     with pytest.raises(ValueError, match="too large for floating numbers: lower weight_variance"):
         simulation.gradient_sample(
@@ -251,7 +279,9 @@ def test_mistakes_about_networks(function, arguments, message):
 
 
 def test_shares_count_what_is_below_and_above():
-    found = simulation.shares([-np.inf, -3.1, -2.9, 0, 2.9, 3.1, 5, 6], vanishing=1e-3, exploding=1e3)
+    found = simulation.shares(
+        [-np.inf, -3.1, -2.9, 0, 2.9, 3.1, 5, 6], vanishing=1e-3, exploding=1e3
+    )
     assert (found.vanished, found.healthy, found.exploded) == (0.25, 0.375, 0.375)
 
 
@@ -301,7 +331,9 @@ def test_joint_histograms_count_every_pair(quantity, field, gradient):
     assert histogram.zeros == 4 * zeros
     assert histogram.counts.shape == (10, 10)
     values = getattr(sample, field)[logarithms > -np.inf]
-    np.testing.assert_array_equal(histogram.counts.sum(axis=1), np.histogram(values, bins=histogram.edges)[0])
+    np.testing.assert_array_equal(
+        histogram.counts.sum(axis=1), np.histogram(values, bins=histogram.edges)[0]
+    )
     low, high = histogram.log10_edges[:2]
     left, right = histogram.edges[4:6]
     within = (getattr(sample, field) >= left) & (getattr(sample, field) < right)
@@ -318,7 +350,8 @@ def test_mistakes_about_histograms(arguments):
         simulation.joint_histogram(sample, *arguments)
 
 
-# --------------------------------------------------------------------------------------------------- training
+# ---------------------------------------------------------------------------------------------------
+# training
 
 
 @pytest.mark.parametrize("pair", [Surrogate("tanh"), PAIRS["scaled"]], ids=["tanh", "scaled"])
@@ -326,7 +359,15 @@ def test_training_is_that_of_a_keras_model_under_sgd(pair):
     depth, width, samples, steps, number = 3, 4, 5, 8, 2
     arguments = {"weight_variance": 1.5, "bias_variance": 0.25, "seed": 5}
     paths = simulation.training_paths(
-        pair, depth, 4, width, samples=samples, steps=steps, learning_rate=0.25, input_variance=2.0, **arguments
+        pair,
+        depth,
+        4,
+        width,
+        samples=samples,
+        steps=steps,
+        learning_rate=0.25,
+        input_variance=2.0,
+        **arguments,
     )
     source = RandomNetworks(depth, width, *arguments.values())
     networks = source.draw(4)
@@ -353,14 +394,23 @@ def test_the_gradients_before_training_are_means_over_the_samples_of_single_ones
     paths = simulation.training_paths(samples=7, **arguments)
     source = RandomNetworks(4, 3, 1.0, 0.0, seed=0)
     networks, inputs = source.draw(6), source.draw_inputs(6, 1.0, 7)
-    single = [measure(networks, Surrogate("tanh"), inputs[:, :, index : index + 1]) for index in range(7)]
+    single = [
+        measure(networks, Surrogate("tanh"), inputs[:, :, index : index + 1]) for index in range(7)
+    ]
     for name, found in (("log10_product", paths.log10_product), ("log10_norm", paths.log10_norm)):
         squares = np.mean([10 ** (2 * getattr(part, name)[:6].numpy()) for part in single], axis=0)
         np.testing.assert_allclose(found[0], np.log10(squares) / 2, rtol=1e-10)
 
 
 def test_paths_do_not_depend_on_chunks_bit_by_bit():
-    arguments = {"networks": 21, "depth": 8, "width": 3, "weight_variance": 4.0, "steps": 15, "learning_rate": 0.5}
+    arguments = {
+        "networks": 21,
+        "depth": 8,
+        "width": 3,
+        "weight_variance": 4.0,
+        "steps": 15,
+        "learning_rate": 0.5,
+    }
     paths = simulation.training_paths(**arguments)
     for chunk_size in (1, 5, 16, 100):
         assert equal(paths, simulation.training_paths(chunk_size=chunk_size, **arguments))
@@ -368,7 +418,9 @@ def test_paths_do_not_depend_on_chunks_bit_by_bit():
 
 
 def test_networks_that_overflow_are_not_a_number_from_then_on():
-    paths = simulation.training_paths("linear", depth=6, networks=40, steps=60, learning_rate=1.0, weight_variance=2.0)
+    paths = simulation.training_paths(
+        "linear", depth=6, networks=40, steps=60, learning_rate=1.0, weight_variance=2.0
+    )
     assert 0 < paths.diverged <= 1
     for array in (paths.log10_product, paths.log10_norm, paths.loss):
         lost = np.isnan(array)
@@ -393,7 +445,8 @@ def test_mistakes_about_training(arguments, message):
         simulation.training_paths(**arguments)
 
 
-# --------------------------------------------------------------------------------------------- the two-state chain
+# --------------------------------------------------------------------------------------------- the
+# two-state chain
 
 
 def logarithms(states):
@@ -408,7 +461,9 @@ def test_transitions_are_counted():
     assert chain.vanishing == 1 / 3 and chain.recovery == 1 / 2
     assert chain.left_out == 2
     np.testing.assert_allclose(chain.observed, [1 / 3, 2 / 3, 1 / 2, 0])
-    np.testing.assert_allclose(chain.forecast[:3], [1 / 3, 1 / 3 / 2 + 2 / 9, 0.5 * (7 / 18) + (11 / 18) / 3])
+    np.testing.assert_allclose(
+        chain.forecast[:3], [1 / 3, 1 / 3 / 2 + 2 / 9, 0.5 * (7 / 18) + (11 / 18) / 3]
+    )
 
 
 def test_a_known_chain_is_recovered():
@@ -434,7 +489,9 @@ def test_intervals_are_those_of_wilson(count, of):
     states = np.zeros((2, of), int)
     states[1, :count] = 1
     exact = stats.binomtest(count, of).proportion_ci(method="wilson")
-    np.testing.assert_allclose(simulation.two_state_chain(logarithms(states)).vanishing_interval, exact, atol=1e-12)
+    np.testing.assert_allclose(
+        simulation.two_state_chain(logarithms(states)).vanishing_interval, exact, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -443,7 +500,10 @@ def test_intervals_are_those_of_wilson(count, of):
         ([[0, 0], [0, 0]], "No gradient vanished."),
         ([[0, 0], [1, 0], [1, 0]], "A one-way street, as far as seen: none of 1 steps"),
         ([[1, 1], [0, 1]], "No one-way street into vanishing"),
-        ([[0] * 50 + [1] * 50, [1] * 51 + [0] + [1] * 48], "Not quite one-way, but easier to enter than to leave"),
+        (
+            [[0] * 50 + [1] * 50, [1] * 51 + [0] + [1] * 48],
+            "Not quite one-way, but easier to enter than to leave",
+        ),
         ([[0, 1], [1, 0]], "Not a one-way street"),
     ],
 )
@@ -486,14 +546,17 @@ def test_steeper_tanh_of_the_same_weights_loses_more_gradients_in_training():
     vanished = {}
     for n in (1, 2):
         pair = Surrogate({"name": "scaled_tanh", "n": n})
-        paths = simulation.training_paths(pair, depth=20, networks=300, weight_variance=4 / n**2, steps=100)
+        paths = simulation.training_paths(
+            pair, depth=20, networks=300, weight_variance=4 / n**2, steps=100
+        )
         vanished[n] = simulation.two_state_chain(paths.log10_norm).observed
     # The same functions at the start, to rounding: what differs is the step, by n**2.
     assert vanished[1][0] == vanished[2][0] < 0.05
     assert vanished[2][-1] > vanished[1][-1] + 0.05
 
 
-# ------------------------------------------------------------------------------------------------------------ maps
+# ------------------------------------------------------------------------------------------------------------
+# maps
 
 
 def trained_chain(weight, bias, depth, inputs, targets, steps, rate, tied):
@@ -528,7 +591,13 @@ def test_maps_are_those_of_gradient_descent_written_out(tied):
     for row, bias in enumerate(biases):
         for column, weight in enumerate(weights):
             expected = trained_chain(weight, bias, 4, inputs, targets, 12, 0.5, tied)
-            fields = found.weight_paths, found.bias_paths, found.log10_product, found.log10_norm, found.loss
+            fields = (
+                found.weight_paths,
+                found.bias_paths,
+                found.log10_product,
+                found.log10_norm,
+                found.loss,
+            )
             for field, values in zip(fields, expected, strict=True):
                 np.testing.assert_allclose(field[:, row, column], values, rtol=1e-9, atol=1e-12)
     assert found.weight_paths[0].tolist() == [weights, weights]
@@ -536,14 +605,23 @@ def test_maps_are_those_of_gradient_descent_written_out(tied):
 
 
 def test_maps_do_not_depend_on_chunks_bit_by_bit():
-    arguments = {"depth": 6, "weights": np.linspace(-4, 4, 7), "biases": np.linspace(-1, 1, 5), "steps": 10}
+    arguments = {
+        "depth": 6,
+        "weights": np.linspace(-4, 4, 7),
+        "biases": np.linspace(-1, 1, 5),
+        "steps": 10,
+    }
     whole = simulation.gradient_map(**arguments, learning_rate=1.0)
     for chunk_size in (1, 9, 32):
-        assert equal(whole, simulation.gradient_map(**arguments, learning_rate=1.0, chunk_size=chunk_size))
+        assert equal(
+            whole, simulation.gradient_map(**arguments, learning_rate=1.0, chunk_size=chunk_size)
+        )
 
 
 def test_the_map_of_an_odd_function_and_odd_data_is_symmetric_in_the_bias():
-    found = simulation.gradient_map(depth=5, weights=[0.5, 2.0], biases=[-1.0, 0.0, 1.0], steps=20, tied=True)
+    found = simulation.gradient_map(
+        depth=5, weights=[0.5, 2.0], biases=[-1.0, 0.0, 1.0], steps=20, tied=True
+    )
     np.testing.assert_allclose(found.log10_norm[:, 0], found.log10_norm[:, 2], rtol=1e-6)
     np.testing.assert_allclose(found.bias_paths[:, 1], 0, atol=1e-12)
 
@@ -557,7 +635,9 @@ def test_a_vanished_gradient_stays_where_it_is_in_the_map():
 
 
 def test_chains_that_overflow_are_not_a_number_from_then_on():
-    found = simulation.gradient_map("linear", depth=4, weights=[0.5, 3.0], biases=[0.0], steps=30, learning_rate=1.0)
+    found = simulation.gradient_map(
+        "linear", depth=4, weights=[0.5, 3.0], biases=[0.0], steps=30, learning_rate=1.0
+    )
     assert found.diverged == 0.5
     assert np.isnan(found.weight_paths[-1, 0, 1]) and np.isfinite(found.weight_paths[:, 0, 0]).all()
     assert np.isnan(found.log10_norm[-1, 0, 1]) and np.isfinite(found.log10_norm[0]).all()

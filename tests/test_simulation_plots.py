@@ -20,7 +20,9 @@ def sample():
 
 @pytest.fixture(scope="module")
 def gradient_map():
-    return simulation.gradient_map("linear", 4, [0.5, 1.0, 3.0], [-1.0, 0.0, 1.0, 2.0], steps=20, learning_rate=0.5)
+    return simulation.gradient_map(
+        "linear", 4, [0.5, 1.0, 3.0], [-1.0, 0.0, 1.0, 2.0], steps=20, learning_rate=0.5
+    )
 
 
 def labels(ax):
@@ -32,9 +34,15 @@ def named(ax):
 
 
 def test_distributions_count_all_networks_and_name_the_shares():
-    logarithms = {"one": np.array([-5.0, -5.0, 0.0, 9.0]), "other": np.array([-np.inf, 0.1, 0.2, 0.3])}
+    logarithms = {
+        "one": np.array([-5.0, -5.0, 0.0, 9.0]),
+        "other": np.array([-np.inf, 0.1, 0.2, 0.3]),
+    }
     ax = plots.gradient_distribution(logarithms, bins=5)
-    assert labels(ax) == ["one: 50.0% vanished, 25.0% exploded", "other: 25.0% vanished, 0.0% exploded"]
+    assert labels(ax) == [
+        "one: 50.0% vanished, 25.0% exploded",
+        "other: 25.0% vanished, 0.0% exploded",
+    ]
     heights = [np.unique(patch.get_xy()[:, 1]) for patch in ax.patches[:2]]
     assert [height.max() for height in heights] == [0.5, 0.25]
     assert named(ax) and ax.get_xlim()[0] < -3 and ax.get_xlim()[1] > 3
@@ -61,7 +69,10 @@ def test_rates_are_stacked_to_one_over_the_deviations(gradient):
 
 @pytest.mark.parametrize(
     ("quantity", "gradient", "names"),
-    [("x", "product", ("pre-activation x", "product of slopes")), ("w", "norm", ("weight w", "gradient's norm"))],
+    [
+        ("x", "product", ("pre-activation x", "product of slopes")),
+        ("w", "norm", ("weight w", "gradient's norm")),
+    ],
 )
 def test_joint_histograms_are_images_of_the_counts(sample, quantity, gradient, names):
     histogram = simulation.joint_histogram(sample, quantity, gradient, bins=7)
@@ -104,7 +115,9 @@ def test_ways_begin_at_the_start_and_end_where_training_ends_or_overflows(gradie
         kept = points[~np.isnan(points).any(axis=1)]
         np.testing.assert_array_equal(start.get_xydata()[0], kept[0])
         np.testing.assert_array_equal(end.get_xydata()[0], kept[-1])
-    assert {tuple(start.get_xydata()[0]) for start in starts} == {(w, b) for w in (0.5, 1, 3) for b in (-1, 0, 1, 2)}
+    assert {tuple(start.get_xydata()[0]) for start in starts} == {
+        (w, b) for w in (0.5, 1, 3) for b in (-1, 0, 1, 2)
+    }
     assert len(plots.gradient_map(gradient_map, trajectories=0).lines) == 0
 
 
@@ -118,7 +131,9 @@ def test_uniform_products_have_their_exact_distribution_beside_them():
     products = simulation.uniform_products(50, 2000)
     ax = plots.uniform_products(products)
     line, threshold = ax.lines
-    np.testing.assert_array_equal(line.get_ydata(), simulation.uniform_product_density(line.get_xdata(), 50))
+    np.testing.assert_array_equal(
+        line.get_ydata(), simulation.uniform_product_density(line.get_xdata(), 50)
+    )
     assert threshold.get_xdata()[0] == pytest.approx(-18)
     assert f"above 1e-18: {np.mean(products > -18):.2%}, exactly 10.78%" in labels(ax)
     areas = [patch.get_height() * patch.get_width() for patch in ax.patches]

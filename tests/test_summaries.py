@@ -25,15 +25,23 @@ def read(folder):
 
 
 def scalars(events, tag):
-    return np.array([event.step for event in events.Scalars(tag)]), np.array([e.value for e in events.Scalars(tag)])
+    return np.array([event.step for event in events.Scalars(tag)]), np.array(
+        [e.value for e in events.Scalars(tag)]
+    )
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("logs") / "made" / "when needed"
-    encoder = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, "relu", name="dense")], name="encoder")
-    decoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, "tanh", name="dense")], name="decoder")
-    model = keras.Sequential([keras.Input((6,)), encoder, decoder, keras.layers.Dense(3, name="last")])
+    encoder = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(4, "relu", name="dense")], name="encoder"
+    )
+    decoder = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(4, "tanh", name="dense")], name="decoder"
+    )
+    model = keras.Sequential(
+        [keras.Input((6,)), encoder, decoder, keras.layers.Dense(3, name="last")]
+    )
     model.compile(keras.optimizers.SGD(0.1), "mse")
     also = ("histogram", "activations", "update_ratio", "delta_norm")
     logger = GradientNormLogger(every=2, also=also, log_dir=folder, read_every=4)
@@ -44,8 +52,16 @@ def run(tmp_path_factory):
 def test_every_number_is_under_its_layer(run):
     record, events = run
     layers = ["global", "encoder.dense", "decoder.dense", "last"]
-    expected = {f"{layer}/{quantity}" for layer in layers for quantity in ("gradient_norm", "update_ratio")}
-    outputs = ["activation_mean", "activation_variance", "activation_zeros", "dead_units", "delta_norm"]
+    expected = {
+        f"{layer}/{quantity}" for layer in layers for quantity in ("gradient_norm", "update_ratio")
+    }
+    outputs = [
+        "activation_mean",
+        "activation_variance",
+        "activation_zeros",
+        "dead_units",
+        "delta_norm",
+    ]
     expected |= {f"{layer}/{quantity}" for layer in layers[1:] for quantity in outputs}
     expected.add("decoder.dense/activation_saturated")
     assert set(events.Tags()["scalars"]) == expected
@@ -73,14 +89,24 @@ def test_histograms_have_the_counted_elements_in_their_decades(run):
 
 
 def test_what_is_not_finite_or_all_zero_can_be_read(tmp_path):
-    columns = ["gradient_norm/global", *(f"gradient_histogram[{label}]/global" for label in GradientHistogram.labels)]
+    columns = [
+        "gradient_norm/global",
+        *(f"gradient_histogram[{label}]/global" for label in GradientHistogram.labels),
+    ]
     rows = np.zeros((4, len(columns)))
     rows[:, 0] = 0, np.nan, np.inf, 1e-300
     rows[0, 1], rows[1, 1:], rows[2, -1] = 7, np.nan, 7
     SummaryWriter(tmp_path).write(columns, [0, 1, 2, 3], [0] * 4, rows)
     events = read(tmp_path)
-    np.testing.assert_array_equal(scalars(events, "global/gradient_norm")[1], [0, np.nan, np.inf, 0])
-    assert [event.histogram_value.num for event in events.Histograms("global/log10_gradient")] == [0, 0, 0, 0]
+    np.testing.assert_array_equal(
+        scalars(events, "global/gradient_norm")[1], [0, np.nan, np.inf, 0]
+    )
+    assert [event.histogram_value.num for event in events.Histograms("global/log10_gradient")] == [
+        0,
+        0,
+        0,
+        0,
+    ]
     assert len(events.CompressedHistograms("global/log10_gradient")) == 4
 
 
@@ -102,7 +128,9 @@ def test_a_step_is_one_write_however_many_columns(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tf.summary.experimental, "write_raw_pb", counted)
     columns = [f"gradient_norm/layer_{number}" for number in range(60)]
-    SummaryWriter(tmp_path).write(columns, np.arange(100), np.zeros(100, int), RANDOM.random((100, 60)))
+    SummaryWriter(tmp_path).write(
+        columns, np.arange(100), np.zeros(100, int), RANDOM.random((100, 60))
+    )
     assert steps == list(range(100))
     assert len(scalars(read(tmp_path), "layer_59/gradient_norm")[0]) == 100
 
@@ -111,13 +139,17 @@ def test_a_folder_that_cannot_be_one_is_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     for log_dir in (tmp_path / "file", tmp_path / "file" / "logs"):
         for refuse in (SummaryWriter, summaries.check_log_dir):
-            with pytest.raises(ValueError, match=f"{log_dir} cannot be used: {tmp_path / 'file'} is a file. Name a"):
+            with pytest.raises(
+                ValueError, match=f"{log_dir} cannot be used: {tmp_path / 'file'} is a file. Name a"
+            ):
                 refuse(log_dir)
 
 
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(summaries.os, "access", lambda path, mode: path != tmp_path)
-    with pytest.raises(ValueError, match=f"{tmp_path / 'a'} cannot be used: {tmp_path} cannot be written to"):
+    with pytest.raises(
+        ValueError, match=f"{tmp_path / 'a'} cannot be used: {tmp_path} cannot be written to"
+    ):
         SummaryWriter(tmp_path / "a")
 
 
@@ -129,7 +161,9 @@ def test_a_folder_elsewhere_is_left_to_tensorflow():
 
 def test_a_failing_disk_is_an_os_error_with_a_short_message(tmp_path, monkeypatch):
     def fail(*arguments):
-        raise tf.errors.ResourceExhaustedError(None, None, "{{function_node x}} run.v2; No space left on device [Op:Y]")
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "{{function_node x}} run.v2; No space left on device [Op:Y]"
+        )
 
     writer = SummaryWriter(tmp_path)
     monkeypatch.setattr(tf.summary.experimental, "write_raw_pb", fail)

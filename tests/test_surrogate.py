@@ -115,7 +115,9 @@ def test_a_backward_that_needs_only_the_sign_keeps_the_output_and_not_the_input(
         return tape.gradient(y, hidden)
 
     graph = gradient.get_concrete_function(tf.TensorSpec([4])).graph
-    (kernel,) = [operation for operation in graph.get_operations() if operation.type == "LeakyReluGrad"]
+    (kernel,) = [
+        operation for operation in graph.get_operations() if operation.type == "LeakyReluGrad"
+    ]
     assert kernel.inputs[1].op.type == "Relu"
 
 
@@ -134,7 +136,9 @@ def test_a_variable_is_differentiated_too():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_extremes_of_the_gradient(dtype):
     largest = np.finfo(dtype).max
-    _, gradient = value_and_gradient(PAIR, np.array([-np.inf, -largest, largest, np.inf, np.nan], dtype))
+    _, gradient = value_and_gradient(
+        PAIR, np.array([-np.inf, -largest, largest, np.inf, np.nan], dtype)
+    )
     np.testing.assert_array_equal(gradient, [0, 0, 1, 1, np.nan])
 
 
@@ -142,8 +146,12 @@ LAYERS = {
     "Dense": lambda: keras.layers.Dense(3, activation=PAIR),
     "Conv1D": lambda: keras.layers.Conv1D(3, 2, activation=PAIR),
     "SimpleRNN": lambda: keras.layers.SimpleRNN(3, activation=PAIR),
-    "LSTM": lambda: keras.layers.LSTM(3, activation=Surrogate("tanh", "softsign"), recurrent_activation="sigmoid"),
-    "GRU": lambda: keras.layers.GRU(3, activation=PAIR, recurrent_activation=Surrogate("sigmoid", "flat_spot_sigmoid")),
+    "LSTM": lambda: keras.layers.LSTM(
+        3, activation=Surrogate("tanh", "softsign"), recurrent_activation="sigmoid"
+    ),
+    "GRU": lambda: keras.layers.GRU(
+        3, activation=PAIR, recurrent_activation=Surrogate("sigmoid", "flat_spot_sigmoid")
+    ),
     "Activation": lambda: keras.layers.Activation(PAIR),
     "TimeDistributed": lambda: keras.layers.TimeDistributed(keras.layers.Dense(2, activation=PAIR)),
     "Bidirectional": lambda: keras.layers.Bidirectional(keras.layers.GRU(3, activation=PAIR)),
@@ -152,11 +160,15 @@ LAYERS = {
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_activation_argument_of_keras_layers_survives_saving(kind, tmp_path):
-    model = keras.Sequential([keras.Input((5, 4)), LAYERS[kind](), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((5, 4)), LAYERS[kind](), keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
     x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    for ours, again in zip(value_and_gradient(model, x), value_and_gradient(loaded, x), strict=True):
+    for ours, again in zip(
+        value_and_gradient(model, x), value_and_gradient(loaded, x), strict=True
+    ):
         np.testing.assert_array_equal(ours, again)
     copied = keras.models.clone_model(model)
     assert copied.layers[0].get_config() == model.layers[0].get_config()
@@ -209,7 +221,10 @@ def test_mistakes_are_explained(arguments, message):
 def test_blended_slopes_in_reverse_and_forward_mode(blend, jit_compile):
     @tf.function(jit_compile=jit_compile)
     def both(x):
-        with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator, tf.GradientTape() as tape:
+        with (
+            tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator,
+            tf.GradientTape() as tape,
+        ):
             tape.watch(x)
             y = PAIR.blended(x, blend)
         return accumulator.jvp(y), tape.gradient(y, x)

@@ -23,12 +23,21 @@ def make_model(depth=2):
 
 def fit(*callbacks, model=None, epochs=3, verbose=0):
     model = model or make_model()
-    return model.fit(X, Y, batch_size=10, epochs=epochs, verbose=verbose, callbacks=list(callbacks)).history
+    return model.fit(
+        X, Y, batch_size=10, epochs=epochs, verbose=verbose, callbacks=list(callbacks)
+    ).history
 
 
 def console(terminal, width=100, height=40, encoding="utf-8"):
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
-    return Console(file=file, force_terminal=terminal, width=width, height=height, color_system=None, _environ={})
+    return Console(
+        file=file,
+        force_terminal=terminal,
+        width=width,
+        height=height,
+        color_system=None,
+        _environ={},
+    )
 
 
 def printed(console):
@@ -39,7 +48,10 @@ def printed(console):
 def tables(text):
     """Of each printed table the title, and the words of its rows."""
     titles = text.split("raw gradient norms, ")[1:]
-    return [(title.splitlines()[0].strip(), [row.split() for row in title.splitlines()[2:]]) for title in titles]
+    return [
+        (title.splitlines()[0].strip(), [row.split() for row in title.splitlines()[2:]])
+        for title in titles
+    ]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -109,7 +121,11 @@ def test_many_layers_are_shortened_to_the_height_of_the_terminal():
 def test_an_epoch_without_a_recorded_step_has_no_table():
     screen, logger = console(terminal=False), GradientNormLogger(every=6)
     fit(logger, GradientTable(logger, console=screen), epochs=4)
-    assert [title for title, _ in tables(printed(screen))] == ["epoch 1/4", "epoch 2/4", "epoch 4/4"]
+    assert [title for title, _ in tables(printed(screen))] == [
+        "epoch 1/4",
+        "epoch 2/4",
+        "epoch 4/4",
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
@@ -118,7 +134,11 @@ def test_where_only_ascii_can_be_printed_only_ascii_is(encoding):
     shown = GradientTable(logger, console=screen)
     fit(logger, shown, model=make_model(), epochs=1)
     assert "layer_0" in printed(screen) and "####" in printed(screen)
-    screen.print(table.norm_table("title", ["the_long_name_of_a_layer_\u03b1", "all"], np.ones(2), np.ones(2), 4, True))
+    screen.print(
+        table.norm_table(
+            "title", ["the_long_name_of_a_layer_\u03b1", "all"], np.ones(2), np.ones(2), 4, True
+        )
+    )
     assert "1  ~_long_name_of_a_layer_?  " in printed(screen)
 
 
@@ -144,7 +164,14 @@ def test_steps_that_are_not_finite_are_counted():
     x[-1] = np.nan
     model = make_model()
     model.compile(keras.optimizers.SGD(0.0), "mse")
-    model.fit(x, Y, batch_size=10, verbose=0, shuffle=False, callbacks=[logger, GradientTable(logger, console=screen)])
+    model.fit(
+        x,
+        Y,
+        batch_size=10,
+        verbose=0,
+        shuffle=False,
+        callbacks=[logger, GradientTable(logger, console=screen)],
+    )
     assert tables(printed(screen))[0][0] == "epoch 1/1, not finite in 1 steps"
 
 

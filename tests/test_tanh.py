@@ -26,21 +26,34 @@ def test_the_slope_there_is_what_the_definition_says(n, depth):
     slope = functions.ScaledTanh(n).slope
     threshold = theory.tanh_threshold(n, depth)
     least = n ** -(depth - 1.0)
-    np.testing.assert_allclose(slope(tf.constant(threshold, tf.float64)), least, rtol=1e-2 if depth == 20 else 1e-9)
-    assert slope(tf.constant(1.01 * threshold, tf.float64)) < least < slope(tf.constant(0.99 * threshold, tf.float64))
+    np.testing.assert_allclose(
+        slope(tf.constant(threshold, tf.float64)), least, rtol=1e-2 if depth == 20 else 1e-9
+    )
+    assert (
+        slope(tf.constant(1.01 * threshold, tf.float64))
+        < least
+        < slope(tf.constant(0.99 * threshold, tf.float64))
+    )
 
 
 def test_it_equals_the_formula_where_that_can_be_computed():
     n, depth = np.linspace(1.05, 4, 30), np.arange(1, 9)[:, np.newaxis]
     np.testing.assert_allclose(
-        theory.tanh_threshold(n, depth), np.arctanh(np.sqrt(1 - n ** -depth.astype(float))) / n, rtol=1e-9
+        theory.tanh_threshold(n, depth),
+        np.arctanh(np.sqrt(1 - n ** -depth.astype(float))) / n,
+        rtol=1e-9,
     )
 
 
 def test_extremes_are_exact():
-    # acosh(e**a) tends to a + log 2, and to sqrt(2 a) near 0; the plain formula gives inf and 0 there.
-    np.testing.assert_allclose(theory.tanh_threshold(2, 10**6), (5e5 * np.log(2) + np.log(2)) / 2, rtol=1e-15)
-    np.testing.assert_allclose(theory.tanh_threshold(1 + 1e-15), np.sqrt(2 * np.log1p(np.spacing(1) * 5)), rtol=1e-6)
+    # acosh(e**a) tends to a + log 2, and to sqrt(2 a) near 0; the plain formula gives inf and 0
+    # there.
+    np.testing.assert_allclose(
+        theory.tanh_threshold(2, 10**6), (5e5 * np.log(2) + np.log(2)) / 2, rtol=1e-15
+    )
+    np.testing.assert_allclose(
+        theory.tanh_threshold(1 + 1e-15), np.sqrt(2 * np.log1p(np.spacing(1) * 5)), rtol=1e-6
+    )
     assert np.isfinite(theory.tanh_threshold(1e300, 10**9))
     assert theory.tanh_threshold(1) == 0
     assert theory.tanh_threshold(np.ones((2, 3)), 7).tolist() == np.zeros((2, 3)).tolist()
@@ -53,7 +66,9 @@ def test_no_threshold_for_n_below_one_and_what_is_no_number(n):
 
 
 @pytest.mark.parametrize("depth", [0, -1, 1.5, np.inf, np.nan, "2", None, True, [2, 0]])
-@pytest.mark.parametrize("function", [lambda depth: theory.tanh_threshold(2, depth), theory.tanh_optimum])
+@pytest.mark.parametrize(
+    "function", [lambda depth: theory.tanh_threshold(2, depth), theory.tanh_optimum]
+)
 def test_depth_is_a_positive_integer(function, depth):
     with pytest.raises(ValueError, match="depth must be"):
         function(depth)
@@ -62,7 +77,9 @@ def test_depth_is_a_positive_integer(function, depth):
 @pytest.mark.parametrize("depth", [1, 2, 3, 5, 50, 1000])
 def test_the_optimum_is_that_of_a_blind_search(depth):
     best = theory.tanh_optimum(depth)
-    found = optimize.minimize_scalar(lambda n: -theory.tanh_threshold(n, depth), bounds=(1, 8), method="bounded")
+    found = optimize.minimize_scalar(
+        lambda n: -theory.tanh_threshold(n, depth), bounds=(1, 8), method="bounded"
+    )
     np.testing.assert_allclose(best.n, found.x, rtol=1e-4)
     np.testing.assert_allclose(best.threshold, -found.fun, rtol=1e-9)
     np.testing.assert_allclose(best.threshold, theory.tanh_threshold(best.n, depth), rtol=1e-12)
@@ -88,7 +105,10 @@ def test_the_optimum_of_many_depths_at_once_tends_to_e():
 def train(n, scale, hidden_optimizer, output_optimizer, steps=20):
     """The loss, `scale` times the hidden parameters, and the last ones, of a tanh(scale * x) network at every step."""
     generator = np.random.default_rng(0)
-    x, y = tf.constant(generator.standard_normal((32, 6))), tf.constant(generator.standard_normal((32, 2)))
+    x, y = (
+        tf.constant(generator.standard_normal((32, 6))),
+        tf.constant(generator.standard_normal((32, 2))),
+    )
     activation = Surrogate(functions.ScaledTanh(scale))
     hidden = [keras.layers.Dense(8, activation, dtype="float64") for _ in range(3)]
     output = keras.layers.Dense(2, dtype="float64")
@@ -102,7 +122,9 @@ def train(n, scale, hidden_optimizer, output_optimizer, steps=20):
     for _ in range(steps):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(model(x) - y))
-        gradients = tape.gradient(loss, [variable.value for variable in [*inner, *output.trainable_variables]])
+        gradients = tape.gradient(
+            loss, [variable.value for variable in [*inner, *output.trainable_variables]]
+        )
         hidden_optimizer.apply(gradients[: len(inner)], inner)
         output_optimizer.apply(gradients[len(inner) :], output.trainable_variables)
         weights = [scale * variable.numpy().ravel() for variable in inner]
@@ -125,11 +147,15 @@ def adam(rate, shrink=1):
 
 @pytest.mark.parametrize("n", [2, 3, 0.5])
 @pytest.mark.parametrize("optimizer", [sgd, momentum])
-def test_tanh_nx_trains_as_tanh_of_weights_times_n_when_hidden_rates_are_times_n_squared(optimizer, n):
+def test_tanh_nx_trains_as_tanh_of_weights_times_n_when_hidden_rates_are_times_n_squared(
+    optimizer, n
+):
     rate = 1 / 16  # exact in the float32 that Keras keeps it in, also times 9
     reference = train(n, n, optimizer(rate), optimizer(rate))
     assert np.ptp(reference[:, 0]) > 0.1
-    np.testing.assert_allclose(train(n, 1, optimizer(n**2 * rate), optimizer(rate)), reference, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        train(n, 1, optimizer(n**2 * rate), optimizer(rate)), reference, rtol=1e-6, atol=1e-9
+    )
     for hidden, last in ((1, 1), (n, n), (n**2, n**2), (n, 1)):
         other = train(n, 1, optimizer(hidden * rate), optimizer(last * rate))
         np.testing.assert_allclose(other[0, 0], reference[0, 0], rtol=1e-12)
@@ -139,7 +165,9 @@ def test_tanh_nx_trains_as_tanh_of_weights_times_n_when_hidden_rates_are_times_n
 def test_with_adam_the_factor_is_n_and_epsilon_is_divided_by_it():
     n, rate = 2, 0.01
     reference = train(n, n, adam(rate), adam(rate))
-    np.testing.assert_allclose(train(n, 1, adam(n * rate, n), adam(rate)), reference, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        train(n, 1, adam(n * rate, n), adam(rate)), reference, rtol=1e-6, atol=1e-9
+    )
     for other in (adam(rate, n), adam(n**2 * rate, n), adam(n * rate)):
         assert np.max(np.abs(train(n, 1, other, adam(rate)) - reference)) > 1e-4
 

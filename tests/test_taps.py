@@ -12,7 +12,9 @@ from keras_surrogate.recording.applied import AppliedGradients
 
 
 def make_model(optimizer="sgd"):
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(1, name="b")])
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(1, name="b")]
+    )
     model.compile(optimizer, "mse")
     model.optimizer.build(model.trainable_variables)
     return model
@@ -25,8 +27,14 @@ def gradients_of(model):
 
 
 def wrapped(model):
-    owners = [model.optimizer, getattr(model.optimizer, "inner_optimizer", model.optimizer), *model.layers]
-    return {name for owner in owners for name in ("apply", "update_step", "call") if name in vars(owner)}
+    owners = [
+        model.optimizer,
+        getattr(model.optimizer, "inner_optimizer", model.optimizer),
+        *model.layers,
+    ]
+    return {
+        name for owner in owners for name in ("apply", "update_step", "call") if name in vars(owner)
+    }
 
 
 def test_a_step_shows_gradients_weights_outputs_and_deltas():
@@ -36,8 +44,13 @@ def test_a_step_shows_gradients_weights_outputs_and_deltas():
         gradients = gradients_of(model)
         model.optimizer.apply(gradients, model.trainable_variables)
     assert [variable for _, _, variable in step.gradients] == model.trainable_variables
-    assert all(shown is gradient for (_, shown, _), gradient in zip(step.gradients, gradients, strict=True))
-    assert [(step.weights_before[id(v)].numpy() == b).all() for v, b in zip(model.variables, before, strict=True)]
+    assert all(
+        shown is gradient for (_, shown, _), gradient in zip(step.gradients, gradients, strict=True)
+    )
+    assert [
+        (step.weights_before[id(v)].numpy() == b).all()
+        for v, b in zip(model.variables, before, strict=True)
+    ]
     assert [step.outputs[id(layer)][0].shape for layer in model.layers] == [(4, 3), (4, 1)]
     assert (step.deltas[id(model.layers[1])][0].numpy() == 1).all()
     assert not wrapped(model)
@@ -56,7 +69,9 @@ def test_after_an_error_nothing_is_wrapped_and_a_users_own_method_is_there_again
     calls = []
     apply = model.optimizer.apply
     vars(model.optimizer)["apply"] = own = lambda *arguments: calls.append(1) or apply(*arguments)
-    tap = taps.Taps(model, observed=model.layers, applied=AppliedGradients(model, [quantities.GradientNorm()]))
+    tap = taps.Taps(
+        model, observed=model.layers, applied=AppliedGradients(model, [quantities.GradientNorm()])
+    )
     with pytest.raises(RuntimeError), tap.step():
         assert wrapped(model) == {"apply", "call", "update_step"}
         raise RuntimeError
@@ -97,7 +112,9 @@ def test_another_thread_without_a_step_is_left_alone():
     model = make_model()
     gradients = gradients_of(model)
     with taps.Taps(model, observed=model.layers).step() as step:
-        other = threading.Thread(target=lambda: model.optimizer.apply(gradients, model.trainable_variables))
+        other = threading.Thread(
+            target=lambda: model.optimizer.apply(gradients, model.trainable_variables)
+        )
         other.start()
         other.join()
     assert step.gradients == []

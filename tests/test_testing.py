@@ -13,7 +13,10 @@ from keras_surrogate.functions.base import Function
 def mutant(base="tanh", **methods):
     """The function `base` with some of its methods replaced; it is not collected."""
     original = functions.get(base)
-    inherited = {name: getattr(type(original), name) for name in ("value", "slope", "gradient", "gradient_from_output")}
+    inherited = {
+        name: getattr(type(original), name)
+        for name in ("value", "slope", "gradient", "gradient_from_output")
+    }
 
     class Mutant(Function, collect=False):
         alpha = getattr(original, "alpha", None)
@@ -37,8 +40,14 @@ def mutant(base="tanh", **methods):
 TANH = functions.get("tanh")
 
 FUNCTION_FAULTS = {
-    "a wrong sign": (mutant(slope=lambda self, x: -TANH.slope(x)), "slope against the central difference"),
-    "an error of 1 %": (mutant(slope=lambda self, x: 1.01 * TANH.slope(x)), "slope against the central difference"),
+    "a wrong sign": (
+        mutant(slope=lambda self, x: -TANH.slope(x)),
+        "slope against the central difference",
+    ),
+    "an error of 1 %": (
+        mutant(slope=lambda self, x: 1.01 * TANH.slope(x)),
+        "slope against the central difference",
+    ),
     "a NaN tail": (
         mutant(value=lambda self, x: (tf.exp(x) - tf.exp(-x)) / (tf.exp(x) + tf.exp(-x))),
         "value in float16: NaN at the ends of the range",
@@ -47,7 +56,10 @@ FUNCTION_FAULTS = {
         mutant(value=lambda self, x: tf.where(x == x, tf.tanh(x), tf.zeros_like(x))),
         "at NaN and the infinities",
     ),
-    "a limit missed": (mutant("silu", value=lambda self, x: x * tf.sigmoid(x)), "at NaN and the infinities"),
+    "a limit missed": (
+        mutant("silu", value=lambda self, x: x * tf.sigmoid(x)),
+        "at NaN and the infinities",
+    ),
     "a float32 result": (mutant(value=lambda self, x: tf.tanh(tf.cast(x, tf.float32))), "dtype"),
     "a kernel off by 1 %": (
         mutant("silu", gradient=lambda self, upstream, x: 1.01 * upstream * self.slope(x)),
@@ -138,7 +150,9 @@ def naive(x):
 
 
 def detached(x):
-    return tf.stop_gradient(tf.nn.relu(x)), lambda upstream: upstream * tf.stop_gradient(tf.sigmoid(x))
+    return tf.stop_gradient(
+        tf.nn.relu(x)
+    ), lambda upstream: upstream * tf.stop_gradient(tf.sigmoid(x))
 
 
 def off(x):
@@ -156,7 +170,10 @@ SURROGATE_FAULTS = {
         lambda x: PAIR(x) if tf.executing_eagerly() else tf.nn.relu(x),
         "reverse mode, graph",
     ),
-    "a float32 result": (lambda x: PAIR(x) if x.dtype == tf.float64 else tf.cast(PAIR(x), tf.float32), "dtypes"),
+    "a float32 result": (
+        lambda x: PAIR(x) if x.dtype == tf.float64 else tf.cast(PAIR(x), tf.float32),
+        "dtypes",
+    ),
     "a shape lost": (lambda x: PAIR(x)[:1] if x.shape.rank == 3 else PAIR(x), "shapes"),
 }
 

@@ -23,7 +23,13 @@ def quad(integrand, variance, breaks=(0.0,)):
     deviation = np.sqrt(variance)
     edges = sorted({-9.0, 9.0, *(edge / deviation for edge in breaks if abs(edge / deviation) < 9)})
     return sum(
-        integrate.quad(lambda z: integrand(deviation * z) * stats.norm.pdf(z), low, high, epsabs=1e-12, limit=200)[0]
+        integrate.quad(
+            lambda z: integrand(deviation * z) * stats.norm.pdf(z),
+            low,
+            high,
+            epsabs=1e-12,
+            limit=200,
+        )[0]
         for low, high in itertools.pairwise(edges)
     )
 
@@ -45,7 +51,9 @@ def network(pair, depth, width, scale, generator, bias=0.0):
         artificial = artificial * pair.scale * np.asarray(pair.backward.slope(tf.constant(h)))
         true = true * np.asarray(pair.forward.slope(tf.constant(h)))
         norms.append(np.linalg.norm(artificial))
-        cosines.append(artificial @ true / (norms[-1] * np.linalg.norm(true)) if true.any() else np.nan)
+        cosines.append(
+            artificial @ true / (norms[-1] * np.linalg.norm(true)) if true.any() else np.nan
+        )
         artificial, true = matrix.T @ artificial, matrix.T @ true
     return norms[::-1], cosines[::-1]
 
@@ -127,7 +135,15 @@ def test_correlation_decays_at_the_rate_of_the_theory():
     assert prediction.depth_scales.correlation == pytest.approx(-1 / np.log(rate), rel=0.02)
 
 
-PAIRS = ["relu", "sugar_bsilu", "artificial_relu", "leaky_backward", "flat_spot", "gradient_reversal", "ste_sign"]
+PAIRS = [
+    "relu",
+    "sugar_bsilu",
+    "artificial_relu",
+    "leaky_backward",
+    "flat_spot",
+    "gradient_reversal",
+    "ste_sign",
+]
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -169,7 +185,9 @@ def test_wide_networks_approach_the_limit_and_seeds_repeat():
     wide = theory.predict("leaky_backward", 10, 1.9, width=100_000)
     np.testing.assert_allclose(wide.gradient_norm, limit.gradient_norm, rtol=0.02)
     np.testing.assert_allclose(wide.alignment, limit.alignment, atol=0.01)
-    again, other = (theory.predict("leaky_backward", 10, 1.9, width=64, seed=seed) for seed in (0, 1))
+    again, other = (
+        theory.predict("leaky_backward", 10, 1.9, width=64, seed=seed) for seed in (0, 1)
+    )
     np.testing.assert_array_equal(
         theory.predict("leaky_backward", 10, 1.9, width=64).gradient_norm, again.gradient_norm
     )
@@ -179,7 +197,9 @@ def test_wide_networks_approach_the_limit_and_seeds_repeat():
 def test_fluctuations_of_relu_are_those_of_hanin_and_nica():
     """ln of the squared norm of a He ReLU network's output varies by 5 / N a layer, and lies half of that below 0."""
     depth, width = 40, 100
-    network = finite_width.Network(Surrogate("relu"), 2.0, 0.0, 1.0, width, with_true=False, units=16)
+    network = finite_width.Network(
+        Surrogate("relu"), 2.0, 0.0, 1.0, width, with_true=False, units=16
+    )
     signal, *_ = network.sample(np.full(depth, 2.0), 4000)
     logarithm = np.log(signal[-1] / signal[0])
     assert logarithm.var() == pytest.approx(5 * (depth - 1) / width, rel=0.1)
@@ -205,7 +225,14 @@ def batch_norm_network(pair, depth, width, batch, generator):
         cosine = np.sum(artificial * true) / (norms[-1] * np.linalg.norm(true))
         artificial, true = (
             matrix.T
-            @ ((d - d.mean(axis=1, keepdims=True) - normal * (d * normal).mean(axis=1, keepdims=True)) / deviation)
+            @ (
+                (
+                    d
+                    - d.mean(axis=1, keepdims=True)
+                    - normal * (d * normal).mean(axis=1, keepdims=True)
+                )
+                / deviation
+            )
             for d in (artificial, true)
         )
     return np.log10(norms[-1] / norms[0]), cosine
@@ -214,12 +241,16 @@ def batch_norm_network(pair, depth, width, batch, generator):
 @pytest.mark.parametrize("name", ["relu", "leaky_backward", "flat_spot"])
 def test_batch_normalised_stacks(name):
     pair, generator = presets.get(name), np.random.default_rng(1)
-    ratio, cosine = np.mean([batch_norm_network(pair, 12, 128, 128, generator) for _ in range(3)], axis=0)
+    ratio, cosine = np.mean(
+        [batch_norm_network(pair, 12, 128, 128, generator) for _ in range(3)], axis=0
+    )
     prediction = theory.predict(pair, 12, 1.0, stack="batch_norm")
     assert np.log10(prediction.gradient_ratio) == pytest.approx(ratio, abs=0.1)
     assert prediction.alignment[0] == pytest.approx(cosine, abs=0.05)
     if name == "relu":  # pi / (pi - 1) a layer, Yang et al. 2019
-        np.testing.assert_allclose(prediction.gradient_norm[:-1] ** 2 / prediction.gradient_norm[1:] ** 2, 1.4669, 1e-3)
+        np.testing.assert_allclose(
+            prediction.gradient_norm[:-1] ** 2 / prediction.gradient_norm[1:] ** 2, 1.4669, 1e-3
+        )
 
 
 def residual_network(pair, depth, width, scale, generator):
@@ -242,7 +273,9 @@ def residual_network(pair, depth, width, scale, generator):
 @pytest.mark.parametrize("name", ["relu", "leaky_backward", "flat_spot", "tanh"])
 def test_residual_stacks(name):
     pair, generator = presets.get(name), np.random.default_rng(2)
-    ratio, cosine, signal = np.median([residual_network(pair, 12, 256, 1.5, generator) for _ in range(12)], axis=0)
+    ratio, cosine, signal = np.median(
+        [residual_network(pair, 12, 256, 1.5, generator) for _ in range(12)], axis=0
+    )
     prediction = theory.predict(pair, 12, 1.5, stack="residual")
     assert np.log10(prediction.gradient_ratio) == pytest.approx(ratio, abs=0.1)
     assert prediction.alignment[0] == pytest.approx(cosine, abs=0.05)
@@ -264,19 +297,28 @@ def test_residual_stacks(name):
         keras.initializers.RandomUniform(-0.1, 0.1),
     ],
 )
-@pytest.mark.parametrize(("shape", "fans"), [((500, 300), (500, 300)), ((3, 3, 60, 40), (540, 360))])
+@pytest.mark.parametrize(
+    ("shape", "fans"), [((500, 300), (500, 300)), ((3, 3, 60, 40), (540, 360))]
+)
 def test_initializers_have_the_variance_that_keras_draws(initializer, shape, fans):
     if initializer == "orthogonal" and len(shape) == 4:
         shape, fans = (300, 500), (300, 500)
     variance = np.var(np.asarray(keras.initializers.get(initializer)(shape)))
-    np.testing.assert_allclose(weights.variances(initializer, fans), np.multiply(fans, variance), rtol=0.03)
+    np.testing.assert_allclose(
+        weights.variances(initializer, fans), np.multiply(fans, variance), rtol=0.03
+    )
 
 
 def test_the_gradient_uses_the_fan_out():
     wider = theory.predict("linear", 5, "he_normal", fans=(100, 150))
     np.testing.assert_allclose(wider.signal_variance, 2.0 ** np.arange(1, 6))
     np.testing.assert_allclose(wider.gradient_norm**2, 3.0 ** np.arange(4, -1, -1))
-    assert theory.predict("relu", 3, keras.initializers.RandomNormal(0.0, 0.1), width=50).signal_variance[0] == 0.5
+    assert (
+        theory.predict(
+            "relu", 3, keras.initializers.RandomNormal(0.0, 0.1), width=50
+        ).signal_variance[0]
+        == 0.5
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -287,7 +329,9 @@ def test_the_gradient_uses_the_fan_out():
     st.floats(0.01, 1.0),
     st.sampled_from([1.0, -3.0]),
 )
-def test_a_balanced_pair_has_a_gain_of_1_where_its_signal_rests(forward, backward, scale, bias, factor):
+def test_a_balanced_pair_has_a_gain_of_1_where_its_signal_rests(
+    forward, backward, scale, bias, factor
+):
     pair = theory.balance(Surrogate(forward, backward, scale=factor), scale, bias)
     assert (pair.forward, pair.backward, pair.scale > 0) == (
         functions.get(forward),
@@ -303,7 +347,9 @@ def test_a_balanced_pair_has_a_gain_of_1_where_its_signal_rests(forward, backwar
 
 def test_a_balanced_pair_keeps_its_gradient_at_depth():
     pair = theory.balance("sugar_bsilu", "he_normal")
-    assert pair.scale == pytest.approx(np.sqrt(0.5 / quad(lambda x: at(pair.backward.slope, x) ** 2, 2.0)), rel=1e-4)
+    assert pair.scale == pytest.approx(
+        np.sqrt(0.5 / quad(lambda x: at(pair.backward.slope, x) ** 2, 2.0)), rel=1e-4
+    )
     assert theory.predict(pair, 50, "he_normal").gradient_ratio == pytest.approx(1, rel=1e-3)
     at_another = theory.balance("sugar_bsilu", 2.0, signal_variance=0.4)
     assert theory.gain(at_another, 2.0, signal_variance=0.4) == pytest.approx(1)
@@ -312,14 +358,22 @@ def test_a_balanced_pair_keeps_its_gradient_at_depth():
 
 @pytest.mark.parametrize(
     ("name", "bias", "expected"),
-    [("relu", 0.0, 2.0), ("tanh", 0.0, 1.0), ("linear", 0.0, 1.0), ("scaled_tanh", 0.0, 0.25), ("tanh", 0.05, 1.7603)],
+    [
+        ("relu", 0.0, 2.0),
+        ("tanh", 0.0, 1.0),
+        ("linear", 0.0, 1.0),
+        ("scaled_tanh", 0.0, 0.25),
+        ("tanh", 0.05, 1.7603),
+    ],
 )
 def test_critical_weights_are_the_known_ones(name, bias, expected):
     """The last is Schoenholz et al. 2017's, for sigma_b**2 = 0.05."""
     assert theory.critical_weight_variance(name, bias) == pytest.approx(expected, rel=2e-3)
 
 
-@pytest.mark.parametrize("name", ["ste_sign", "approx_sign", "atan_spike", "flat_spot", "sugar_nelu"])
+@pytest.mark.parametrize(
+    "name", ["ste_sign", "approx_sign", "atan_spike", "flat_spot", "sugar_nelu"]
+)
 def test_at_critical_weights_signal_and_gradient_stay(name):
     scale = theory.critical_weight_variance(name)
     prediction = theory.predict(name, 300, scale, input_variance=1.0)
@@ -350,9 +404,13 @@ def test_the_question_of_the_demand_is_answered_in_words():
     assert "vanishes" in theory.predict("artificial_relu", 60, "he_normal").verdict
     assert "keeps its size" in theory.predict("relu", 50, "he_normal").verdict
     assert (
-        "shrinks: the first layer gets 0.0027 times" in theory.predict("sigmoid", 5, "glorot_uniform", width=64).verdict
+        "shrinks: the first layer gets 0.0027 times"
+        in theory.predict("sigmoid", 5, "glorot_uniform", width=64).verdict
     )
-    assert "grows: the first layer gets 17 times" in theory.predict("sugar_bsilu", 12, "he_normal").verdict
+    assert (
+        "grows: the first layer gets 17 times"
+        in theory.predict("sugar_bsilu", 12, "he_normal").verdict
+    )
     assert "points uphill" in theory.predict("gradient_reversal", 5, 1.0).verdict
 
 
@@ -372,10 +430,15 @@ def test_the_question_of_the_demand_is_answered_in_words():
         (Surrogate("sign", "hard_tanh", 9.0), 9, 1.0, "none", "helps"),
     ],
 )
-def test_the_effect_on_training_depends_on_norm_direction_and_optimizer(pair, depth, weights, plain, rescaled):
+def test_the_effect_on_training_depends_on_norm_direction_and_optimizer(
+    pair, depth, weights, plain, rescaled
+):
     prediction = theory.predict(pair, depth, weights)
     true = theory.predict(Surrogate(pair.forward), depth, weights, input_correlation=0.5)
-    assert (theory.effect(prediction, true), theory.effect(prediction, true, rescaled=True)) == (plain, rescaled)
+    assert (theory.effect(prediction, true), theory.effect(prediction, true, rescaled=True)) == (
+        plain,
+        rescaled,
+    )
 
 
 def test_what_collapses_or_grows_is_said():
@@ -401,7 +464,9 @@ def test_without_a_true_slope_the_alignment_is_none_and_the_rest_is_finite(width
 
 @pytest.mark.parametrize("width", [None, 32])
 def test_a_reversed_gradient_points_up_and_down_by_turns(width):
-    np.testing.assert_allclose(theory.predict("gradient_reversal", 4, 1.0, width=width).alignment, [1, -1, 1, -1])
+    np.testing.assert_allclose(
+        theory.predict("gradient_reversal", 4, 1.0, width=width).alignment, [1, -1, 1, -1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -414,7 +479,10 @@ def test_a_reversed_gradient_points_up_and_down_by_turns(width):
         ({"weight_variance": float("nan")}, "weight_variance must be a number of at least 0"),
         ({"weight_variance": "he_norml"}, "he_norml"),
         ({"weight_variance": "ones"}, "independent weights of mean 0"),
-        ({"weight_variance": keras.initializers.RandomNormal(mean=1.0)}, "independent weights of mean 0"),
+        (
+            {"weight_variance": keras.initializers.RandomNormal(mean=1.0)},
+            "independent weights of mean 0",
+        ),
         ({"weight_variance": keras.initializers.RandomNormal()}, "must know the size"),
         ({"bias_variance": -0.1}, "bias_variance must be a number of at least 0"),
         ({"input_variance": -1}, "input_variance must be"),
@@ -452,14 +520,29 @@ MODEL = keras.Sequential(name="mine")
         (lambda: theory.balance("relu", 2.0, signal_variance=-1), "signal_variance must be"),
         (lambda: theory.recommend("relu", 10, 2.0, count=0), "count must be"),
         (lambda: theory.recommend("step", 10, 1.0, candidates=["step"]), "none of the candidates"),
-        (lambda: theory.recommend("relu", 10, 2.0, candidates=["sofplus"]), "Did you mean 'softplus'"),
+        (
+            lambda: theory.recommend("relu", 10, 2.0, candidates=["sofplus"]),
+            "Did you mean 'softplus'",
+        ),
         (lambda: theory.recommend("relu", 0, 2.0), "depth must be"),
-        (lambda: theory.recommend(MODEL, 10, 2.0), r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)"),
-        (lambda: theory.predict(MODEL, 10, 2.0), r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)"),
+        (
+            lambda: theory.recommend(MODEL, 10, 2.0),
+            r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)",
+        ),
+        (
+            lambda: theory.predict(MODEL, 10, 2.0),
+            r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)",
+        ),
         (lambda: theory.balance(keras.layers.ReLU(), 2.0), "needs a function, but got the layer"),
-        (lambda: theory.recommend(presets.get("sugar_bsilu"), 10, 2.0), "needs one function, but got the pair"),
+        (
+            lambda: theory.recommend(presets.get("sugar_bsilu"), 10, 2.0),
+            "needs one function, but got the pair",
+        ),
         (lambda: theory.effect(MODEL, MODEL), "prediction must be a Prediction"),
-        (lambda: theory.effect(theory.predict("relu", 5, 2.0), "relu"), "true must be a Prediction.*is 'relu'"),
+        (
+            lambda: theory.effect(theory.predict("relu", 5, 2.0), "relu"),
+            "true must be a Prediction.*is 'relu'",
+        ),
     ],
 )
 def test_mistakes_elsewhere_are_explained(call, message):
@@ -482,7 +565,10 @@ def test_nothing_recommended_beats_the_true_slope_of_relu_with_he_weights():
     assert scores == sorted(scores, reverse=True)
     for item in advice.ranking:
         assert item.reason.endswith(".") and item.reason in str(advice)
-    names = [type(item.surrogate.backward).__name__ for item in theory.recommend("relu", 50, 2.0, count=50).ranking]
+    names = [
+        type(item.surrogate.backward).__name__
+        for item in theory.recommend("relu", 50, 2.0, count=50).ranking
+    ]
     assert names.index("LeakyRelu") < names.index("Bsilu")
 
 
@@ -495,7 +581,10 @@ def test_revive_keeps_only_what_reaches_units_that_are_off():
 def test_sigmoid_layers_are_recommended_a_steeper_slope_or_other_weights():
     shallow = theory.recommend("sigmoid", 5, "glorot_uniform")
     assert "plain SGD" in shallow.advice
-    assert "does not bring the gradient back" in theory.recommend("sigmoid", 6, "glorot_uniform", count=1).advice
+    assert (
+        "does not bring the gradient back"
+        in theory.recommend("sigmoid", 6, "glorot_uniform", count=1).advice
+    )
     assert shallow.ranking[0].surrogate == theory.balance("sigmoid", "glorot_uniform")
     assert shallow.ranking[0].surrogate.scale == pytest.approx(4.2, abs=0.1)
     deep = theory.recommend("sigmoid", 20, "glorot_uniform")
@@ -504,7 +593,11 @@ def test_sigmoid_layers_are_recommended_a_steeper_slope_or_other_weights():
 
 def test_steps_are_ranked_by_how_many_units_take_part():
     advice = theory.recommend("step", 10, 1.0, candidates=["fast_sigmoid", "atan", "hard_tanh"])
-    assert [item.surrogate.backward.title for item in advice.ranking] == ["hard_tanh", "atan", "fast_sigmoid"]
+    assert [item.surrogate.backward.title for item in advice.ranking] == [
+        "hard_tanh",
+        "atan",
+        "fast_sigmoid",
+    ]
     assert "no true one" in advice.ranking[0].reason
 
 
@@ -527,5 +620,7 @@ def test_the_grid_of_the_correlation_map_agrees_with_double_quadrature():
 
 @pytest.mark.parametrize(("depth", "width"), [(2, 8), (10, 3)])
 def test_a_width_at_which_whole_layers_are_off_is_too_small(depth, width):
-    with pytest.raises(ValueError, match=f"width {width} is too small: of .* some have no unit on in layer"):
+    with pytest.raises(
+        ValueError, match=f"width {width} is too small: of .* some have no unit on in layer"
+    ):
         theory.predict("relu", depth, 2.0, width=width)

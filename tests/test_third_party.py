@@ -17,11 +17,18 @@ pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(40, 4)).astype("float32"), RANDOM.normal(size=(40, 3)).astype("float32")
-LOGGED = ("gradient_norm/global", "gradient_norm/encoder/dense", "gradient_norm/last", "gradient_norm/nonfinite_steps")
+LOGGED = (
+    "gradient_norm/global",
+    "gradient_norm/encoder/dense",
+    "gradient_norm/last",
+    "gradient_norm/nonfinite_steps",
+)
 
 
 def fit(*callbacks):
-    encoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, "tanh", name="dense")], name="encoder")
+    encoder = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(4, "tanh", name="dense")], name="encoder"
+    )
     model = keras.Sequential([keras.Input((4,)), encoder, keras.layers.Dense(3, name="last")])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     callbacks = [GradientNormLogger(), *callbacks]
@@ -48,7 +55,9 @@ def test_wandb_by_its_own_callback(wandb_run):
 
 
 def test_wandb_by_two_lines(wandb_run):
-    history = fit(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: wandb_run.log(logs)))
+    history = fit(
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: wandb_run.log(logs))
+    )
     for name in LOGGED:
         assert wandb_run.summary[name] == pytest.approx(history[name][-1])
     assert wandb_run.summary["_step"] == 2
@@ -62,7 +71,9 @@ def mlflow_metrics(tmp_path, monkeypatch):
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/runs.db")
     experiment = mlflow.create_experiment("test", artifact_location=tmp_path.as_uri())
     with mlflow.start_run(experiment_id=experiment) as run:
-        yield lambda name: _in_order(mlflow.MlflowClient().get_metric_history(run.info.run_id, name))
+        yield lambda name: _in_order(
+            mlflow.MlflowClient().get_metric_history(run.info.run_id, name)
+        )
     mlflow.set_tracking_uri(before)
 
 
@@ -78,12 +89,22 @@ def test_mlflow_by_its_own_callback(mlflow_metrics):
 
 def test_mlflow_by_two_lines(mlflow_metrics):
     mlflow = sys.modules["mlflow"]
-    history = fit(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: mlflow.log_metrics(logs, step=epoch)))
+    history = fit(
+        keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: mlflow.log_metrics(logs, step=epoch)
+        )
+    )
     for name in LOGGED:
         np.testing.assert_allclose(mlflow_metrics(name), history[name])
 
 
-SIZES = {"vocabulary_size": 50, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+SIZES = {
+    "vocabulary_size": 50,
+    "num_layers": 2,
+    "num_heads": 2,
+    "hidden_dim": 16,
+    "intermediate_dim": 32,
+}
 TOKENS = np.arange(8)[None]
 
 
@@ -98,7 +119,11 @@ def backbones():
     return {
         "BertBackbone": ({**SIZES, "max_sequence_length": 8}, "gelu_approximate", texts),
         "GPT2Backbone": ({**SIZES, "max_sequence_length": 8}, "gelu_approximate", texts),
-        "ViTBackbone": ({**images, "hidden_dim": 16, "mlp_dim": 32}, "gelu", RANDOM.normal(size=(1, 16, 16, 3))),
+        "ViTBackbone": (
+            {**images, "hidden_dim": 16, "mlp_dim": 32},
+            "gelu",
+            RANDOM.normal(size=(1, 16, 16, 3)),
+        ),
     }
 
 
@@ -117,12 +142,19 @@ def test_a_backbone_takes_surrogates_and_gives_them_back(name, tmp_path):
     if isinstance(x, dict):
         x = {key: x[key] for key in model.input}
     swapped = conversion.swap(model, {activation: "leaky_relu"})
-    for outputs, kept in zip(*(keras.tree.flatten(each(x)) for each in (model, swapped)), strict=True):
+    for outputs, kept in zip(
+        *(keras.tree.flatten(each(x)) for each in (model, swapped)), strict=True
+    ):
         np.testing.assert_allclose(kept, outputs, rtol=1e-5, atol=1e-5)
-    (true, artificial) = (np.concatenate([each.ravel() for each in gradients(m, x)]) for m in (model, swapped))
+    (true, artificial) = (
+        np.concatenate([each.ravel() for each in gradients(m, x)]) for m in (model, swapped)
+    )
     assert np.linalg.norm(artificial - true) > 1e-3 * np.linalg.norm(true)
     report = str(conversion.report(swapped))
-    assert "a .keras file creates it as it was; save_weights, and swap anew before load_weights" in report
+    assert (
+        "a .keras file creates it as it was; save_weights, and swap anew before load_weights"
+        in report
+    )
     swapped.save_weights(tmp_path / "model.weights.h5")
     conversion.swap(model, {activation: "leaky_relu"}).load_weights(tmp_path / "model.weights.h5")
     stripped = conversion.strip(swapped)
@@ -134,7 +166,9 @@ def test_a_backbone_takes_surrogates_and_gives_them_back(name, tmp_path):
 def test_a_function_that_only_a_backbone_has_is_listed_and_may_be_the_key():
     model = backbone("BertBackbone", max_sequence_length=8)
     listed = r"gelu_approximate \(4\), tanh \(1\)\. Did you mean 'gelu_approximate'"
-    with pytest.raises(ValueError, match=rf"no activation 'gelu' that swap can reach, but {listed}"):
+    with pytest.raises(
+        ValueError, match=rf"no activation 'gelu' that swap can reach, but {listed}"
+    ):
         conversion.swap(model, {"gelu": "leaky_relu"})
     function = model.get_layer("transformer_layer_0").activation
     for key in (function, "keras_hub>gelu_approximate"):

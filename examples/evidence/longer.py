@@ -3,7 +3,12 @@
 from keras_surrogate.comparison import Grid
 
 TRAINING = {"data": "fashion-mnist", "width": 64, "batch_size": 64, "epochs": 10, "validation": 0.1}
-NETWORKS = {"depth": 20, "optimizer": ["adam:0.001", "sgd:0.01"], "initializer": "he_normal", **TRAINING}
+NETWORKS = {
+    "depth": 20,
+    "optimizer": ["adam:0.001", "sgd:0.01"],
+    "initializer": "he_normal",
+    **TRAINING,
+}
 
 grid = Grid(backward=["true", "leaky_relu:0.1"], **NETWORKS) + Grid(
     backward=["leaky_relu:0.3", "bsilu"], balanced=True, **NETWORKS

@@ -2,8 +2,8 @@
 
     python examples/evidence/report.py
 
-Reads the results, trains nothing, and writes beside them: grids.md, summary.md, record.md, revival.md,
-direction.png, revival.png.
+Reads the results, trains nothing, and writes beside them: grids.md, summary.md, record.md,
+revival.md, direction.png, revival.png.
 """
 
 import ast
@@ -47,7 +47,9 @@ def grids(names):
     for name in names:
         question = ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text()))
         runs = comparison.read(RESULTS / f"{name}.jsonl").values()
-        lines.append([f"{name}.py", question, len(runs), f"{sum(run.seconds for run in runs) / 60:.0f}"])
+        lines.append(
+            [f"{name}.py", question, len(runs), f"{sum(run.seconds for run in runs) / 60:.0f}"]
+        )
     return markdown(["grid", "", "trainings", "minutes"], lines)
 
 
@@ -65,7 +67,11 @@ def summary(found):
 def _named(row, fields):
     """These fields of a row's case in words; of an optimizer whose learning rate was chosen, only the name."""
     words = row.case.in_words(fields).removeprefix("slope ") or "plain"
-    return words if row.at_edge is None else words.replace(row.case.optimizer, row.setting["optimizer"])
+    return (
+        words
+        if row.at_edge is None
+        else words.replace(row.case.optimizer, row.setting["optimizer"])
+    )
 
 
 def _cell(row):
@@ -75,8 +81,12 @@ def _cell(row):
         difference = f"{100 * row.difference.mean:+.1f}"
         parts.append(f"({difference})" if row.effect == "none" else f"(**{difference}**)")
     if row.at_edge is not None:
-        parts.append(f"at {row.case.optimizer.partition(':')[2]}{' or beyond' if row.at_edge else ''}")
-    return " ".join(parts) + (f", {row.diverged} of {len(row.runs)} diverged" if row.diverged else "")
+        parts.append(
+            f"at {row.case.optimizer.partition(':')[2]}{' or beyond' if row.at_edge else ''}"
+        )
+    return " ".join(parts) + (
+        f", {row.diverged} of {len(row.runs)} diverged" if row.diverged else ""
+    )
 
 
 def right(counts):
@@ -89,7 +99,8 @@ def record(rows_by_name):
     counts = {name: found for name, found in counts.items() if found}
     total = sum(counts.values(), collections.Counter())
     by_grid = [
-        (name, found.total(), _share(right(found), found.total()), _commonest(found)) for name, found in counts.items()
+        (name, found.total(), _share(right(found), found.total()), _commonest(found))
+        for name, found in counts.items()
     ]
     by_grid.append(("all", total.total(), _share(right(total), total.total()), _commonest(total)))
     crossed = [(said, *(total[said, shown] for shown in EFFECTS)) for said in EFFECTS]
@@ -120,7 +131,10 @@ def _share(part, whole):
 
 def epochs_until(shares, bound):
     """The first epoch, from 1, after which no more than this share of the units is dead; None if there is none."""
-    return next((epoch for epoch, share in enumerate(shares, 1) if share is not None and share <= bound), None)
+    return next(
+        (epoch for epoch, share in enumerate(shares, 1) if share is not None and share <= bound),
+        None,
+    )
 
 
 def revival(found):
@@ -134,14 +148,25 @@ def _revival(row):
     dead = _dead(row)
     shares = [f"{100 * dead[epoch]:.0f}" for epoch in (0, 1, 5, -1)]
     half = epochs_until(dead[1:], 0.5) or "never"
-    return [row.case.backward, row.case.depth, row.case.optimizer, *shares, half, f"{100 * row.accuracy.mean:.1f}"]
+    return [
+        row.case.backward,
+        row.case.depth,
+        row.case.optimizer,
+        *shares,
+        half,
+        f"{100 * row.accuracy.mean:.1f}",
+    ]
 
 
 def _dead(row):
     """The mean share of dead units over the epochs, from the start on; all are dead in a network that diverged."""
     shares = np.ones((len(row.runs), row.case.epochs + 1))
     for run, line in zip(row.runs, shares, strict=True):
-        known = [share for share in (run.initial_dead_units, *run.history["dead_units"]) if share is not None]
+        known = [
+            share
+            for share in (run.initial_dead_units, *run.history["dead_units"])
+            if share is not None
+        ]
         line[: len(known)] = known
     return shares.mean(axis=0)
 
@@ -156,13 +181,23 @@ def by(found, field):
 
 def draw_revival(found, path):
     """A panel for each optimizer and depth: the share of dead units over the epochs, a line for each slope."""
-    groups = [group for part in by(found, "optimizer").values() for group in by(part, "depth").values()]
+    groups = [
+        group for part in by(found, "optimizer").values() for group in by(part, "depth").values()
+    ]
     axes = panels(len(groups))
     for ax, group in zip(axes, groups, strict=True):
         for number, row in enumerate(group):
-            style = {"color": f"C{number}", "ls": "-" if number % 2 else "--", "label": row.case.backward}
+            style = {
+                "color": f"C{number}",
+                "ls": "-" if number % 2 else "--",
+                "label": row.case.backward,
+            }
             ax.plot(100 * _dead(row), **style)
-        ax.set(title=group[0].case.in_words(["depth", "optimizer"]), xlabel="epoch", ylabel="dead units in %")
+        ax.set(
+            title=group[0].case.in_words(["depth", "optimizer"]),
+            xlabel="epoch",
+            ylabel="dead units in %",
+        )
         ax.set(ylim=(-3, 103), xlim=(0, group[0].case.epochs))
         ax.grid(alpha=0.25)
     axes[-1].legend(fontsize="small", frameon=False, loc="lower right")
@@ -171,7 +206,9 @@ def draw_revival(found, path):
 
 def draw_direction(found, path):
     """Difference in accuracy over the predicted cosine, a panel for each optimizer."""
-    shown = [row for row in found if row.difference is not None and row.predicted_cosine is not None]
+    shown = [
+        row for row in found if row.difference is not None and row.predicted_cosine is not None
+    ]
     groups = by(shown, "optimizer")
     axes = panels(len(groups))
     for ax, (optimizer, group) in zip(axes, groups.items(), strict=True):
@@ -186,7 +223,9 @@ def draw_direction(found, path):
 
 
 def _draw_differences(ax, rows, marker, label):
-    middle, low = (np.array([getattr(row.difference, end) for row in rows]) for end in ("mean", "low"))
+    middle, low = (
+        np.array([getattr(row.difference, end) for row in rows]) for end in ("mean", "low")
+    )
     cosines = [row.predicted_cosine for row in rows]
     ax.errorbar(cosines, 100 * middle, 100 * (middle - low), fmt=marker, ms=4, lw=0.8, label=label)
 
@@ -198,7 +237,10 @@ def write(path, text):
 
 def main():
     found = {name: rows_of(name) for name in names()}
-    write(RESULTS / "summary.md", "\n".join(f"## {name}\n\n{summary(rows)}" for name, rows in found.items()))
+    write(
+        RESULTS / "summary.md",
+        "\n".join(f"## {name}\n\n{summary(rows)}" for name, rows in found.items()),
+    )
     write(RESULTS / "grids.md", grids(found))
     write(RESULTS / "record.md", record(found))
     write(RESULTS / "revival.md", revival(found["dead"]))

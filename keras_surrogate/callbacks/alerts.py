@@ -39,27 +39,30 @@ class GradientAlerts(Listener):
         logger = GradientNormLogger(also="activations", read_every=16)
         model.fit(..., callbacks=[logger, GradientAlerts(logger, action="stop")])
 
-    vanishing: the gradient norm of the first layer, divided by that of the last, is below `vanishing`.
-    exploding: the gradient norm over all layers is above `exploding` times what it was at the start of this `fit`,
-        the median of its first `patience` recorded steps; or that of the first layer is above `exploding` times that of
-        the last. So it does not depend on the scale of the loss.
+    vanishing: the gradient norm of the first layer, divided by that of the last, is below
+        `vanishing`.
+    exploding: the gradient norm over all layers is above `exploding` times what it was at the start
+        of this `fit`, the median of its first `patience` recorded steps; or that of the first layer
+        is above `exploding` times that of the last. So it does not depend on the scale of the loss.
     nonfinite: a gradient is NaN or infinite; the layer is the first of them in the backward pass.
-    zero: the gradient norm of a layer is exactly 0. With `per="variable"` of the logger, that of a variable.
+    zero: the gradient norm of a layer is exactly 0. With `per="variable"` of the logger, that of a
+        variable.
     dead: of a layer's units, more than the share `dead` was 0 during a whole epoch.
 
-    All but dead units must last for `patience` recorded steps, except that a single step that is not finite is enough
-    where the optimizer does not scale the loss; where it does, it skips such steps and lowers the scale. An alert is
-    not repeated before its condition has ceased. It comes when the logger reads, every `read_every` recorded steps and
-    at the end of an epoch.
+    All but dead units must last for `patience` recorded steps, except that a single step that is
+    not finite is enough where the optimizer does not scale the loss; where it does, it skips such
+    steps and lowers the scale. An alert is not repeated before its condition has ceased. It comes
+    when the logger reads, every `read_every` recorded steps and at the end of an epoch.
 
     Args:
         logger: the `GradientNormLogger`, which is in the callbacks of the same `fit`.
         vanishing: a positive number, default 1e-3; None for no such alert.
         exploding: a factor, a positive number, default 1000; None for no such alert.
-        dead: a positive share, default 0.7; None for no such alert. Only where the logger has `also="activations"`.
+        dead: a positive share, default 0.7; None for no such alert. Only where the logger has
+            `also="activations"`.
         patience: recorded steps in a row, an integer of at least 1, default 10.
-        action: "warn", the default; "stop", which also ends training after the batch; or a function that is called
-            with the `Alert`.
+        action: "warn", the default; "stop", which also ends training after the batch; or a function
+            that is called with the `Alert`.
         zero: whether there are alerts of layers that no gradient reaches, default True.
 
     Attributes:
@@ -67,9 +70,11 @@ class GradientAlerts(Listener):
 
     Raises:
         TypeError: `logger` is no `GradientNormLogger`.
-        ValueError: an argument out of its range; the logger is not in the callbacks of the same `fit`.
+        ValueError: an argument out of its range; the logger is not in the callbacks of the same
+            `fit`.
 
-    Source: the kinds and the share of 0.7 are AUTOTRAINER's, Zhang et al. 2021, doi:10.1109/ICSE43902.2021.00043.
+    Source: the kinds and the share of 0.7 are AUTOTRAINER's, Zhang et al. 2021,
+    doi:10.1109/ICSE43902.2021.00043.
     """
 
     def __init__(
@@ -84,7 +89,9 @@ class GradientAlerts(Listener):
     ):
         super().__init__(logger)
         if action not in ("warn", "stop") and not callable(action):
-            raise ValueError(f'GradientAlerts: action must be "warn", "stop" or a function, but is {action!r}.')
+            raise ValueError(
+                f'GradientAlerts: action must be "warn", "stop" or a function, but is {action!r}.'
+            )
         self._thresholds = _Thresholds(
             _positive("vanishing", vanishing),
             _positive("exploding", exploding),
@@ -138,17 +145,30 @@ class GradientAlerts(Listener):
     def _look_for_zeros(self, record):
         """Counts for each layer for how many steps its gradient has been 0, and reports those that just reached it."""
         self._zero_for = np.where(record.norms[0] == 0, self._zero_for + 1, 0)
-        layers = [record.layer_names[place] for place in np.flatnonzero(self._zero_for == self._thresholds.patience)]
+        layers = [
+            record.layer_names[place]
+            for place in np.flatnonzero(self._zero_for == self._thresholds.patience)
+        ]
         if layers:
-            others = f" (nor {', '.join(layers[1:4])}{', ...' if layers[4:] else ''})" if layers[1:] else ""
+            others = (
+                f" (nor {', '.join(layers[1:4])}{', ...' if layers[4:] else ''})"
+                if layers[1:]
+                else ""
+            )
             what = f"it has not reached {layers[0]}{others} for {self._thresholds.patience} recorded steps. {_CAUSES}"
             self._report("zero", record, layers[0], 0.0, what)
 
     def on_epoch_end(self, epoch, logs=None):
         self._logger.read()
-        if self._newest is None or self._thresholds.dead is None or "dead_units" not in self._newest.quantities:
+        if (
+            self._newest is None
+            or self._thresholds.dead is None
+            or "dead_units" not in self._newest.quantities
+        ):
             return
-        for layer, share in zip(self._newest.names("dead_units"), self._newest["dead_units"][0], strict=True):
+        for layer, share in zip(
+            self._newest.names("dead_units"), self._newest["dead_units"][0], strict=True
+        ):
             self._look_for_dead_units(layer, share)
 
     def _look_for_dead_units(self, layer, share):
@@ -184,7 +204,11 @@ class _Thresholds:
 def _vanishing(record, thresholds, start):
     """The layer, the number and the words of the alert, or None, as the other conditions."""
     first, last = record.norms[0, [0, -1]]
-    if thresholds.vanishing is None or not np.isfinite([first, last]).all() or first >= thresholds.vanishing * last:
+    if (
+        thresholds.vanishing is None
+        or not np.isfinite([first, last]).all()
+        or first >= thresholds.vanishing * last
+    ):
         return None
     names = record.layer_names
     what = (

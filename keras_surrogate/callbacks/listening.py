@@ -31,7 +31,9 @@ class Listener(Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         if not self._logger.is_in_fit_of(self.model):
-            raise ValueError(f"{type(self).__name__}: put its GradientNormLogger into the callbacks of the same fit.")
+            raise ValueError(
+                f"{type(self).__name__}: put its GradientNormLogger into the callbacks of the same fit."
+            )
 
 
 def _shortly(value):

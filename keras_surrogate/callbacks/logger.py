@@ -22,76 +22,94 @@ _GLOBAL = "gradient_norm/global"
 class GradientNormLogger(records.Recorded, Callback):
     """Records the gradient norm of every layer, as the training step itself computes it.
 
-    No second backward pass is made, the model is not subclassed, and the loss does not matter. It works for every
-    compiled model, whether `jit_compile`, `run_eagerly` and `steps_per_execution` are on or off.
+    No second backward pass is made, the model is not subclassed, and the loss does not matter. It
+    works for every compiled model, whether `jit_compile`, `run_eagerly` and `steps_per_execution`
+    are on or off.
 
     At the end of each epoch Keras's `logs` receive the means over the epoch's recorded steps:
 
         logs["gradient_norm/<layer>"], logs["gradient_norm/global"]         over the steps in which they are finite
         logs["gradient_norm/nonfinite_steps"]                               the number of the others
 
-    so `History` sees them, and `CSVLogger`, `TensorBoard`, `EarlyStopping` and their like do if they come after this
-    callback in the list. Keras's progress bar shows the global norm only.
+    so `History` sees them, and `CSVLogger`, `TensorBoard`, `EarlyStopping` and their like do if
+    they come after this callback in the list. Keras's progress bar shows the global norm only.
 
-    Steps are numbered as the optimizer numbers them. A new model begins at 0; a second `fit`, or a training that is
-    resumed from a file or by `keras.callbacks.BackupAndRestore`, goes on where the optimizer is. Epochs have Keras's
+    Steps are numbered as the optimizer numbers them. A new model begins at 0; a second `fit`, or a
+    training that is resumed from a file or by `keras.callbacks.BackupAndRestore`, goes on where the
+    optimizer is. Epochs have Keras's
     numbers: give `fit` an `initial_epoch`, as for all of Keras's callbacks.
 
     Args:
-        every: record the steps whose number is a multiple of it; an integer of at least 1, default 1. Steps in between
-            run the model's own train function and cost nothing; only with `steps_per_execution` above 1 every step is
-            measured, and the others are dropped.
-        kind: "raw", the gradients that reach the optimizer, freed of any loss scale and before clipping, each
-            micro-step of gradient accumulation by itself; or "applied", those that the updates are made with, after
-            accumulation, clipping and the reduction across replicas (NaN in a step that updates nothing). Default:
-            "raw", and "applied" where there are several replicas, whose raw gradients are local to each.
-        also: further quantities, each of which costs its share: any of "norm_1", "norm_inf", "mean_absolute",
-            "histogram" (of the gradients' elements, by powers of ten), "update_ratio" (norm of the weights' change over
-            norm of the weights), "activations" (of each layer's output: mean, variance, share of zeros and of
-            saturated elements, share of units dead since the epoch began), "delta_norm" (of the gradient with respect
-            to each layer's output). Default none. Their classes in `quantities` have the formulas.
-        per: "layer", the default: all variables of a layer together; or "variable": each by itself, under its path in
-            Keras, such as "encoder/dense/kernel".
-        depth: how far to look into layers that hold layers, such as the blocks of a transformer; an integer of at least
-            1, default 1: such a layer is one entry. With 2 the layers in it are entries of their own, "block/dense";
-            what belongs to the block itself stays under its name.
-        batch_logs: whether `logs` also receive each recorded step's numbers after its batch. Default False, because
-            each reading waits for the device.
-        path: a CSV file that grows while training runs; default none. What is killed leaves all but the last steps
-            behind; `records.load` reads it. In a path with "{trial}", such as "run-{trial}.csv", each `fit` puts the
-            first number from 0 on of which there is no file yet, which suits tuners; or a function from the model to a
-            path.
-        append: whether a file that is there already goes on. None, the default: it does if training goes on (the
-            optimizer has made steps before) and its columns are the same; otherwise it is set aside under the name
-            "<name>.old.csv", with a warning, and a new one is begun. True: it always does; the steps of a new model are
-            numbered on from its last one. False: it is begun anew.
-        log_dir: a folder for TensorBoard; default none. Tags are "<layer>/<quantity>". Needs the tensorboard package.
-        read_every: recorded steps between two readings, each of which waits for the device; default 64.
-        keep: recorded steps held in memory, the newest; default None, all of them (8 bytes a number).
+        every: record the steps whose number is a multiple of it; an integer of at least 1, default
+            1. Steps in between run the model's own train function and cost nothing; only with
+            `steps_per_execution` above 1 every step is measured, and the others are dropped.
+        kind: "raw", the gradients that reach the optimizer, freed of any loss scale and before
+            clipping, each micro-step of gradient accumulation by itself; or "applied", those that
+            the updates are made with, after accumulation, clipping and the reduction across
+            replicas (NaN in a step that updates nothing). Default: "raw", and "applied" where there
+            are several replicas, whose raw gradients are local to each.
+        also: further quantities, each of which costs its share: any of "norm_1", "norm_inf",
+            "mean_absolute", "histogram" (of the gradients' elements, by powers of ten),
+            "update_ratio" (norm of the weights' change over norm of the weights), "activations" (of
+            each layer's output: mean, variance, share of zeros and of saturated elements, share of
+            units dead since the epoch began), "delta_norm" (of the gradient with respect to each
+            layer's output). Default none. Their classes in `quantities` have the formulas.
+        per: "layer", the default: all variables of a layer together; or "variable": each by itself,
+            under its path in Keras, such as "encoder/dense/kernel".
+        depth: how far to look into layers that hold layers, such as the blocks of a transformer; an
+            integer of at least 1, default 1: such a layer is one entry. With 2 the layers in it are
+            entries of their own, "block/dense"; what belongs to the block itself stays under its
+            name.
+        batch_logs: whether `logs` also receive each recorded step's numbers after its batch.
+            Default False, because each reading waits for the device.
+        path: a CSV file that grows while training runs; default none. What is killed leaves all but
+            the last steps behind; `records.load` reads it. In a path with "{trial}", such as
+            "run-{trial}.csv", each `fit` puts the first number from 0 on of which there is no file
+            yet, which suits tuners; or a function from the model to a path.
+        append: whether a file that is there already goes on. None, the default: it does if training
+            goes on (the optimizer has made steps before) and its columns are the same; otherwise it
+            is set aside under the name "<name>.old.csv", with a warning, and a new one is begun.
+            True: it always does; the steps of a new model are numbered on from its last one. False:
+            it is begun anew.
+        log_dir: a folder for TensorBoard; default none. Tags are "<layer>/<quantity>". Needs the
+            tensorboard package.
+        read_every: recorded steps between two readings, each of which waits for the device; default
+            64.
+        keep: recorded steps held in memory, the newest; default None, all of them (8 bytes a
+            number).
 
     Attributes:
-        record: everything recorded in the last `fit`, as a `records.Record`; its `to_csv`, `to_npz` and `to_dataframe`
-            can be called on the logger as well. `recorded` is another name for it.
-        layer_names: names of the layers with trainable weights, in the order of their calls; "encoder/dense" in nested
-            models.
+        record: everything recorded in the last `fit`, as a `records.Record`; its `to_csv`, `to_npz`
+            and `to_dataframe` can be called on the logger as well. `recorded` is another name for
+            it.
+        layer_names: names of the layers with trainable weights, in the order of their calls;
+            "encoder/dense" in nested models.
         steps: the numbers of the recorded steps, shape (recorded steps,).
         norms: shape (recorded steps, layers).
         global_norms: norm over all layers, shape (recorded steps,).
         kind: which norms these are; known when `fit` begins.
         file: the CSV file that is written, a path; None before `fit` begins and without `path`.
 
-    Whenever an optimizer clips, "gradient_clipped/global" tells in which steps the clipping acted. A new `fit` starts a
-    new record. After an interruption the record holds all steps that were completed.
+    Whenever an optimizer clips, "gradient_clipped/global" tells in which steps the clipping acted.
+    A new `fit` starts a new record. After an interruption the record holds all steps that were
+    completed.
 
     Raises:
-        ValueError: an argument out of its range; a file that cannot be written; the model is not compiled; raw
-            gradients asked for on several replicas; two loggers on one model.
+        ValueError: an argument out of its range; a file that cannot be written; the model is not
+            compiled; raw gradients asked for on several replicas; two loggers on one model.
         ImportError: `log_dir` without the tensorboard package.
     """
 
     # What is not copied: the traced step, files that are open, and what watches this fit.
     _of_the_fit = MappingProxyType(
-        {"_recorder": None, "_bar": None, "_history": None, "_left_off": None, "_listeners": (), "_sinks": ()}
+        {
+            "_recorder": None,
+            "_bar": None,
+            "_history": None,
+            "_left_off": None,
+            "_listeners": (),
+            "_sinks": (),
+        }
     )
 
     def __init__(
@@ -123,7 +141,9 @@ class GradientNormLogger(records.Recorded, Callback):
             check_path(path)
         if log_dir is not None:
             check_log_dir(log_dir)
-        self._read_every = 1 if batch_logs else integer(read_every, "GradientNormLogger: read_every")
+        self._read_every = (
+            1 if batch_logs else integer(read_every, "GradientNormLogger: read_every")
+        )
         self._keep = keep if keep is None else integer(keep, "GradientNormLogger: keep")
         self._was_traced = False
         vars(self).update(self._of_the_fit)
@@ -163,8 +183,8 @@ class GradientNormLogger(records.Recorded, Callback):
         return self.record
 
     def set_model(self, model):
-        # Keras calls it for all callbacks before any `on_train_begin`. Whatever an earlier fit has left, also one that
-        # ended by an error, is gone here.
+        # Keras calls it for all callbacks before any `on_train_begin`. Whatever an earlier fit has
+        # left, also one that ended by an error, is gone here.
         super().set_model(model)
         self._listeners = []
         self._history = getattr(model, "history", None)
@@ -172,7 +192,9 @@ class GradientNormLogger(records.Recorded, Callback):
 
     def on_train_begin(self, logs=None):
         if getattr(self.model, "optimizer", None) is None:
-            raise ValueError("GradientNormLogger needs a compiled model: call model.compile(optimizer, loss) first.")
+            raise ValueError(
+                "GradientNormLogger needs a compiled model: call model.compile(optimizer, loss) first."
+            )
         self.kind = self._asked_kind or ("applied" if self._replicas() > 1 else "raw")
         if self.kind == "raw" and self._replicas() > 1:
             raise ValueError(
@@ -184,7 +206,9 @@ class GradientNormLogger(records.Recorded, Callback):
             self.model.train_function = plain
             self._warn_of_change()
             capacity = 2 * max(self._read_every, self.model.steps_per_execution)
-            self._recorder = StepRecorder(self.model, capacity, self.kind, self._also, self._per, self._depth)
+            self._recorder = StepRecorder(
+                self.model, capacity, self.kind, self._also, self._per, self._depth
+            )
         self._recorder.read()
         self._reset()
         self._columns = list(self._recorder.columns)
@@ -223,7 +247,8 @@ class GradientNormLogger(records.Recorded, Callback):
         optimizer = self.model.optimizer
         updates = iterations(optimizer)
         if self._left_off is not None and self._left_off[:2] == (optimizer, updates):
-            # Exact also where steps make no iteration: loss scaling skips some, and accumulation leaves some over.
+            # Exact also where steps make no iteration: loss scaling skips some, and accumulation
+            # leaves some over.
             return self._left_off[2]
         return updates * (innermost(optimizer).gradient_accumulation_steps or 1)
 
@@ -296,7 +321,9 @@ class GradientNormLogger(records.Recorded, Callback):
                 sink.write(self._columns, steps, epochs, rows)
             except OSError as error:
                 self._sinks.remove(sink)
-                warnings.warn(f"GradientNormLogger stops writing, training goes on: {error}.", stacklevel=2)
+                warnings.warn(
+                    f"GradientNormLogger stops writing, training goes on: {error}.", stacklevel=2
+                )
         for listener in self._listeners:
             listener.write(self._columns, steps, epochs, rows)
 
@@ -305,7 +332,9 @@ class GradientNormLogger(records.Recorded, Callback):
         if not self._recorder.saw_gradients:
             self._warn_of_silence()
         if logs is not None:
-            self._log(logs, np.where(self._recorder.last, self._series.newest, self._series.means()))
+            self._log(
+                logs, np.where(self._recorder.last, self._series.newest, self._series.means())
+            )
             logs["gradient_norm/nonfinite_steps"] = self._series.nonfinite
             self._bar.hide("on_epoch_end", [*self._long_names(), "gradient_norm/nonfinite_steps"])
 

@@ -18,8 +18,8 @@ def resolved(path, model):
     """The path to write to.
 
     Args:
-        path: a path, in which "{trial}" stands for the first number from 0 on of which there is no file yet; or a
-            function from the model to a path.
+        path: a path, in which "{trial}" stands for the first number from 0 on of which there is no
+            file yet; or a function from the model to a path.
         model: the model that is fitted.
     """
     path = str(path(model) if callable(path) else path)

@@ -4,9 +4,10 @@
 class ShortBar:
     """Keeps numbers out of the progress bar that Keras puts after all other callbacks.
 
-    Keras hands one dictionary of logs to all callbacks in turn: to the user's, then to its own History, last to its
-    progress bar. So the numbers are taken out of it as soon as History has seen them. A `ProgbarLogger` that the user
-    puts into the list himself prints what the callbacks before it have logged.
+    Keras hands one dictionary of logs to all callbacks in turn: to the user's, then to its own
+    History, last to its progress bar. So the numbers are taken out of it as soon as History has
+    seen them. A `ProgbarLogger` that the user puts into the list himself prints what the callbacks
+    before it have logged.
 
     Args:
         history: the fit's `History`, as `model.history`; None where there is none.

@@ -24,16 +24,21 @@ def check_log_dir(log_dir):
         raise ImportError("log_dir needs TensorBoard: python -m pip install tensorboard.")
     # Folders elsewhere, "gs://bucket/logs", are TensorFlow's to find.
     existing = nearest_folder(log_dir)
-    if "://" not in str(log_dir) and not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+    if "://" not in str(log_dir) and not (
+        existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    ):
         what = "is a file" if not existing.is_dir() else "cannot be written to"
-        raise ValueError(f"log_dir {log_dir} cannot be used: {existing} {what}. Name a folder, or one to be made.")
+        raise ValueError(
+            f"log_dir {log_dir} cannot be used: {existing} {what}. Name a folder, or one to be made."
+        )
 
 
 class SummaryWriter:
     """Writes rows as TensorBoard's scalars, tags "<layer>/<quantity>", and gradient histograms as histograms.
 
-    A histogram shows log10(abs(gradient)), since that is what was counted, without elements that are 0 or not finite;
-    of those below 1e-12 and from 1e3 on only the number is known, and they stand in a decade of their own at the ends.
+    A histogram shows log10(abs(gradient)), since that is what was counted, without elements that
+    are 0 or not finite; of those below 1e-12 and from 1e3 on only the number is known, and they
+    stand in a decade of their own at the ends.
 
     Args:
         log_dir: the folder, made if need be.
@@ -48,7 +53,9 @@ class SummaryWriter:
         try:
             self._writer = tf.summary.create_file_writer(str(log_dir))
         except tf.errors.OpError as error:
-            raise ValueError(f"log_dir {log_dir} cannot be used: {_short(error.message)}.") from error
+            raise ValueError(
+                f"log_dir {log_dir} cannot be used: {_short(error.message)}."
+            ) from error
 
     def write(self, columns, steps, epochs, rows):
         """Writes rows, one number a column, and flushes.
@@ -58,13 +65,20 @@ class SummaryWriter:
         """
         columns = tuple(columns)
         histograms = Record(columns, steps, epochs, rows).histograms()
-        scalars = [(_tag(column), number) for number, column in enumerate(columns) if "[" not in column.split("/")[0]]
+        scalars = [
+            (_tag(column), number)
+            for number, column in enumerate(columns)
+            if "[" not in column.split("/")[0]
+        ]
         with _as_os_error(), self._writer.as_default(), tf.summary.record_if(True):
             for number, (step, row) in enumerate(zip(steps, rows, strict=True)):
                 values = [_Value(tag=tag, simple_value=row[column]) for tag, column in scalars]
                 values += [_histogram(name, counts[number]) for name, counts in histograms.items()]
-                # One write a step: `tf.summary.scalar` for each number takes a hundred times as long.
-                tf.summary.experimental.write_raw_pb(_Summary(value=values).SerializeToString(), int(step))
+                # One write a step: `tf.summary.scalar` for each number takes a hundred times as
+                # long.
+                tf.summary.experimental.write_raw_pb(
+                    _Summary(value=values).SerializeToString(), int(step)
+                )
             self._writer.flush()
 
 

@@ -23,18 +23,20 @@ class GradientTable(Listener):
         logger = GradientNormLogger()
         model.fit(..., callbacks=[logger, GradientTable(logger)])
 
-    A norm is the mean over the epoch's recorded steps in which it is finite, as in Keras's `logs`; the change is its
-    quotient by the last epoch's; the bars are on a log scale, between the powers of ten that the column's head names.
+    A norm is the mean over the epoch's recorded steps in which it is finite, as in Keras's `logs`;
+    the change is its quotient by the last epoch's; the bars are on a log scale, between the powers
+    of ten that the column's head names.
 
-    With Keras's progress bar the tables stand between the epochs. With `verbose=0`, in a terminal, each one takes the
-    place of the last; where the output is no terminal, each is printed below the last, without control codes.
+    With Keras's progress bar the tables stand between the epochs. With `verbose=0`, in a terminal,
+    each one takes the place of the last; where the output is no terminal, each is printed below the
+    last, without control codes.
 
     Args:
         logger: the `GradientNormLogger`, which is in the callbacks of the same `fit`.
-        rows: of more layers than this the table has the first, the last, and those with the largest and the smallest
-            norms; an integer of at least 4, default 16.
-        live: whether a table may take the place of the last one. Default True; with False what other callbacks print
-            between two tables is never overwritten.
+        rows: of more layers than this the table has the first, the last, and those with the largest
+            and the smallest norms; an integer of at least 4, default 16.
+        live: whether a table may take the place of the last one. Default True; with False what
+            other callbacks print between two tables is never overwritten.
         console: a `rich.console.Console` to print to; default None, standard output.
 
     Raises:
@@ -71,7 +73,9 @@ class GradientTable(Listener):
     def on_epoch_end(self, epoch, logs=None):
         self._logger.read()
         if self._heard:
-            self._wait_with(epoch, Record(self._columns, [0], [epoch], self._series.means()[np.newaxis]))
+            self._wait_with(
+                epoch, Record(self._columns, [0], [epoch], self._series.means()[np.newaxis])
+            )
         if not self.params.get("verbose"):
             self._print_waiting()
 
@@ -83,7 +87,9 @@ class GradientTable(Listener):
         self._before = norms
 
     def _title(self, epoch):
-        skipped = f", not finite in {self._series.nonfinite} steps" if self._series.nonfinite else ""
+        skipped = (
+            f", not finite in {self._series.nonfinite} steps" if self._series.nonfinite else ""
+        )
         return f"{self._logger.kind} gradient norms, epoch {epoch + 1}/{self.params.get('epochs', '?')}{skipped}"
 
     def on_train_end(self, logs=None):
@@ -112,7 +118,11 @@ def norm_table(title, names, norms, before, rows=16, ascii_only=False):
     table.add_column(f"1e{low} to 1e{high}", no_wrap=True, min_width=_BAR)
     block, lengths = "#" if ascii_only else "\u2588", bar_lengths(norms[:layers], low, high)
     for place in chosen(norms[:layers], rows):
-        row = (str(place + 1), _name(names[place], ascii_only), *_numbers(norms[place], before[place]))
+        row = (
+            str(place + 1),
+            _name(names[place], ascii_only),
+            *_numbers(norms[place], before[place]),
+        )
         table.add_row(*map(Text, row), block * lengths[place])
     shown = f"{rows} of {layers} layers" if layers > rows else ""
     table.add_row("", names[layers], *_numbers(norms[layers], before[layers]), shown)

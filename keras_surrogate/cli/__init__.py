@@ -6,7 +6,16 @@ import sys
 import warnings
 
 from keras_surrogate import __version__
-from keras_surrogate.cli import comparison, console, demo, diagnosis, models, pairs, theory, training
+from keras_surrogate.cli import (
+    comparison,
+    console,
+    demo,
+    diagnosis,
+    models,
+    pairs,
+    theory,
+    training,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -18,7 +27,8 @@ def main(arguments=None):
     """Runs the command line.
 
     Returns:
-        The exit status: 0; 2 for a mistake of the user; 130 after Ctrl-C; 1 if nobody reads the output any more.
+        The exit status: 0; 2 for a mistake of the user; 130 after Ctrl-C; 1 if nobody reads the
+        output any more.
     """
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
@@ -29,7 +39,8 @@ def main(arguments=None):
         try:
             return command(options)
         except BrokenPipeError:
-            # As with `| head`. What is still in the buffer goes nowhere, or Python would complain at its end.
+            # As with `| head`. What is still in the buffer goes nowhere, or Python would complain
+            # at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (ValueError, ImportError, OSError) as error:
@@ -49,7 +60,8 @@ def _line(message):
 
 def _parser():
     parser = _Parser(
-        prog="keras-surrogate", description="Artificial derivatives for TensorFlow/Keras, with their gradients."
+        prog="keras-surrogate",
+        description="Artificial derivatives for TensorFlow/Keras, with their gradients.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")

@@ -13,7 +13,8 @@ HELP = (
     "column is the target"
 )
 TARGETS_HELP = (
-    "other targets than those in DATA: a file .npy; of a .csv the name of a column, or its number from 1 on; or none"
+    "other targets than those in DATA: a file .npy; of a .csv the name of a column, or its number "
+    "from 1 on; or none"
 )
 SUFFIXES = (".npz", ".npy", ".csv")
 
@@ -31,12 +32,15 @@ def read(path, targets, size, inputs):
         The inputs, an array or a list of arrays, and the targets, None where there are none.
 
     Raises:
-        ValueError: the file is missing or holds something else than numbers; there are no such targets.
+        ValueError: the file is missing or holds something else than numbers; there are no such
+            targets.
     """
     suffix = Path(path).suffix
     from_file = targets is not None and targets.endswith(".npy")
     if targets not in (None, "none") and not from_file and suffix != ".csv":
-        raise ValueError(f"--targets {targets}: only a .csv has columns; name a file .npy, or none.")
+        raise ValueError(
+            f"--targets {targets}: only a .csv has columns; name a file .npy, or none."
+        )
     y = None
     if suffix == ".csv":
         x, y = _from_csv(path, "none" if from_file else targets, size)
@@ -70,7 +74,11 @@ def _from_npz(path, inputs):
     if x is None and inputs and all(name in arrays for name in inputs):
         x = [arrays[name] for name in inputs]
     if x is None:
-        further = f" With several inputs: x_0, x_1, ... or {', '.join(inputs)}." if len(inputs) > 1 else ""
+        further = (
+            f" With several inputs: x_0, x_1, ... or {', '.join(inputs)}."
+            if len(inputs) > 1
+            else ""
+        )
         raise ValueError(
             f"{path} has the arrays {sorted(arrays)}, but none that is called x: np.savez({path!r}, x=x, y=y).{further}"
         )
@@ -95,7 +103,9 @@ def _named(arrays, name):
     """The array of that name, or the list of those called name_0, name_1, ...; None where there are none."""
     if name in arrays:
         return arrays[name]
-    numbered = itertools.takewhile(arrays.__contains__, (f"{name}_{number}" for number in itertools.count()))
+    numbered = itertools.takewhile(
+        arrays.__contains__, (f"{name}_{number}" for number in itertools.count())
+    )
     return [arrays[one] for one in numbered] or None
 
 
@@ -103,11 +113,15 @@ def _from_csv(path, targets, size):
     header, lines = _lines(path, size)
     width = len(lines[0][1])
     place = _column(path, targets, header, width)
-    numbers = np.array([_numbers(path, number, cells, header, width) for number, cells in lines], "float32")
+    numbers = np.array(
+        [_numbers(path, number, cells, header, width) for number, cells in lines], "float32"
+    )
     if place is None:
         return numbers, None
     if width == 1:
-        raise ValueError(f"{path} has one column only, which is the target: give --targets none if it is the input.")
+        raise ValueError(
+            f"{path} has one column only, which is the target: give --targets none if it is the input."
+        )
     return np.delete(numbers, place, axis=1), numbers[:, place]
 
 
@@ -117,7 +131,9 @@ def _lines(path, size):
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             # One more than the examples, for the header.
-            filled = ((reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row))
+            filled = (
+                (reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)
+            )
             lines = list(itertools.islice(filled, size + 1))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read as a .csv file: {error}") from error
@@ -139,10 +155,14 @@ def _is_number(cell):
 
 def _numbers(path, line, cells, header, width):
     if len(cells) != width:
-        raise ValueError(f"{path}, line {line}, has {len(cells)} columns, but the first line of numbers has {width}.")
+        raise ValueError(
+            f"{path}, line {line}, has {len(cells)} columns, but the first line of numbers has {width}."
+        )
     for number, cell in enumerate(cells, 1):
         if not _is_number(cell):
-            column = f"column {number}" if header is None else f"column {number} ({header[number - 1]})"
+            column = (
+                f"column {number}" if header is None else f"column {number} ({header[number - 1]})"
+            )
             raise ValueError(f"{path}, line {line}, {column}: {cell!r} is not a number.")
     return list(map(float, cells))
 
@@ -154,7 +174,9 @@ def _column(path, targets, header, width):
     if targets is None:
         return width - 1
     if header is not None and len(header) != width:
-        raise ValueError(f"{path}: the header has {len(header)} columns, but the first line of numbers has {width}.")
+        raise ValueError(
+            f"{path}: the header has {len(header)} columns, but the first line of numbers has {width}."
+        )
     if header is not None and targets in header:
         return header.index(targets)
     if targets.isdecimal() and 1 <= int(targets) <= width:

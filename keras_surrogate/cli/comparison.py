@@ -48,19 +48,32 @@ def add(commands):
         _add_axis(parser, field)
     parser.add_argument("--seeds", type=int, help="trainings of each combination (default: 5)")
     parser.add_argument(
-        "--output", required=True, help="the file of results, .jsonl; runs of other grids in it are kept"
+        "--output",
+        required=True,
+        help="the file of results, .jsonl; runs of other grids in it are kept",
     )
     parser.add_argument("--data-dir", help="a folder with the data's files")
-    parser.add_argument("--tune", action="store_true", help="of each slope show the best learning rate only")
-    parser.add_argument("--show", action="store_true", help="train nothing, show what the output holds of the grid")
+    parser.add_argument(
+        "--tune", action="store_true", help="of each slope show the best learning rate only"
+    )
+    parser.add_argument(
+        "--show", action="store_true", help="train nothing, show what the output holds of the grid"
+    )
 
 
 def _add_axis(parser, field):
     flag, kind, default = "--" + field.name.replace("_", "-"), type(field.default), field.default
-    choices = {"type": _yes_or_no, "metavar": "yes|no"} if kind is bool else {"type": kind, "metavar": "VALUE"}
+    choices = (
+        {"type": _yes_or_no, "metavar": "yes|no"}
+        if kind is bool
+        else {"type": kind, "metavar": "VALUE"}
+    )
     default = ("yes" if default else "no") if kind is bool else default
     parser.add_argument(
-        flag, nargs="+", help=f"{_HELPS[field.name]} (default: {default})".replace("%", "%%"), **choices
+        flag,
+        nargs="+",
+        help=f"{_HELPS[field.name]} (default: {default})".replace("%", "%%"),
+        **choices,
     )
 
 
@@ -77,12 +90,18 @@ def _compare(options):
     grid = _grid(options)
     output = Path(options["output"])
     if output.suffix != ".jsonl":
-        raise ValueError(f"{output}: the output must be a .jsonl file; the table goes into a .md file beside it.")
+        raise ValueError(
+            f"{output}: the output must be a .jsonl file; the table goes into a .md file beside it."
+        )
     for path in (output, *_written(output).values()):
         files.check_writable(path)
     if options["tune"] and not all(case.validation for case in grid.cases):
         raise ValueError("--tune chooses learning rates on images held out: give --validation 0.1.")
-    finished = _shown(grid, output) if options["show"] else comparison.run(grid, output, options["data_dir"])
+    finished = (
+        _shown(grid, output)
+        if options["show"]
+        else comparison.run(grid, output, options["data_dir"])
+    )
     rows = comparison.summarize(grid, finished.runs, options["tune"])
     if not rows:
         print("No training is finished yet.")
@@ -94,18 +113,26 @@ def _compare(options):
 
 def _grid(options):
     axes = {field.name: options[field.name] for field in dataclasses.fields(comparison.Case)}
-    axes = {name: values for name, values in {**axes, "seeds": options["seeds"]}.items() if values is not None}
+    axes = {
+        name: values
+        for name, values in {**axes, "seeds": options["seeds"]}.items()
+        if values is not None
+    }
     if options["grid"] is None:
         return comparison.Grid(**axes)
     if axes:
         given = ", ".join("--" + name.replace("_", "-") for name in axes)
-        raise ValueError(f"{options['grid']} says what the grid is; leave out {given}, or the file.")
+        raise ValueError(
+            f"{options['grid']} says what the grid is; leave out {given}, or the file."
+        )
     return comparison.load_grid(options["grid"])
 
 
 def _shown(grid, output):
     runs = comparison.read(output)
-    return comparison.Finished({key: runs[key] for key in grid.runs if key in runs}, interrupted=False)
+    return comparison.Finished(
+        {key: runs[key] for key in grid.runs if key in runs}, interrupted=False
+    )
 
 
 def _print(rows, grid, finished):
@@ -115,7 +142,9 @@ def _print(rows, grid, finished):
     terminal.width = max(terminal.width, console.needed(table))
     terminal.print(table)
     if len(finished.runs) < len(grid):
-        print(f"{len(finished.runs)} of {len(grid)} trainings are finished; the same command goes on.")
+        print(
+            f"{len(finished.runs)} of {len(grid)} trainings are finished; the same command goes on."
+        )
 
 
 def _written(output):

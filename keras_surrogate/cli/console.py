@@ -7,7 +7,8 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-# Characters that an ASCII terminal is shown instead of those of rich, this package and Keras's progress bar.
+# Characters that an ASCII terminal is shown instead of those of rich, this package and Keras's
+# progress bar.
 _ASCII = str.maketrans({"\u2026": "~", "\u2501": "="})
 # Wider than any table, so that each row of one is a line for whatever reads the pipe.
 _PIPE = 10_000
@@ -57,7 +58,9 @@ def table(title, *headings, right=(), lines=False):
 
 def add_json(parser, keys):
     """The option --json, with a description of the document's keys in the help."""
-    parser.add_argument("--json", action="store_true", help=f"print one JSON document and nothing else: {keys}")
+    parser.add_argument(
+        "--json", action="store_true", help=f"print one JSON document and nothing else: {keys}"
+    )
 
 
 def print_json(document):

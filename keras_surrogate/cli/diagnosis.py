@@ -24,9 +24,13 @@ def add(commands):
     parser.set_defaults(command=_diagnose)
     parser.add_argument("model", help="the model's file, .keras")
     names = ", ".join(datasets.names())
-    parser.add_argument("--data", required=True, help=f"a file: {arrays.HELP}; or {names}, the names of data sets")
+    parser.add_argument(
+        "--data", required=True, help=f"a file: {arrays.HELP}; or {names}, the names of data sets"
+    )
     parser.add_argument("--targets", help=arrays.TARGETS_HELP)
-    parser.add_argument("--batch", type=int, default=256, help="how many examples, from the first on (default: 256)")
+    parser.add_argument(
+        "--batch", type=int, default=256, help="how many examples, from the first on (default: 256)"
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw signal and gradient of every layer")
     console.add_json(parser, _KEYS)
     loading.add_options(parser)
@@ -84,7 +88,11 @@ def _has_dictionary(model):
 def _fitted(x, model):
     """The examples in the shape that the model takes, if it is known and has as many numbers."""
     shape = getattr(model, "input_shape", None)
-    fits = isinstance(shape, tuple) and None not in shape[1:] and np.prod(shape[1:]) == np.prod(x.shape[1:])
+    fits = (
+        isinstance(shape, tuple)
+        and None not in shape[1:]
+        and np.prod(shape[1:]) == np.prod(x.shape[1:])
+    )
     return x.reshape(-1, *shape[1:]) if fits else x
 
 

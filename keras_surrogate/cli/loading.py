@@ -54,7 +54,8 @@ def loaded(path, options):
         options: the command's, with those of `add_options`.
 
     Raises:
-        ValueError: the file is missing or holds no model that can be loaded; it says which of these, and what to do.
+        ValueError: the file is missing or holds no model that can be loaded; it says which of
+            these, and what to do.
     """
     _check(Path(path))
     for module in options["modules"]:
@@ -83,13 +84,21 @@ def _check(path):
     if not path.exists():
         raise ValueError(f"There is no file {path}.")
     if path.is_dir():
-        kind = "a SavedModel, which is for serving" if (path / "saved_model.pb").exists() else "a folder"
-        raise ValueError(f"{path} is {kind}: name the .keras file that model.save('model.keras') writes.")
+        kind = (
+            "a SavedModel, which is for serving"
+            if (path / "saved_model.pb").exists()
+            else "a folder"
+        )
+        raise ValueError(
+            f"{path} is {kind}: name the .keras file that model.save('model.keras') writes."
+        )
     kind = _kind(path)
     if kind == "an HDF5 file":
         _check_legacy(path)
     elif kind is not None:
-        raise ValueError(f"{path} is no .keras file: it is {kind}. model.save('model.keras') writes one.")
+        raise ValueError(
+            f"{path} is no .keras file: it is {kind}. model.save('model.keras') writes one."
+        )
     else:
         _check_archive(path)
 
@@ -129,7 +138,9 @@ def _check_archive(path):
         names = archive.namelist()
     if "config.json" not in names:
         held = textwrap.shorten(", ".join(names), 100) or "nothing"
-        raise ValueError(f"{path} is an archive without config.json, so no model that Keras saved; it holds: {held}.")
+        raise ValueError(
+            f"{path} is an archive without config.json, so no model that Keras saved; it holds: {held}."
+        )
     if path.suffix != ".keras":
         raise ValueError(f"{path} must be called .keras to be loaded: rename it.")
 
@@ -146,7 +157,8 @@ def _reason(error, path):
         )
     if any(map(_CODE.search, said)):
         return (
-            "it holds Python code, in a Lambda layer or the like. If it comes from people you trust, --unsafe loads it."
+            "it holds Python code, in a Lambda layer or the like. If it comes from people you "
+            "trust, --unsafe loads it."
         )
     if any("No model config found" in message for message in said):
         return "it holds weights alone. Save the whole model, model.save('model.keras')."

@@ -20,9 +20,17 @@ def _add_swap(commands):
         "Several activations: repeat --activation and --surrogate in pairs.",
     )
     _add_files(parser, _swap)
-    parser.add_argument("--activation", action="append", required=True, help='which activation, such as "relu"')
-    parser.add_argument("--surrogate", action="append", required=True, help='whose slope, such as "leaky_backward"')
-    parser.add_argument("--layers", action="append", help='only layers of this name, path or pattern, such as "conv*"')
+    parser.add_argument(
+        "--activation", action="append", required=True, help='which activation, such as "relu"'
+    )
+    parser.add_argument(
+        "--surrogate", action="append", required=True, help='whose slope, such as "leaky_backward"'
+    )
+    parser.add_argument(
+        "--layers",
+        action="append",
+        help='only layers of this name, path or pattern, such as "conv*"',
+    )
 
 
 def _add_strip(commands):
@@ -47,7 +55,9 @@ def _swap(options):
     if len(activations) != len(surrogates) or len(set(activations)) != len(activations):
         raise ValueError("Give one --surrogate for each --activation, and each --activation once.")
     mapping = dict(zip(activations, surrogates, strict=True))
-    return _converted(options, lambda model: conversion.swap(model, mapping, layers=options["layers"]))
+    return _converted(
+        options, lambda model: conversion.swap(model, mapping, layers=options["layers"])
+    )
 
 
 def _strip(options):

@@ -24,7 +24,9 @@ def _add_list(commands):
         description="Prints all functions and published pairs, or one with everything that its documentation says.",
     )
     parser.set_defaults(command=_list)
-    parser.add_argument("name", nargs="?", help="a function or a published pair, such as bsilu (default: all)")
+    parser.add_argument(
+        "name", nargs="?", help="a function or a published pair, such as bsilu (default: all)"
+    )
     console.add_json(parser, _KEYS)
 
 
@@ -36,7 +38,9 @@ def _list(options):
         function_names = [name] if name in function_names else []
         preset_names = [name] if name in preset_names else []
     if not function_names and not preset_names:
-        raise functions.unknown_name("function or preset", name, functions.names() + presets.names())
+        raise functions.unknown_name(
+            "function or preset", name, functions.names() + presets.names()
+        )
     found_functions = [_function_facts(one) for one in function_names]
     found_presets = [_preset_facts(one) for one in preset_names]
     if options["json"]:
@@ -44,7 +48,9 @@ def _list(options):
     elif name is None:
         console.console().print(_functions(found_functions), _presets(found_presets))
     else:
-        console.console().print("\n\n".join(_details(facts) for facts in found_functions + found_presets))
+        console.console().print(
+            "\n\n".join(_details(facts) for facts in found_functions + found_presets)
+        )
     return 0
 
 
@@ -55,7 +61,10 @@ def _function_facts(name):
         "value": function.documented("value"),
         "slope": function.documented("slope"),
         "parameters": {
-            field.name: {"default": getattr(function, field.name), "range": field.metadata["meaning"]}
+            field.name: {
+                "default": getattr(function, field.name),
+                "range": field.metadata["meaning"],
+            }
             for field in dataclasses.fields(function)
         },
         "source": function.documented("Source"),
@@ -79,14 +88,18 @@ def _preset_facts(name):
 
 def _named(function):
     """The name of a function with its parameters: "sign(at_zero=1.0)"."""
-    values = [f"{field.name}={getattr(function, field.name)}" for field in dataclasses.fields(function)]
+    values = [
+        f"{field.name}={getattr(function, field.name)}" for field in dataclasses.fields(function)
+    ]
     return f"{function.title}({', '.join(values)})" if values else function.title
 
 
 def _functions(found):
     table = console.table("Functions", "function", "value", "defaults", "source", lines=True)
     for facts in found:
-        defaults = [f"{name}={parameter['default']}" for name, parameter in facts["parameters"].items()]
+        defaults = [
+            f"{name}={parameter['default']}" for name, parameter in facts["parameters"].items()
+        ]
         table.add_row(facts["name"], facts["value"], ", ".join(defaults), facts["source"])
     return table
 
@@ -99,7 +112,11 @@ def _presets(found):
 
 
 def _slope(facts):
-    return facts["backward"] if facts["scale"] == 1 else f"{facts['scale']:g} times {facts['backward']}"
+    return (
+        facts["backward"]
+        if facts["scale"] == 1
+        else f"{facts['scale']:g} times {facts['backward']}"
+    )
 
 
 def _details(facts):
@@ -112,11 +129,19 @@ def _details(facts):
 
 
 def _add_plot(commands):
-    parser = commands.add_parser("plot", help="draw value, true slope and surrogate slope of a pair")
+    parser = commands.add_parser(
+        "plot", help="draw value, true slope and surrogate slope of a pair"
+    )
     parser.set_defaults(command=_plot)
-    parser.add_argument("forward", help="the function that gives the value, or the name of a published pair")
-    parser.add_argument("backward", nargs="?", help="the function whose slope the backward pass takes")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies that slope (default: 1)")
+    parser.add_argument(
+        "forward", help="the function that gives the value, or the name of a published pair"
+    )
+    parser.add_argument(
+        "backward", nargs="?", help="the function whose slope the backward pass takes"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="multiplies that slope (default: 1)"
+    )
     parser.add_argument("--output", help="the picture's file (default: FORWARD-BACKWARD.png)")
 
 

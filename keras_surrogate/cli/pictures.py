@@ -5,7 +5,8 @@ def check(path):
     """Raises if no picture can be written to `path`, so that a command fails before it works. None is no picture.
 
     Raises:
-        ValueError: matplotlib cannot write such a suffix, or the folder does not exist or cannot be written to.
+        ValueError: matplotlib cannot write such a suffix, or the folder does not exist or cannot be
+            written to.
         ImportError: matplotlib is missing.
     """
     if path is not None:

@@ -24,22 +24,38 @@ def add(commands):
     )
     parser.set_defaults(command=_predict)
     parser.add_argument(
-        "--forward", required=True, help="the function that gives the value, or the name of a published pair"
+        "--forward",
+        required=True,
+        help="the function that gives the value, or the name of a published pair",
     )
     parser.add_argument(
-        "--backward", help="the function whose slope the backward pass takes (default: the forward's, or the pair's)"
+        "--backward",
+        help="the function whose slope the backward pass takes (default: the forward's, or the pair's)",
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies that slope (default: 1)")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="multiplies that slope (default: 1)"
+    )
     parser.add_argument("--depth", type=int, default=20, help="layers (default: 20)")
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument(
-        "--initializer", help='of the weights, by its Keras name (default: "glorot_uniform", as in Keras)'
+        "--initializer",
+        help='of the weights, by its Keras name (default: "glorot_uniform", as in Keras)',
     )
-    weights.add_argument("--weight-variance", type=float, help="fan_in times the variance of the weights, in its place")
-    parser.add_argument("--bias-variance", type=float, default=0.0, help="of the biases (default: 0)")
-    parser.add_argument("--input-variance", type=float, default=1.0, help="mean square of the input (default: 1)")
+    weights.add_argument(
+        "--weight-variance",
+        type=float,
+        help="fan_in times the variance of the weights, in its place",
+    )
+    parser.add_argument(
+        "--bias-variance", type=float, default=0.0, help="of the biases (default: 0)"
+    )
+    parser.add_argument(
+        "--input-variance", type=float, default=1.0, help="mean square of the input (default: 1)"
+    )
     parser.add_argument("--width", type=int, help="units of a layer (default: infinitely many)")
-    parser.add_argument("--plot", metavar="FILE", help="draw gradient norm and alignment of every layer")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw gradient norm and alignment of every layer"
+    )
     console.add_json(parser, _KEYS)
 
 
@@ -47,9 +63,10 @@ def add(commands):
 class _Found:
     """What the command finds out.
 
-    effects: "helps", "hurts" or "none" by optimizer, "sgd" and "adam"; None for a function with its own slope.
-    balanced: the pair, scaled so that the gradient keeps its size, and what becomes of it in words; or None and why
-        there is none; or None where there is nothing to balance.
+    effects: "helps", "hurts" or "none" by optimizer, "sgd" and "adam"; None for a function with its
+        own slope.
+    balanced: the pair, scaled so that the gradient keeps its size, and what becomes of it in words;
+        or None and why there is none; or None where there is nothing to balance.
     """
 
     prediction: theory.Prediction
@@ -124,7 +141,9 @@ def _print(found):
     output.print(_layers(found.prediction))
     if found.effects:
         plain, rescaled = (_EFFECTS[found.effects[optimizer]] for optimizer in ("sgd", "adam"))
-        output.print(f"Beside the true slope it should {plain} under plain SGD and {rescaled} under Adam.")
+        output.print(
+            f"Beside the true slope it should {plain} under plain SGD and {rescaled} under Adam."
+        )
     if found.balanced:
         pair, words = found.balanced
         output.print(words if pair is None else f"Balanced, with scale={pair.scale:.3g}: {words}")
@@ -169,19 +188,30 @@ def _ranked(item):
 
 
 def _layers(prediction):
-    numbers = ("signal variance", "gradient norm", "cosine with the true gradient", "correlation of two inputs")
+    numbers = (
+        "signal variance",
+        "gradient norm",
+        "cosine with the true gradient",
+        "correlation of two inputs",
+    )
     title = f"{prediction.depth} layers of width {prediction.width or 'infinity'}"
     table = console.table(title, "layer", *numbers, right=numbers)
     for layer in np.unique(np.linspace(0, prediction.depth - 1, 5).astype(int)):
         variance = f"{prediction.signal_variance[layer]:.2g}"
         norm = f"{prediction.gradient_norm[layer]:.2g}"
-        cosine = "undefined" if prediction.alignment is None else f"{prediction.alignment[layer]:.2f}"
-        table.add_row(str(layer + 1), variance, norm, cosine, f"{prediction.correlation[layer]:.4f}")
+        cosine = (
+            "undefined" if prediction.alignment is None else f"{prediction.alignment[layer]:.2f}"
+        )
+        table.add_row(
+            str(layer + 1), variance, norm, cosine, f"{prediction.correlation[layer]:.4f}"
+        )
     return table
 
 
 def _ranks(advice):
-    table = console.table("Slopes for this forward, depth and initialization", "", "backward", "why")
+    table = console.table(
+        "Slopes for this forward, depth and initialization", "", "backward", "why"
+    )
     for rank, item in enumerate(advice.ranking, 1):
         table.add_row(str(rank), item.name, item.reason)
     return table

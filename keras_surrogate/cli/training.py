@@ -13,8 +13,12 @@ def add(commands):
         description="Draws everything that a file of GradientNormLogger holds, each quantity in a panel of its own.",
     )
     parser.set_defaults(command=_plot_run)
-    parser.add_argument("run", help="the file, CSV or NPZ; also the CSV of a run that still goes on or was killed")
-    parser.add_argument("--output", help="the picture's file (default: RUN with .png in place of .csv or .npz)")
+    parser.add_argument(
+        "run", help="the file, CSV or NPZ; also the CSV of a run that still goes on or was killed"
+    )
+    parser.add_argument(
+        "--output", help="the picture's file (default: RUN with .png in place of .csv or .npz)"
+    )
 
 
 def _plot_run(options):

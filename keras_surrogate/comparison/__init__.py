@@ -1,12 +1,12 @@
 """Which derivative trains better: grids of trainings from paired starts, kept in a file that survives interruption.
 
-    grid = comparison.Grid(backward=["true", "softplus", "bsilu"], depth=[5, 20], balanced=[False, True], seeds=5)
-    finished = comparison.run(grid, "results.jsonl")
+    grid = comparison.Grid(backward=["true", "softplus", "bsilu"], depth=[5, 20], balanced=[False,
+    True], seeds=5) finished = comparison.run(grid, "results.jsonl")
     print(comparison.markdown(comparison.summarize(grid, finished.runs)))
 
-For a seed, all cases of the same layers start from the same weights and see the same images in the same order, so
-that differences are taken seed by seed. Each finished training is one line of the file; called again, `run` goes on
-where it was stopped.
+For a seed, all cases of the same layers start from the same weights and see the same images in the
+same order, so that differences are taken seed by seed. Each finished training is one line of the
+file; called again, `run` goes on where it was stopped.
 """
 
 from keras_surrogate.comparison.cases import Case

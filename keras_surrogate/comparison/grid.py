@@ -24,31 +24,42 @@ class Grid(Shown):
         seeds: a tuple of integers.
 
     Raises:
-        ValueError: an unknown field, a value that `Case` refuses, an empty list, seeds that are none; grids added whose
-            seeds differ.
+        ValueError: an unknown field, a value that `Case` refuses, an empty list, seeds that are
+            none; grids added whose seeds differ.
     """
 
     def __init__(self, seeds=5, **axes):
         known = [field.name for field in dataclasses.fields(Case)]
         unknown = sorted(set(axes) - set(known))
         if unknown:
-            raise ValueError(f"A grid has no axis {', '.join(unknown)}; it has {', '.join(known)}, and seeds.")
+            raise ValueError(
+                f"A grid has no axis {', '.join(unknown)}; it has {', '.join(known)}, and seeds."
+            )
         lists = {name: _listed(name, axes[name]) for name in known if name in axes}
         combinations = itertools.product(*lists.values())
-        self.cases = _unique(Case(**dict(zip(lists, values, strict=True))) for values in combinations)
+        self.cases = _unique(
+            Case(**dict(zip(lists, values, strict=True))) for values in combinations
+        )
         self.seeds = _seeds(seeds)
 
     _more = "grid.cases, grid.seeds, len(grid)"
 
     def _facts(self):
-        return {"cases": len(self.cases), "seeds": len(self.seeds), "trainings": len(self), "varied": self.varied}
+        return {
+            "cases": len(self.cases),
+            "seeds": len(self.seeds),
+            "trainings": len(self),
+            "varied": self.varied,
+        }
 
     def _table(self):
         return self.varied, [[getattr(case, name) for name in self.varied] for case in self.cases]
 
     def __add__(self, other):
         if self.seeds != other.seeds:
-            raise ValueError(f"Grids are added whose seeds are the same; these are {self.seeds} and {other.seeds}.")
+            raise ValueError(
+                f"Grids are added whose seeds are the same; these are {self.seeds} and {other.seeds}."
+            )
         both = Grid(seeds=self.seeds)
         both.cases = _unique((*self.cases, *other.cases))
         return both
@@ -82,8 +93,12 @@ def _listed(name, values):
 
 def _seeds(seeds):
     seeds = range(seeds) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
-    if not isinstance(seeds, list | tuple | range) or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ValueError(f"seeds must be a number of seeds, or a list of integers of at least 0, but is {seeds!r}.")
+    if not isinstance(seeds, list | tuple | range) or not all(
+        type(seed) is int and seed >= 0 for seed in seeds
+    ):
+        raise ValueError(
+            f"seeds must be a number of seeds, or a list of integers of at least 0, but is {seeds!r}."
+        )
     if not seeds:
         raise ValueError("The grid is empty: it has no seeds.")
     return tuple(dict.fromkeys(seeds))
@@ -103,5 +118,7 @@ def load_grid(path):
     except Exception as error:
         raise ValueError(f"{path} fails: {type(error).__name__}: {error}") from error
     if not isinstance(grid, Grid):
-        raise ValueError(f"{path} must define grid = comparison.Grid(...), or a function grid() that returns one.")
+        raise ValueError(
+            f"{path} must define grid = comparison.Grid(...), or a function grid() that returns one."
+        )
     return grid

@@ -10,7 +10,10 @@ from keras_surrogate.comparison import notation
 from keras_surrogate.comparison.outlook import KERNEL
 from keras_surrogate.layers import SurrogateActivation
 
-_NORMALIZATIONS = {"batch": keras.layers.BatchNormalization, "layer": keras.layers.LayerNormalization}
+_NORMALIZATIONS = {
+    "batch": keras.layers.BatchNormalization,
+    "layer": keras.layers.LayerNormalization,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Network:
 
     Attributes:
         model: from images to logits.
-        pre_activations: symbolic tensors, what enters the activation of each hidden layer, first layer first.
+        pre_activations: symbolic tensors, what enters the activation of each hidden layer, first
+            layer first.
         outputs: likewise, what leaves it.
         activations: the `SurrogateActivation` of each hidden layer.
         hidden: the Dense layers or convolutions, whose kernels the case's initializer draws.
@@ -48,7 +52,11 @@ def build(case, shape, classes, surrogate, initializer):
         network.pre_activations.append(_normalized(case, layer(x)))
         network.activations.append(SurrogateActivation(surrogate))
         network.outputs.append(network.activations[-1](network.pre_activations[-1]))
-        x = keras.layers.Add()([x, network.outputs[-1]]) if case.residual and number else network.outputs[-1]
+        x = (
+            keras.layers.Add()([x, network.outputs[-1]])
+            if case.residual and number
+            else network.outputs[-1]
+        )
         x = keras.layers.MaxPooling2D()(x) if case.network == "vgg" and number % 2 else x
     logits = keras.layers.Dense(classes)(keras.layers.Flatten()(x))
     return dataclasses.replace(network, model=keras.Model(inputs, logits))
@@ -59,15 +67,22 @@ def check_pools(case, shape):
     side = min(shape[:2])
     if case.network == "vgg" and side < 2 ** (case.depth // 2):
         most = 2 * int(np.log2(side)) + 1
-        raise ValueError(f"Case: a vgg for {case.data}, of {side} x {side} pixels, has at most depth {most}.")
+        raise ValueError(
+            f"Case: a vgg for {case.data}, of {side} x {side} pixels, has at most depth {most}."
+        )
 
 
 def _with_channels(inputs):
-    return inputs if len(inputs.shape) == 4 else keras.layers.Reshape((*inputs.shape[1:], 1))(inputs)
+    return (
+        inputs if len(inputs.shape) == 4 else keras.layers.Reshape((*inputs.shape[1:], 1))(inputs)
+    )
 
 
 def _layer(case, number, initializer):
-    options = {"kernel_initializer": initializer, "bias_initializer": keras.initializers.Constant(case.bias)}
+    options = {
+        "kernel_initializer": initializer,
+        "bias_initializer": keras.initializers.Constant(case.bias),
+    }
     if case.network == "mlp":
         return keras.layers.Dense(case.width, **options)
     return keras.layers.Conv2D(case.width * 2 ** (number // 2), KERNEL, padding="same", **options)
@@ -86,10 +101,21 @@ class State:
     """
 
     def __init__(self, model, optimizer):
-        drawn = [(layer.kernel, layer.kernel_initializer) for layer in model.layers if hasattr(layer, "kernel")]
-        self._kernels = [(variable, type(initializer), initializer.get_config()) for variable, initializer in drawn]
+        drawn = [
+            (layer.kernel, layer.kernel_initializer)
+            for layer in model.layers
+            if hasattr(layer, "kernel")
+        ]
+        self._kernels = [
+            (variable, type(initializer), initializer.get_config())
+            for variable, initializer in drawn
+        ]
         kernels = {id(variable) for variable, _ in drawn}
-        others = [variable for variable in [*model.variables, *optimizer.variables] if id(variable) not in kernels]
+        others = [
+            variable
+            for variable in [*model.variables, *optimizer.variables]
+            if id(variable) not in kernels
+        ]
         self._others = [(variable, np.array(variable)) for variable in others]
 
     def reset(self, seed):
@@ -121,7 +147,9 @@ def build_optimizer(case, network):
     else:
         powers = case.layer_rate ** np.arange(case.depth, 0, -1.0)
         pairs = zip(_groups(network), powers, strict=True)
-        factors = {id(variable.value): factor for variables, factor in pairs for variable in variables}
+        factors = {
+            id(variable.value): factor for variables, factor in pairs for variable in variables
+        }
         optimizer = _with_layer_rates(cls)(rate)
         optimizer.factors = factors
     optimizer.build(network.model.trainable_variables)
@@ -142,6 +170,8 @@ def _with_layer_rates(cls):
 
     class WithLayerRates(cls):
         def update_step(self, gradient, variable, learning_rate):
-            super().update_step(gradient, variable, learning_rate * self.factors.get(id(variable), 1.0))
+            super().update_step(
+                gradient, variable, learning_rate * self.factors.get(id(variable), 1.0)
+            )
 
     return WithLayerRates

@@ -9,7 +9,8 @@ from keras_surrogate import functions
 from keras_surrogate.initializers import CriticalNormal
 from keras_surrogate.surrogate import Surrogate
 
-# The backward that is the forward's own slope, and the initializer that is `CriticalNormal` for the forward.
+# The backward that is the forward's own slope, and the initializer that is `CriticalNormal` for the
+# forward.
 TRUE, CRITICAL = "true", "critical"
 
 
@@ -27,7 +28,9 @@ def function(text):
         return found
     fields = dataclasses.fields(found) if name in functions.names() else ()
     if not fields:
-        raise ValueError(f"{name!r} has no parameter, so that {number!r} in {text!r} says nothing; leave it out.")
+        raise ValueError(
+            f"{name!r} has no parameter, so that {number!r} in {text!r} says nothing; leave it out."
+        )
     return functions.get(name, **{fields[0].name: _number(number, text)})
 
 
@@ -65,7 +68,9 @@ def optimizer(text):
     name, colon, rate = text.partition(":")
     cls = _optimizer_class(name)
     if not colon:
-        raise ValueError(f"The optimizer {text!r} has no learning rate; write it behind, as in {name + ':0.01'!r}.")
+        raise ValueError(
+            f"The optimizer {text!r} has no learning rate; write it behind, as in {name + ':0.01'!r}."
+        )
     rate = _number(rate, text)
     if not 0 < rate < float("inf"):
         raise ValueError(f"The learning rate in {text!r} must be a positive number.")
@@ -95,7 +100,9 @@ def initializer(name, forward, input_variance=1.0):
     except ValueError:
         found = None
     if not isinstance(found, keras.initializers.Initializer):
-        raise ValueError(f"No initializer is called {name!r}; write Keras's name, as in 'he_normal', or {CRITICAL!r}.")
+        raise ValueError(
+            f"No initializer is called {name!r}; write Keras's name, as in 'he_normal', or {CRITICAL!r}."
+        )
     return found
 
 

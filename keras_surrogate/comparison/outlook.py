@@ -22,7 +22,8 @@ class Weights:
     Attributes:
         initializer: of the hidden kernels, a Keras initializer.
         variance: sigma_w**2 of the layers after the first.
-        input_variance: the mean square of the images, times what makes up for the first layer's other sigma_w**2.
+        input_variance: the mean square of the images, times what makes up for the first layer's
+            other sigma_w**2.
     """
 
     initializer: keras.initializers.Initializer
@@ -34,7 +35,8 @@ def weights(case, power, channels):
     """`Weights` of a case whose images have that mean square and, per pixel or in all, so many numbers.
 
     Raises:
-        ValueError: the initializer draws no independent weights of mean 0, or there are no critical ones.
+        ValueError: the initializer draws no independent weights of mean 0, or there are no critical
+            ones.
     """
     initializer = notation.initializer(case.initializer, case.forward, power)
     area = KERNEL**2 if case.network == "vgg" else 1
@@ -60,9 +62,11 @@ def activation(case, power, channels):
 def predict(case, surrogate, power, channels):
     """A `theory.Prediction` for a case with that activation; None where the theory does not reach.
 
-    It reaches plain, residual and normalised layers with biases of 0. Convolutions are taken for dense layers of many
-    units: pools and the change of channels are left out, though pools bring cosines nearer to 1 (B-SiLU's slope, four
-    convolutions of 8 and 16 channels: 0.70 measured, 0.53 predicted) and move norms.
+    It reaches plain, residual and normalised layers with biases of 0. Convolutions are taken for
+    dense layers of many
+    units: pools and the change of channels are left out, though pools bring cosines nearer to 1
+    (B-SiLU's slope, four convolutions of 8 and 16 channels: 0.70 measured, 0.53 predicted) and move
+    norms.
     """
     return _predict(case, surrogate, _setting(case, power, channels))
 
@@ -82,7 +86,8 @@ def _predict(case, surrogate, setting):
 def effect(case, prediction, power, channels):
     """What the theory expects of a case beside its baseline, as `theory.effect` says it; None where it has no word.
 
-    It has none where there is no prediction, and on what is not a slope: annealing, learning rates for each layer.
+    It has none where there is no prediction, and on what is not a slope: annealing, learning rates
+    for each layer.
     """
     if prediction is None or case == case.baseline or case.annealing or case.layer_rate != 1:
         return None
@@ -109,7 +114,8 @@ def _setting(case, power, channels):
 def _normalized_variance(case):
     """What takes the place of sigma_w**2 behind normalised pre-activations, f of N(0, 1) being what comes before.
 
-    1 / Var[f] of a batch, whose mean is taken off each unit; 1 / E[f**2] of a layer, across whose units W x has mean 0.
+    1 / Var[f] of a batch, whose mean is taken off each unit; 1 / E[f**2] of a layer, across whose
+    units W x has mean 0.
     """
     output = moments.value(Surrogate(case.pair.forward), moments.pre_activations(np.float64(1.0)))
     mean, power = output @ moments.FINE[1], output**2 @ moments.FINE[1]

@@ -45,7 +45,9 @@ class Probe:
     """
 
     def __init__(self, network, loss):
-        self._model = keras.Model(network.model.inputs[0], [*network.pre_activations, network.model.output])
+        self._model = keras.Model(
+            network.model.inputs[0], [*network.pre_activations, network.model.output]
+        )
         self._outputs = keras.Model(network.model.inputs[0], network.outputs)
         self._kernel, self._loss = network.hidden[0].kernel, loss
         self._artificial, self._true = compiled(self._pass), compiled(self._pass)
@@ -66,7 +68,9 @@ class Probe:
         with tf.GradientTape() as tape:
             *hidden, logits = self._model(x, training=True)
             loss = self._loss(y, logits)
-        return tape.gradient(loss, [hidden[0], hidden[-1], self._kernel.value], unconnected_gradients="zero")
+        return tape.gradient(
+            loss, [hidden[0], hidden[-1], self._kernel.value], unconnected_gradients="zero"
+        )
 
     def dead_units(self, x):
         """The share of hidden units whose output is the same for all of `x`, everywhere in the image."""
@@ -74,14 +78,18 @@ class Probe:
 
     def _share_of_constant(self, x):
         outputs = keras.tree.flatten(self._outputs(x, training=False))
-        constant = [tf.reduce_mean(tf.cast(_range(output) <= _CONSTANT, tf.float32)) for output in outputs]
+        constant = [
+            tf.reduce_mean(tf.cast(_range(output) <= _CONSTANT, tf.float32)) for output in outputs
+        ]
         return tf.reduce_mean(tf.stack(constant))
 
 
 def _range(output):
     """Largest less smallest output of each unit; NaN, which no comparison holds for, if there is one."""
     axes = list(range(len(output.shape) - 1))
-    return tf.reduce_max(output, axes) - tf.reduce_min(output, axes) + 0 * tf.reduce_sum(output, axes)
+    return (
+        tf.reduce_max(output, axes) - tf.reduce_min(output, axes) + 0 * tf.reduce_sum(output, axes)
+    )
 
 
 def _cosine(one, other):

@@ -29,20 +29,23 @@ class Run(Shown):
         diverged: whether the loss became NaN or infinite, after which no further steps were made.
         accuracy, loss: on the test images; with a NaN for output the class 0 is what is guessed.
         validation_accuracy: on the images held out; None without.
-        dead_units, initial_dead_units: the share of hidden units whose output is the same for 1000 test images, at the
-            end and before training.
-        gradient_ratio: norm of the gradient of the first hidden layer's pre-activations over that of the last's, with
-            the initial weights, for the mean loss over 256 training images.
-        cosine: of the first layer's pre-activations' gradient with the true one, likewise; None if that is 0.
+        dead_units, initial_dead_units: the share of hidden units whose output is the same for 1000
+            test images, at the end and before training.
+        gradient_ratio: norm of the gradient of the first hidden layer's pre-activations over that
+            of the last's, with the initial weights, for the mean loss over 256 training images.
+        cosine: of the first layer's pre-activations' gradient with the true one, likewise; None if
+            that is 0.
         kernel_cosine: of the first layer's kernel's gradient, likewise.
-        predicted_gradient_ratio, predicted_cosine: the first two as `theory.predict` has them; None where it has no
-            prediction.
-        predicted_effect: on training, beside the true derivative, as `theory.effect` has it: "helps", "hurts" or
-            "none"; None of the true derivative itself, and where the theory does not reach.
+        predicted_gradient_ratio, predicted_cosine: the first two as `theory.predict` has them; None
+            where it has no prediction.
+        predicted_effect: on training, beside the true derivative, as `theory.effect` has it:
+            "helps", "hurts" or "none"; None of the true derivative itself, and where the theory
+            does not reach.
         final_gradient_ratio, final_cosine: as measured after training.
-        history: for each epoch "loss" and "accuracy", over its training steps, "dead_units" and, where images were held
-            out, "validation_accuracy" after it.
-        seconds: of the training, with all measurements; tracing too, which a case's first training in a process does.
+        history: for each epoch "loss" and "accuracy", over its training steps, "dead_units" and,
+            where images were held out, "validation_accuracy" after it.
+        seconds: of the training, with all measurements; tracing too, which a case's first training
+            in a process does.
         versions: of "keras_surrogate", "keras" and "tensorflow".
     """
 
@@ -120,7 +123,8 @@ def _finite(value):
 def read(path):
     """The runs in a file, oldest first, each case and seed once: a dictionary from (case, seed) to `Run`.
 
-    Warns of a half-written last line, as killing leaves it, and of damaged lines, and leaves them out.
+    Warns of a half-written last line, as killing leaves it, and of damaged lines, and leaves them
+    out.
 
     Raises:
         ValueError: the file cannot be read, or is no file of results.
@@ -140,7 +144,9 @@ def read(path):
     if (damaged or not _half_a_run(rest)) and not runs:
         raise ValueError(f"{path} is no file of results; name another one.")
     if rest:
-        damaged.append(f"{path}: the last line is half-written and is dropped; that training is made anew.")
+        damaged.append(
+            f"{path}: the last line is half-written and is dropped; that training is made anew."
+        )
     for message in damaged:
         warnings.warn(message, stacklevel=2)
     return runs
@@ -161,11 +167,13 @@ class ResultsFile:
             results.runs            what it holds
             results.append(run)     on disk when this returns
 
-    A half-written last line is cut off. A second process is refused, where the system has `fcntl.flock` (all but
-    Windows); where not, two processes may make the same run, and the first is read.
+    A half-written last line is cut off. A second process is refused, where the system has
+    `fcntl.flock` (all but Windows); where not, two processes may make the same run, and the first
+    is read.
 
     Raises:
-        ValueError: it cannot be written, is no file of results, or another process is writing to it.
+        ValueError: it cannot be written, is no file of results, or another process is writing to
+            it.
     """
 
     def __init__(self, path):

@@ -28,7 +28,10 @@ class Finished(Shown):
         return {"runs": len(self.runs), "cases": len(cases), "interrupted": self.interrupted}
 
     def _table(self):
-        rows = [(case, seed, run.accuracy, run.loss, run.diverged) for (case, seed), run in self.runs.items()]
+        rows = [
+            (case, seed, run.accuracy, run.loss, run.diverged)
+            for (case, seed), run in self.runs.items()
+        ]
         return ["case", "seed", "accuracy", "loss", "diverged"], rows
 
 
@@ -37,17 +40,18 @@ def run(grid, output, data_dir=None, console=None):
 
     Args:
         grid: a `Grid`.
-        output: the file, which is made if need be. Runs of other grids in it are kept. Killed at any moment, it lacks
-            the training in progress only; call `run` again to go on.
-        data_dir: a folder with the data's files; default: found or downloaded, as by `datasets.load`.
+        output: the file, which is made if need be. Runs of other grids in it are kept. Killed at
+            any moment, it lacks the training in progress only; call `run` again to go on.
+        data_dir: a folder with the data's files; default: found or downloaded, as by
+            `datasets.load`.
         console: where to print, a rich `Console`; default the standard error.
 
     Returns:
         `Finished`. Ctrl-C ends it early and is no error.
 
     Raises:
-        ValueError: the file cannot be written or is no file of results, the data is missing, or a case does not fit
-            it; all before anything is trained.
+        ValueError: the file cannot be written or is no file of results, the data is missing, or a
+            case does not fit it; all before anything is trained.
     """
     with ResultsFile(output) as results:
         _warn_of_other_versions(grid, results)
@@ -56,11 +60,15 @@ def run(grid, output, data_dir=None, console=None):
             _train(grid, results, data_dir, console or Console(stderr=True))
         except KeyboardInterrupt:
             interrupted = True
-        return Finished({key: results.runs[key] for key in grid.runs if key in results.runs}, interrupted)
+        return Finished(
+            {key: results.runs[key] for key in grid.runs if key in results.runs}, interrupted
+        )
 
 
 def _warn_of_other_versions(grid, results):
-    versions = {results.runs[key].versions["keras_surrogate"] for key in grid.runs if key in results.runs}
+    versions = {
+        results.runs[key].versions["keras_surrogate"] for key in grid.runs if key in results.runs
+    }
     if versions - {__version__}:
         warnings.warn(
             f"{results.path} holds runs made by version {', '.join(sorted(versions - {__version__}))} of "
@@ -71,11 +79,16 @@ def _warn_of_other_versions(grid, results):
 
 def _train(grid, results, data_dir, console):
     missing = [key for key in grid.runs if key not in results.runs]
-    data = {name: datasets.load(name, data_dir) for name in dict.fromkeys(case.data for case, _ in missing)}
+    data = {
+        name: datasets.load(name, data_dir)
+        for name in dict.fromkeys(case.data for case, _ in missing)
+    }
     for case in dict.fromkeys(case for case, _ in missing):
         trainer.check(case, data[case.data])
     with _bar(console) as bar:
-        task = bar.add_task("", total=sum(_work(case) for case, _ in missing), count=f"of {len(grid)}")
+        task = bar.add_task(
+            "", total=sum(_work(case) for case, _ in missing), count=f"of {len(grid)}"
+        )
         for case, keys in itertools.groupby(missing, key=lambda key: key[0]):
             bar.update(task, description=f"{case.in_words(grid.varied)}: compiling")
             _train_case(trainer.Trainer(case, data[case.data]), keys, grid, results, bar, task)
@@ -86,13 +99,21 @@ def _train_case(trainer, keys, grid, results, bar, task):
     case = trainer.case
     for _, seed in keys:
         done = sum(key in results.runs for key in grid.runs)
-        bar.update(task, description=f"{case.in_words(grid.varied)}, seed {seed}", count=f"{done + 1} of {len(grid)}")
+        bar.update(
+            task,
+            description=f"{case.in_words(grid.varied)}, seed {seed}",
+            count=f"{done + 1} of {len(grid)}",
+        )
         before = bar.tasks[task].completed
-        finished = trainer.run(seed, lambda steps: bar.advance(task, steps / trainer.steps_per_epoch * case.depth))
+        finished = trainer.run(
+            seed, lambda steps: bar.advance(task, steps / trainer.steps_per_epoch * case.depth)
+        )
         results.append(finished)
         bar.update(task, completed=before + _work(case))
         if not bar.console.is_terminal:
-            bar.console.print(_line(finished, done + 1, grid), soft_wrap=True, highlight=False, markup=False)
+            bar.console.print(
+                _line(finished, done + 1, grid), soft_wrap=True, highlight=False, markup=False
+            )
 
 
 def _work(case):
@@ -103,10 +124,18 @@ def _work(case):
 def _line(finished, number, grid):
     end = "diverged" if finished.diverged else f"{finished.accuracy:.1%}"
     title = finished.case.in_words(grid.varied) or str(finished.case)
-    return f"{number} of {len(grid)}: {title}, seed {finished.seed}: {end} ({finished.seconds:.1f} s)"
+    return (
+        f"{number} of {len(grid)}: {title}, seed {finished.seed}: {end} ({finished.seconds:.1f} s)"
+    )
 
 
 def _bar(console):
-    columns = TextColumn("{task.fields[count]}"), BarColumn(), TimeElapsedColumn(), "left:", TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.fields[count]}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        "left:",
+        TimeRemainingColumn(),
+    )
     description = TextColumn("{task.description}", markup=False)
     return Progress(*columns, description, console=console, disable=not console.is_terminal)

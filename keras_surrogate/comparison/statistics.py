@@ -37,7 +37,9 @@ def interval(numbers, confidence=0.95):
     mean, count = float(numbers.mean()), len(numbers)
     if count < 2:
         return Interval(mean, None, None)
-    half = t_quantile((1 + confidence) / 2, count - 1) * standard_deviation(numbers) / math.sqrt(count)
+    half = (
+        t_quantile((1 + confidence) / 2, count - 1) * standard_deviation(numbers) / math.sqrt(count)
+    )
     return Interval(mean, mean - half, mean + half)
 
 

@@ -22,10 +22,11 @@ class Row(Shown):
     Attributes:
         case: a `Case`.
         runs: its runs, one a seed; at least one.
-        difference: `Interval` of the accuracy less that of the true derivative from the same seed; None for that
-            itself, and where no seed has both.
+        difference: `Interval` of the accuracy less that of the true derivative from the same seed;
+            None for that itself, and where no seed has both.
         pairs: the number of such seeds.
-        at_edge: whether, of several learning rates, the smallest or largest tried was chosen; None where none was.
+        at_edge: whether, of several learning rates, the smallest or largest tried was chosen; None
+            where none was.
 
     What it says of them is None where no run has a finite number.
     """
@@ -116,7 +117,9 @@ class Row(Shown):
         Of an optimizer whose learning rate was chosen, only the name.
         """
         values = dataclasses.asdict(self.case.baseline)
-        return values if self.at_edge is None else {**values, **dict(self.case.baseline.without_rate)}
+        return (
+            values if self.at_edge is None else {**values, **dict(self.case.baseline.without_rate)}
+        )
 
 
 def summarize(grid, runs, tune=False):
@@ -124,9 +127,11 @@ def summarize(grid, runs, tune=False):
 
     Args:
         grid: a `Grid`.
-        runs: from (case, seed) to `Run`, as `run` and `read` give them; what is not of the grid is left out.
-        tune: whether of cases that differ only in the learning rate the one with the best mean accuracy on the images
-            held out is shown, and none else; that goes for the true derivative as well. Default False.
+        runs: from (case, seed) to `Run`, as `run` and `read` give them; what is not of the grid is
+            left out.
+        tune: whether of cases that differ only in the learning rate the one with the best mean
+            accuracy on the images held out is shown, and none else; that goes for the true
+            derivative as well. Default False.
 
     Raises:
         ValueError: `tune` without images held out.
@@ -170,8 +175,12 @@ def _tuned(by_case):
 
 def _best(cases, by_case):
     if not all(case.validation for case in cases):
-        raise ValueError("Learning rates are chosen on images held out: give validation, such as 0.1.")
-    best = max(cases, key=lambda case: np.mean([run.validation_accuracy for run in by_case[case].values()]))
+        raise ValueError(
+            "Learning rates are chosen on images held out: give validation, such as 0.1."
+        )
+    best = max(
+        cases, key=lambda case: np.mean([run.validation_accuracy for run in by_case[case].values()])
+    )
     rates = [notation.optimizer(case.optimizer)[1] for case in cases]
     rate = notation.optimizer(best.optimizer)[1]
     return best, len(cases) > 1 and rate in (min(rates), max(rates))

@@ -8,7 +8,17 @@ from rich.table import Table
 from keras_surrogate.comparison.cases import Case
 from keras_surrogate.comparison.summary import record
 
-_NUMBERS = ("accuracy %", "sd", "difference", "theory says", "seeds", "diverged", "gradient ratio", "cosine", "dead %")
+_NUMBERS = (
+    "accuracy %",
+    "sd",
+    "difference",
+    "theory says",
+    "seeds",
+    "diverged",
+    "gradient ratio",
+    "cosine",
+    "dead %",
+)
 _NOTES = (
     "Accuracy: on the test images, mean and standard deviation over seeds. Difference: to the true derivative, all "
     "else equal, seed by seed, in points, with Student's 95 % interval for each row by itself: of twenty rows that "
@@ -58,7 +68,9 @@ def _record(rows):
         for (predicted, shown), count in counts.most_common()
         if predicted != shown
     ]
-    return "; ".join([f"The theory is right about {right} of {counts.total()} slopes", *wrong]) + "."
+    return (
+        "; ".join([f"The theory is right about {right} of {counts.total()} slopes", *wrong]) + "."
+    )
 
 
 _SHOWN = {"helps": "the slope helps", "hurts": "it hurts", "none": "no difference is shown"}
@@ -75,12 +87,18 @@ def _heading(name):
 def _varied(rows):
     """The fields in which the rows' cases differ; at least the slope."""
     fields = [field.name for field in dataclasses.fields(Case)]
-    return [name for name in fields if name == "backward" or len({getattr(row.case, name) for row in rows}) > 1]
+    return [
+        name
+        for name in fields
+        if name == "backward" or len({getattr(row.case, name) for row in rows}) > 1
+    ]
 
 
 def _common(varied, rows):
     """What all cases share, in words."""
-    return rows[0].case.in_words([field.name for field in dataclasses.fields(Case) if field.name not in varied])
+    return rows[0].case.in_words(
+        [field.name for field in dataclasses.fields(Case) if field.name not in varied]
+    )
 
 
 def _notes(rows):
@@ -90,7 +108,13 @@ def _notes(rows):
 
 
 def _cells(row, varied):
-    return [*(_value(row, name) for name in varied), *_accuracies(row), *_counts(row), *_theory(row), _dead(row)]
+    return [
+        *(_value(row, name) for name in varied),
+        *_accuracies(row),
+        *_counts(row),
+        *_theory(row),
+        _dead(row),
+    ]
 
 
 def _value(row, name):
@@ -109,7 +133,11 @@ def _accuracies(row):
 def _difference(difference):
     if difference is None:
         return ""
-    ends = "" if difference.low is None else f" ({_points(difference.low)} to {_points(difference.high)})"
+    ends = (
+        ""
+        if difference.low is None
+        else f" ({_points(difference.low)} to {_points(difference.high)})"
+    )
     return _points(difference.mean) + ends
 
 

@@ -11,7 +11,8 @@ from keras_surrogate.comparison import networks, outlook
 from keras_surrogate.comparison.probe import Probe, compiled
 from keras_surrogate.comparison.results import Run
 
-# Steps between two looks at the loss, and so at most until Ctrl-C is heard and the progress bar moves.
+# Steps between two looks at the loss, and so at most until Ctrl-C is heard and the progress bar
+# moves.
 _CHUNK = 50
 _PROBED, _WATCHED, _EVALUATED = 256, 1000, 500
 
@@ -37,11 +38,16 @@ class Trainer:
         self.network = networks.build(case, shape, data.classes, surrogate, initializer)
         kept, held = split(case, data)
         self._x, self._y = tf.constant(data.x_train[kept]), tf.constant(data.y_train[kept])
-        self._validation, self._test = (data.x_train[held], data.y_train[held]), (data.x_test, data.y_test)
+        self._validation, self._test = (
+            (data.x_train[held], data.y_train[held]),
+            (data.x_test, data.y_test),
+        )
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self._optimizer = networks.build_optimizer(case, self.network)
         self.network.model.compile(self._optimizer, self._loss)
-        self._blends = [layer.hold_blend() for layer in self.network.activations] if case.annealing else []
+        self._blends = (
+            [layer.hold_blend() for layer in self.network.activations] if case.annealing else []
+        )
         self._state = networks.State(self.network.model, self._optimizer)
         self._probe = Probe(self.network, self._loss)
         places = tf.TensorSpec([None, case.batch_size], tf.int32)
@@ -85,7 +91,11 @@ class Trainer:
             final_cosine=after.cosine,
             history=history,
             seconds=time.perf_counter() - started,
-            versions={"keras_surrogate": __version__, "keras": keras.__version__, "tensorflow": tf.__version__},
+            versions={
+                "keras_surrogate": __version__,
+                "keras": keras.__version__,
+                "tensorflow": tf.__version__,
+            },
         )
 
     def _predicted_cosine(self):
@@ -98,7 +108,9 @@ class Trainer:
         if len(self._validation[0]):
             history["validation_accuracy"] = []
         for epoch in range(self.case.epochs):
-            loss, accuracy = self._epoch(networks.batches(seed, epoch, len(self._x), self.case.batch_size), progress)
+            loss, accuracy = self._epoch(
+                networks.batches(seed, epoch, len(self._x), self.case.batch_size), progress
+            )
             history["loss"].append(loss)
             history["accuracy"].append(accuracy)
             history["dead_units"].append(self._dead_units())
@@ -125,7 +137,8 @@ class Trainer:
     def _steps(self, places, x, y):
         """Makes one step for each row of places; the sums of the losses and of the accuracies, in float64.
 
-        The data are arguments, because TensorFlow never frees the graph of a custom gradient, nor what it captures.
+        The data are arguments, because TensorFlow never frees the graph of a custom gradient, nor
+        what it captures.
         """
         loss, accuracy = tf.zeros([], tf.float64), tf.zeros([], tf.float64)
         for batch in places:
@@ -148,13 +161,17 @@ class Trainer:
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             loss = self._loss(y, logits)
-        self._optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        self._optimizer.apply(
+            tape.gradient(loss, model.trainable_variables), model.trainable_variables
+        )
         return loss, tf.reduce_mean(_hits(y, logits))
 
     def _evaluate(self, x, y):
         """Accuracy and loss on images."""
         parts = range(0, len(x), _EVALUATED)
-        sums = [np.array(self._count(x[at : at + _EVALUATED], y[at : at + _EVALUATED])) for at in parts]
+        sums = [
+            np.array(self._count(x[at : at + _EVALUATED], y[at : at + _EVALUATED])) for at in parts
+        ]
         right, loss = np.sum(sums, axis=0) / len(x)
         return float(right), float(loss)
 

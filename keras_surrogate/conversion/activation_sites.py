@@ -17,7 +17,8 @@ class Site:
         place: the `layer_tree.Place` of the layer that holds it, or that is it.
         slot: the attribute of the layer that holds it; None where the layer itself is it.
         name: the name it goes by.
-        function: its function, with its own parameters; None where the collection has none that is equal.
+        function: its function, with its own parameters; None where the collection has none that is
+            equal.
     """
 
     place: layer_tree.Place
@@ -98,7 +99,9 @@ def keras_layer(function, **kwargs):
     if isinstance(function, functions.LeakyRelu):
         return keras.layers.LeakyReLU(function.negative_slope, **kwargs)
     if isinstance(function, functions.Elu):
-        return keras.layers.ELU(**({} if function.alpha == 1 else {"alpha": function.alpha}), **kwargs)
+        return keras.layers.ELU(
+            **({} if function.alpha == 1 else {"alpha": function.alpha}), **kwargs
+        )
     if isinstance(function, functions.Threshold) and function.default_value == 0:
         return keras.layers.ReLU(threshold=function.threshold, **kwargs)
     activation = _keras_name(function)
@@ -111,5 +114,7 @@ def _keras_name(function):
         return function.function
     name = function.title
     # keras.activations.threshold has no defaults, so that its name alone is no activation.
-    named = name in dir(keras.activations) and name != "threshold" and function == functions.get(name)
+    named = (
+        name in dir(keras.activations) and name != "threshold" and function == functions.get(name)
+    )
     return name if named else None

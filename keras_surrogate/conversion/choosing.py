@@ -10,7 +10,9 @@ from keras_surrogate.conversion import layer_tree
 
 def check_model(asking, model):
     if not isinstance(model, keras.Model):
-        raise ValueError(f"{asking} needs a Keras model, but got {model!r}. Put a layer into a keras.Sequential first.")
+        raise ValueError(
+            f"{asking} needs a Keras model, but got {model!r}. Put a layer into a keras.Sequential first."
+        )
 
 
 def chosen(model, layers):

@@ -22,30 +22,41 @@ def export(model, path, gradient="surrogate", **kwargs):
             loss = loss_function(y, loaded.serve(x))       # as in inference: no dropout, statistics as they are
         gradients = tape.gradient(loss, loaded.trainable_variables)
 
-    For TFLite export with "none" or "true", then `tf.lite.TFLiteConverter.from_saved_model(path).convert()`: no custom
-    operations are needed, unless for a forward that Keras does not have. With "surrogate", GELU would need one.
+    For TFLite export with "none" or "true", then
+    `tf.lite.TFLiteConverter.from_saved_model(path).convert()`: no custom operations are needed,
+    unless for a forward that Keras does not have. With "surrogate", GELU would need one.
 
-    For ONNX, likewise: `python -m tf2onnx.convert --saved-model path --output model.onnx`. tf2onnx is no dependency of
-    this package; its version 1.17.0 converts ResNet50 with TensorFlow 2.21, Keras 3.15 and NumPy 2.4.
+    For ONNX, likewise: `python -m tf2onnx.convert --saved-model path --output model.onnx`. tf2onnx
+    is no dependency of this package; its version 1.17.0 converts ResNet50 with TensorFlow 2.21,
+    Keras 3.15 and NumPy 2.4.
 
     Args:
         model: a Keras model, built.
-        path: the folder. What it holds of an earlier SavedModel is replaced once the new one is complete.
-        gradient: "surrogate", the default: the one that the model has here. "true": the ordinary one of the same
-            values, as `strip` gives it; for a step or a sign it is 0 or None. "none": every gradient is None, of the
-            inputs and of the variables; for serving alone.
+        path: the folder. What it holds of an earlier SavedModel is replaced once the new one is
+            complete.
+        gradient: "surrogate", the default: the one that the model has here. "true": the ordinary
+            one of the same values, as `strip` gives it; for a step or a sign it is 0 or None.
+            "none": every gradient is None, of the inputs and of the variables; for serving alone.
         kwargs: for `model.export`, such as `input_signature`.
 
     Raises:
-        ValueError: another `gradient`, something that is not a built Keras model, or a path that is a file or cannot
-            be written to.
+        ValueError: another `gradient`, something that is not a built Keras model, or a path that is
+            a file or cannot be written to.
     """
     choosing.check_model("export", model)
     if gradient not in GRADIENTS:
-        raise ValueError(f"export: gradient must be one of {', '.join(map(repr, GRADIENTS))}, but is {gradient!r}.")
+        raise ValueError(
+            f"export: gradient must be one of {', '.join(map(repr, GRADIENTS))}, but is {gradient!r}."
+        )
     if not model.built:
-        raise ValueError(f"export: {model.name} is not built. Give it an Input, or call it on data, first.")
-    context = {"surrogate": contextlib.nullcontext, "true": true_gradients, "none": _without_gradient}[gradient]
+        raise ValueError(
+            f"export: {model.name} is not built. Give it an Input, or call it on data, first."
+        )
+    context = {
+        "surrogate": contextlib.nullcontext,
+        "true": true_gradients,
+        "none": _without_gradient,
+    }[gradient]
     with files.replacing_folder(path) as unfinished:
         exported = model if gradient == "surrogate" else _plain(model)
         with context(exported):

@@ -80,7 +80,11 @@ def _activation_attributes(layer):
     if is_ours(layer):
         return {}
     public = {name: value for name, value in vars(layer).items() if not name.startswith("_")}
-    held = {name: value for name, value in public.items() if name.endswith("activation") or _is_activation(value)}
+    held = {
+        name: value
+        for name, value in public.items()
+        if name.endswith("activation") or _is_activation(value)
+    }
     shown = {name: getattr(layer, name) for name in sorted(_passed_through(layer))}
     return {name: value for name, value in {**held, **shown}.items() if callable(value)}
 

@@ -20,10 +20,12 @@ def rebuilt(model, slots, replacements):
     Args:
         model: a Keras model.
         slots: from the id of a layer to the activations, by attribute name, that its copy gets.
-        replacements: from the id of a layer to a function that makes another layer to take its place.
+        replacements: from the id of a layer to a function that makes another layer to take its
+            place.
 
     Raises:
-        ValueError: a layer cannot be made anew from its configuration, or its copy has other weights.
+        ValueError: a layer cannot be made anew from its configuration, or its copy has other
+            weights.
     """
     with _as_in(model):
         copy = _Copier(slots, replacements).copy(model)
@@ -66,7 +68,9 @@ def _functions_in(layer):
     """The functions that a layer applies, also those within surrogates."""
     for value in [*layer_tree.slots(layer).values(), getattr(layer, "surrogate", None)]:
         pair = (value.forward, value.backward) if isinstance(value, Surrogate) else (value,)
-        yield from (part.function if isinstance(part, functions.FromCallable) else part for part in pair)
+        yield from (
+            part.function if isinstance(part, functions.FromCallable) else part for part in pair
+        )
 
 
 @contextlib.contextmanager
@@ -109,7 +113,9 @@ class _Copier:
         if type(model) is keras.Sequential:
             inputs = None
         elif isinstance(model, _functional_class()):
-            inputs = keras.tree.map_structure(lambda tensor: _copy_of_input(model, tensor), model.input)
+            inputs = keras.tree.map_structure(
+                lambda tensor: _copy_of_input(model, tensor), model.input
+            )
         else:
             return None
         try:
@@ -117,13 +123,16 @@ class _Copier:
         except Exception as error:
             if type(model) is not _functional_class() and type(model) is not keras.Sequential:
                 return None  # its own configuration may still do
-            raise error if isinstance(error, _NotCopiedError) else _NotCopiedError(model, error) from error
+            raise (
+                error if isinstance(error, _NotCopiedError) else _NotCopiedError(model, error)
+            ) from error
         clone.dtype_policy = model.dtype_policy
         return clone
 
     def _from_config(self, layer):
         try:
-            # A new structure, because what Keras collects of a class without get_config is not a copy.
+            # A new structure, because what Keras collects of a class without get_config is not a
+            # copy.
             config = keras.tree.map_structure(lambda value: value, layer.get_config())
             with _function_by_name(layer, config):
                 copy = type(layer).from_config(self._edited(config, layer))
@@ -152,7 +161,11 @@ class _Copier:
 
 def _unchanged(layer):
     """A layer's own functions, since Keras finds only its own and registered ones again."""
-    return {name: value for name, value in layer_tree.slots(layer).items() if isinstance(value, types.FunctionType)}
+    return {
+        name: value
+        for name, value in layer_tree.slots(layer).items()
+        if isinstance(value, types.FunctionType)
+    }
 
 
 def _reason(error):
@@ -183,7 +196,12 @@ def _function_by_name(layer, config):
         yield
         return
     name = "function_of_lambda_layer"
-    config["function"] = {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
+    config["function"] = {
+        "module": "builtins",
+        "class_name": "function",
+        "config": name,
+        "registered_name": name,
+    }
     with keras.saving.custom_object_scope({name: layer.function}):
         yield
 
@@ -192,12 +210,20 @@ def _find(config, name):
     """The description of the layer of that name within a configuration, or None."""
     if _is_description(config) and config["config"].get("name") == name:
         return config
-    parts = config.values() if isinstance(config, dict) else config if isinstance(config, list | tuple) else ()
+    parts = (
+        config.values()
+        if isinstance(config, dict)
+        else config
+        if isinstance(config, list | tuple)
+        else ()
+    )
     return next((found for part in parts if (found := _find(part, name))), None)
 
 
 def _is_description(value):
-    return isinstance(value, dict) and "class_name" in value and isinstance(value.get("config"), dict)
+    return (
+        isinstance(value, dict) and "class_name" in value and isinstance(value.get("config"), dict)
+    )
 
 
 def _describes(value, layer):

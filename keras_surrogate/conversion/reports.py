@@ -49,7 +49,9 @@ class Report(Shown):
     _more = "print(report), report.changes, report.unreached"
 
     def _facts(self):
-        counts = collections.Counter(f"{change.before} -> {change.after}" for change in self.changes)
+        counts = collections.Counter(
+            f"{change.before} -> {change.after}" for change in self.changes
+        )
         kinds = [f"{kind} ({count})" for kind, count in counts.most_common(3)]
         facts = {"changed": len(self.changes), "not reached": len(self.unreached)}
         return {**facts, "mostly:" if len(counts) > 3 else "namely:": kinds} if kinds else facts
@@ -60,7 +62,10 @@ class Report(Shown):
         return ["place", "before", "after"], [*changed, *left]
 
     def __str__(self):
-        lines = [f"{len(self.changes)} activation(s) changed", *(f"  {change}" for change in self.changes)]
+        lines = [
+            f"{len(self.changes)} activation(s) changed",
+            *(f"  {change}" for change in self.changes),
+        ]
         if self.unreached:
             lines.append(f"{len(self.unreached)} place(s) not reached")
             lines += [f"  {place}" for place in _grouped(self.unreached)]
@@ -83,7 +88,10 @@ def keep(model, found):
     _REPORTS[model] = found
     if found.unreached:
         places = "; ".join(_grouped(found.unreached, most=3))
-        warnings.warn(f"{len(found.unreached)} place(s) of {model.name} were not reached: {places}", stacklevel=3)
+        warnings.warn(
+            f"{len(found.unreached)} place(s) of {model.name} were not reached: {places}",
+            stacklevel=3,
+        )
 
 
 def _grouped(unreached, most=None):

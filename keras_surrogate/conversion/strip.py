@@ -18,22 +18,25 @@ def strip(model):
 
         strip(swap(model, mapping))     the model again: class, names, configuration, weights
 
-    Its `.keras` file loads where keras_surrogate is not installed. Weights, compilation and the state of the optimizer
-    are copied; the model is left as it was. A model without surrogates comes back as an equal copy.
+    Its `.keras` file loads where keras_surrogate is not installed. Weights, compilation and the
+    state of the optimizer are copied; the model is left as it was. A model without surrogates comes
+    back as an equal copy.
 
-    Each surrogate becomes what Keras has for its forward: a name where it was an argument; ReLU, LeakyReLU, ELU or
-    Activation where it was a `SurrogateActivation`. GradientReversal and GradientScale become Activation("linear"),
-    GuidedReLU and DeconvReLU ReLU, SurrogatePReLU PReLU. RReLU becomes the LeakyReLU that it is at inference, and a
-    warning tells so, because in training it no longer draws slopes. `report(stripped)` lists everything.
+    Each surrogate becomes what Keras has for its forward: a name where it was an argument; ReLU,
+    LeakyReLU, ELU or Activation where it was a `SurrogateActivation`. GradientReversal and
+    GradientScale become Activation("linear"), GuidedReLU and DeconvReLU ReLU, SurrogatePReLU PReLU.
+    RReLU becomes the LeakyReLU that it is at inference, and a warning tells so, because in training
+    it no longer draws slopes. `report(stripped)` lists everything.
 
-    One spelling is not remembered: a ReLU(negative_slope=s) that was swapped comes back as the equal LeakyReLU(s).
+    One spelling is not remembered: a ReLU(negative_slope=s) that was swapped comes back as the
+    equal LeakyReLU(s).
 
     Args:
         model: a Keras model.
 
     Raises:
-        ValueError: a forward that Keras does not have (a step, a sign, "bsilu"), a layer that Keras does not have
-            (`SurrogateStep`), or a layer that cannot be copied. It names them all.
+        ValueError: a forward that Keras does not have (a step, a sign, "bsilu"), a layer that Keras
+            does not have (`SurrogateStep`), or a layer that cannot be copied. It names them all.
     """
     choosing.check_model("strip", model)
     found = list(_surrogates(model))
@@ -41,11 +44,15 @@ def strip(model):
     slots = collections.defaultdict(dict)
     for surrogate in found:
         slots[id(surrogate.layer)][surrogate.slot] = surrogate.plain
-    replacements = {id(surrogate.layer): surrogate.make for surrogate in found if surrogate.slot is None}
+    replacements = {
+        id(surrogate.layer): surrogate.make for surrogate in found if surrogate.slot is None
+    }
     copy = rebuilding.rebuilt(model, slots, replacements)
     unreached = [*_random_slopes(found), *_set_what_classes_create(copy)]
     _check_no_trace(copy)
-    reports.keep(copy, reports.Report(tuple(surrogate.reported() for surrogate in found), tuple(unreached)))
+    reports.keep(
+        copy, reports.Report(tuple(surrogate.reported() for surrogate in found), tuple(unreached))
+    )
     return copy
 
 
@@ -72,7 +79,9 @@ class _Found:
 
     def reported(self):
         plain = self.plain
-        return reports.Change(self.path, self.before, plain if isinstance(plain, str) else _class_or_name(plain))
+        return reports.Change(
+            self.path, self.before, plain if isinstance(plain, str) else _class_or_name(plain)
+        )
 
 
 def _class_or_name(plain):
@@ -107,7 +116,9 @@ def _in_slot(place):
 
 def _as_layer(place):
     layer = place.layer
-    before = layer.surrogate.title if type(layer) is layers.SurrogateActivation else type(layer).__name__
+    before = (
+        layer.surrogate.title if type(layer) is layers.SurrogateActivation else type(layer).__name__
+    )
     make = _PLAIN.get(type(layer), lambda layer: None)
     return _Found(place.path, layer, None, before, functools.partial(make, layer))
 
@@ -156,7 +167,9 @@ _PLAIN = {
 
 
 def _check_keras_has(found):
-    missing = [f"{surrogate.path} ({surrogate.before})" for surrogate in found if surrogate.plain is None]
+    missing = [
+        f"{surrogate.path} ({surrogate.before})" for surrogate in found if surrogate.plain is None
+    ]
     if missing:
         raise ValueError(
             f"strip: Keras has nothing that computes {', '.join(missing)}. Keep these surrogates; conversion.export "
@@ -167,7 +180,9 @@ def _check_keras_has(found):
 def _random_slopes(found):
     for surrogate in found:
         if isinstance(surrogate.layer, layers.RReLU):
-            yield reports.Unreached(surrogate.path, "was an RReLU, and draws no slopes in training any more")
+            yield reports.Unreached(
+                surrogate.path, "was an RReLU, and draws no slopes in training any more"
+            )
 
 
 def _set_what_classes_create(copy):
@@ -179,7 +194,9 @@ def _set_what_classes_create(copy):
             )
         plain = surrogate.plain
         layer_tree.set_slot(surrogate.layer, surrogate.slot, keras.activations.get(plain))
-        yield reports.Unreached(surrogate.path, "its class creates a surrogate, and will when a .keras file is loaded")
+        yield reports.Unreached(
+            surrogate.path, "its class creates a surrogate, and will when a .keras file is loaded"
+        )
 
 
 def _check_no_trace(copy):

@@ -16,49 +16,57 @@ def swap(model, mapping, layers=None, inplace=False):
 
         swapped = swap(model, {"relu": "leaky_backward", "sigmoid": Surrogate("sigmoid", "tanh")})
 
-    Outputs stay the same, but for the last bits of rounding; the gradients are the surrogates'. Class, names, weights,
-    states of random numbers, compilation and the state of the optimizer are copied, and the model is left as it was.
+    Outputs stay the same, but for the last bits of rounding; the gradients are the surrogates'.
+    Class, names, weights, states of random numbers, compilation and the state of the optimizer are
+    copied, and the model is left as it was.
 
-    An activation matches by its function's name, or by the function itself, wherever it is: `activation=` and
-    `recurrent_activation=` (and any activation that a layer keeps in a public attribute), the layers Activation, ReLU,
-    LeakyReLU, ELU, PReLU and SurrogateActivation; in nested and shared models, wrappers, recurrent layers and their
-    cells. `ReLU(max_value=6)` is "relu6", a ReLU or LeakyReLU with any negative slope "leaky_relu", a ReLU with a
-    threshold "threshold", all with their own parameters. A surrogate that is there already matches by its forward, and
-    its slope is replaced.
+    An activation matches by its function's name, or by the function itself, wherever it is:
+    `activation=` and `recurrent_activation=` (and any activation that a layer keeps in a public
+    attribute), the layers Activation, ReLU, LeakyReLU, ELU, PReLU and SurrogateActivation; in
+    nested and shared models, wrappers, recurrent layers and their cells. `ReLU(max_value=6)` is
+    "relu6", a ReLU or LeakyReLU with any negative slope "leaky_relu", a ReLU with a threshold
+    "threshold", all with their own parameters. A surrogate that is there already matches by its
+    forward, and its slope is replaced.
 
-    What swap cannot reach it tells by a warning, and `report(swapped)` lists everything: the user's own `call` and
-    Lambda layers, which are not looked into; operations on Keras tensors (`keras.ops.relu(x)`, to be replaced by
-    `keras.layers.Activation("relu")(x)`); a ReLU that no function of the collection equals; and what a class creates in
-    its own code, as KerasHub's backbones do: it changes in the copy if it is an argument, but a `.keras` file would
-    create it as it was. Save weights only, then: `swap(build(), mapping).load_weights(path)`.
+    What swap cannot reach it tells by a warning, and `report(swapped)` lists everything: the user's
+    own `call` and Lambda layers, which are not looked into; operations on Keras tensors
+    (`keras.ops.relu(x)`, to be replaced by `keras.layers.Activation("relu")(x)`); a ReLU that no
+    function of the collection equals; and what a class creates in its own code, as KerasHub's
+    backbones do: it changes in the copy if it is an argument, but a `.keras` file would create it
+    as it was. Save weights only, then: `swap(build(), mapping).load_weights(path)`.
 
     The copy belongs to the model's own `tf.distribute.Strategy`, wherever swap is called.
 
     Args:
         model: a Keras model, built or not, compiled or not.
-        mapping: from an activation to what `keras_surrogate.get` takes: a preset's name, a `Surrogate`, a function's
-            name. The activation is given by the name of its function ("relu", "swish", "prelu", "gelu_approximate"),
-            or as the function itself: of Keras's own (`keras.activations.relu`) this means the name, of any other
-            callable and of a `Function` with its parameters just these, before any name. The value is always the
-            model's own: of the surrogate only backward, scale, residual and jit_compile are taken. A
-            `SurrogateActivation` makes layers like it, whose slope `callbacks.SurrogateAnnealing` can change.
-        layers: which layers: a name, a path ("encoder/dense"), a pattern ("conv*"), a list of these, each of which
-            stands for all that is inside as well; or a function of a layer. Default: all.
-        inplace: changes the model itself, and makes its train, test and predict functions anew, without which `fit`
-            would keep the old activation. Only arguments, and Activation layers, can be changed in place.
-            Other compiled models that hold the same layers must be compiled anew. Default False.
+        mapping: from an activation to what `keras_surrogate.get` takes: a preset's name, a
+            `Surrogate`, a function's name. The activation is given by the name of its function
+            ("relu", "swish", "prelu", "gelu_approximate"), or as the function itself: of Keras's
+            own (`keras.activations.relu`) this means the name, of any other callable and of a
+            `Function` with its parameters just these, before any name. The value is always the
+            model's own: of the surrogate only backward, scale, residual and jit_compile are taken.
+            A `SurrogateActivation` makes layers like it, whose slope `callbacks.SurrogateAnnealing`
+            can change.
+        layers: which layers: a name, a path ("encoder/dense"), a pattern ("conv*"), a list of
+            these, each of which stands for all that is inside as well; or a function of a layer.
+            Default: all.
+        inplace: changes the model itself, and makes its train, test and predict functions anew,
+            without which `fit` would keep the old activation. Only arguments, and Activation
+            layers, can be changed in place. Other compiled models that hold the same layers must be
+            compiled anew. Default False.
 
     Returns:
         The copy; with `inplace`, the model.
 
     Raises:
-        ValueError: an unknown name, an activation or a layer that the model does not have, a layer that cannot be
-            copied or, with `inplace`, not be changed. Nothing was changed then.
+        ValueError: an unknown name, an activation or a layer that the model does not have, a layer
+            that cannot be copied or, with `inplace`, not be changed. Nothing was changed then.
 
-    A sigmoid at the end of a model is better left out by `layers`, and swap warns of it: Keras's cross-entropies take
-    the logits of Keras's own sigmoid and never use its slope. Of a surrogate they take the output, clipped to within
-    1e-7 of 0 and 1, so that its slope is used, and a sure mistake costs 16 at most. A GRU or LSTM with other
-    activations than Keras's own does not use cuDNN.
+    A sigmoid at the end of a model is better left out by `layers`, and swap warns of it: Keras's
+    cross-entropies take the logits of Keras's own sigmoid and never use its slope. Of a surrogate
+    they take the output, clipped to within 1e-7 of 0 and 1, so that its slope is used, and a sure
+    mistake costs 16 at most. A GRU or LSTM with other activations than Keras's own does not use
+    cuDNN.
     """
     choosing.check_model("swap", model)
     places = choosing.chosen(model, layers)
@@ -66,7 +74,9 @@ def swap(model, mapping, layers=None, inplace=False):
     targets = _targets(mapping, {site.name for site in found})
     operations = list(activation_sites.operations(places))
     _check_matches(targets, found, operations, layers)
-    aimed = [(site, next((target for target in targets if target.fits(site)), None)) for site in found]
+    aimed = [
+        (site, next((target for target in targets if target.fits(site)), None)) for site in found
+    ]
     changes = [_Change(site, target.slope) for site, target in aimed if target]
     unequal = [change for change in changes if not change.possible]
     possible = [change for change in changes if change.possible]
@@ -74,7 +84,10 @@ def swap(model, mapping, layers=None, inplace=False):
     lost = {} if inplace else _lost(model, result, possible)
     done = [change.reported() for change in possible if lost.get(change) != _NOT_CHANGED]
     left = [reports.Unreached(change.site.path, reason) for change, reason in lost.items()]
-    left += [reports.Unreached(change.site.path, "no function of the collection equals it") for change in unequal]
+    left += [
+        reports.Unreached(change.site.path, "no function of the collection equals it")
+        for change in unequal
+    ]
     left += [
         reports.Unreached(site.path, "a lambda is not looked into")
         for site, target in aimed
@@ -114,7 +127,9 @@ class _Target:
 def _targets(mapping, present):
     """The `_Target` of each key of a mapping, functions before names. `present` are the names in the model."""
     if not isinstance(mapping, dict) or not mapping:
-        raise ValueError(f'swap needs a mapping such as {{"relu": "leaky_backward"}}, but got {mapping!r}.')
+        raise ValueError(
+            f'swap needs a mapping such as {{"relu": "leaky_backward"}}, but got {mapping!r}.'
+        )
     targets = [_target(key, _slope(value), present) for key, value in mapping.items()]
     return sorted(targets, key=lambda target: target.function is None)
 
@@ -123,9 +138,12 @@ def _target(key, slope, present):
     if isinstance(key, str):
         return _Target(_name(key, present), None, slope)
     if not callable(key) and not isinstance(key, functions.Function):
-        raise ValueError(f"swap: activations go by their names, such as 'relu', or are functions, but got {key!r}.")
+        raise ValueError(
+            f"swap: activations go by their names, such as 'relu', or are functions, but got {key!r}."
+        )
     function = functions.get(key)
-    # keras.activations.leaky_relu means "leaky_relu", with whatever slope, but LeakyRelu(0.3) just this one.
+    # keras.activations.leaky_relu means "leaky_relu", with whatever slope, but LeakyRelu(0.3) just
+    # this one.
     is_exact = isinstance(key, functions.Function) or isinstance(function, functions.FromCallable)
     return _Target(function.title, function if is_exact else None, slope)
 
@@ -151,14 +169,28 @@ def _check_matches(targets, found, operations, layers):
     if not missing:
         return
     where = "The model has" if layers is None else "The layers chosen have"
-    listed = ", ".join(f"{name} ({count})" for name, count in present.items()) or "none but linear ones"
-    sentences = [f"{where} no activation {', '.join(map(repr, missing))} that swap can reach, but {listed}."]
-    alike = [name for name in present if any(name != other and (name in other or other in name) for other in missing)]
+    listed = (
+        ", ".join(f"{name} ({count})" for name, count in present.items()) or "none but linear ones"
+    )
+    sentences = [
+        f"{where} no activation {', '.join(map(repr, missing))} that swap can reach, but {listed}."
+    ]
+    alike = [
+        name
+        for name in present
+        if any(name != other and (name in other or other in name) for other in missing)
+    ]
     if alike:
         sentences.append(f"Did you mean {' or '.join(map(repr, alike))}?")
     if any(target.function is not None and target.name in present for target in targets):
-        sentences.append("A function as key means that very function, and a name every function of that name.")
-    sentences += [f"{operation.path} {operation.in_words}." for operation in operations if operation.name in missing]
+        sentences.append(
+            "A function as key means that very function, and a name every function of that name."
+        )
+    sentences += [
+        f"{operation.path} {operation.in_words}."
+        for operation in operations
+        if operation.name in missing
+    ]
     raise ValueError(" ".join(sentences))
 
 
@@ -188,12 +220,16 @@ class _Change:
         """The layer that takes the place of a layer."""
         if self.site.name == "prelu":
             backward = self.slope.pair.backward.get_config()
-            return SurrogatePReLU.from_config({**self.site.layer.get_config(), "backward": backward})
+            return SurrogatePReLU.from_config(
+                {**self.site.layer.get_config(), "backward": backward}
+            )
         return self._layer(name=self.site.layer.name, trainable=self.site.layer.trainable)
 
     def _layer(self, **kwargs):
         blend = 1.0 if self.slope.blend is None else self.slope.blend
-        return SurrogateActivation(self.surrogate, blend=blend, dtype=self.site.layer.dtype_policy, **kwargs)
+        return SurrogateActivation(
+            self.surrogate, blend=blend, dtype=self.site.layer.dtype_policy, **kwargs
+        )
 
     def made_in(self, layer):
         """Whether `layer`, the counterpart in a copy, has it."""
@@ -213,19 +249,25 @@ def _changed_copy(model, changes):
         _check_prelu(change)
         if change.site.slot:
             slots[id(change.site.layer)][change.site.slot] = change.value()
-    replacements = {id(change.site.layer): change.layer for change in changes if not change.site.slot}
+    replacements = {
+        id(change.site.layer): change.layer for change in changes if not change.site.slot
+    }
     return rebuilding.rebuilt(model, slots, replacements)
 
 
 def _check_prelu(change):
-    if change.site.name == "prelu" and (change.slope.pair.scale != 1 or change.slope.blend is not None):
+    if change.site.name == "prelu" and (
+        change.slope.pair.scale != 1 or change.slope.blend is not None
+    ):
         raise ValueError(
             f"swap: {change.site.path} is a PReLU, whose surrogate has neither a scale nor a blend. Give the slope by "
             'the name of its function, as in {"prelu": "leaky_relu"}.'
         )
 
 
-_NOT_CHANGED = "its class creates it, so that it was not changed; let the class take it as an argument"
+_NOT_CHANGED = (
+    "its class creates it, so that it was not changed; let the class take it as an argument"
+)
 _NOT_SAVED = (
     "its class creates it: changed in this copy, but a .keras file creates it as it was; save_weights, and swap anew "
     "before load_weights"
@@ -234,18 +276,28 @@ _NOT_SAVED = (
 
 def _lost(model, copy, changes):
     """The changes that the configuration could not make, because a class creates its layers by itself; and why."""
-    missing = [change for change, layer in _counterparts(model, copy, changes) if not change.made_in(layer)]
+    missing = [
+        change for change, layer in _counterparts(model, copy, changes) if not change.made_in(layer)
+    ]
     if not missing:
         return {}
     done = [change for change, layer in _counterparts(model, copy, missing) if _set(layer, change)]
     remade = rebuilding.remade(copy)
-    saved = [change for change, layer in _counterparts(model, remade, done) if change.made_in(layer)]
-    return {change: _NOT_SAVED if change in done else _NOT_CHANGED for change in missing if change not in saved}
+    saved = [
+        change for change, layer in _counterparts(model, remade, done) if change.made_in(layer)
+    ]
+    return {
+        change: _NOT_SAVED if change in done else _NOT_CHANGED
+        for change in missing
+        if change not in saved
+    }
 
 
 def _counterparts(model, copy, changes):
     """(change, the layer of the copy that it belongs to) for each change."""
-    counterparts = {id(layer): counterpart for _, layer, counterpart in layer_tree.pairs(model, copy)}
+    counterparts = {
+        id(layer): counterpart for _, layer, counterpart in layer_tree.pairs(model, copy)
+    }
     return [(change, counterparts[id(change.site.layer)]) for change in changes]
 
 
@@ -285,7 +337,9 @@ def _make_functions_anew(model):
 def _logits_hidden(model, changes):
     last = model.layers[-1] if model.layers else None
     reason = "ends the model: Keras's cross-entropies no longer take its logits; leave it out by `layers`"
-    ending = [change for change in changes if change.site.name == "sigmoid" and change.site.layer is last]
+    ending = [
+        change for change in changes if change.site.name == "sigmoid" and change.site.layer is last
+    ]
     return [reports.Unreached(change.site.path, reason) for change in ending]
 
 
@@ -295,4 +349,6 @@ def _unseen(places):
         if isinstance(place.layer, keras.layers.Lambda):
             yield reports.Unreached(place.path, "a Lambda layer is not looked into")
         elif layer_tree.has_own_call(place.layer):
-            yield reports.Unreached(place.path, f"the call of {type(place.layer).__name__} is not looked into")
+            yield reports.Unreached(
+                place.path, f"the call of {type(place.layer).__name__} is not looked into"
+            )

@@ -4,8 +4,8 @@
     result.print()          the table with its legend, then the findings, the gravest first
     result.rows             the same as objects; result.findings, result.to_dict(), plots.diagnosis(result)
 
-Nothing is trained. `Row` says what is measured, `keras_surrogate.thresholds` from where on it is a finding and why,
-`advice` what then helps and where that is known from.
+Nothing is trained. `Row` says what is measured, `keras_surrogate.thresholds` from where on it is a
+finding and why, `advice` what then helps and where that is known from.
 """
 
 from keras_surrogate.diagnosis.batches import Batch

@@ -1,21 +1,27 @@
 """What helps against each fault, with its source. What measurements contradict is not here.
 
-Left out on purpose: any slope for the backward pass against a forward signal that has collapsed; `flat_spot` against
-vanishing gradients (README: 9.9 % with it, 9.9 % without); another slope where the optimizer rescales gradients and the
-activation is not at fault (5 sigmoid layers under Adam: 80.7 +- 2.2 % with the true slope, 80.9 +- 2.5 % with 4 times
-it); balancing against a lost direction (it mends the norm only).
+Left out on purpose: any slope for the backward pass against a forward signal that has collapsed;
+`flat_spot` against vanishing gradients (README: 9.9 % with it, 9.9 % without); another slope where
+the optimizer rescales gradients and the activation is not at fault (5 sigmoid layers under Adam:
+80.7 +- 2.2 % with the true slope, 80.9 +- 2.5 % with 4 times it); balancing against a lost
+direction (it mends the norm only).
 
-Source of the order in `choose_activation`: "Vanishing Gradients and Choosing the Right Activation Function", the third
-part of Paperspace's series on optimization in deep learning; and the papers that it goes back to.
+Source of the order in `choose_activation`: "Vanishing Gradients and Choosing the Right Activation
+Function", the third part of Paperspace's series on optimization in deep learning; and the papers
+that it goes back to.
 """
 
 import keras
 
 from keras_surrogate import functions, presets, thresholds
 
-NORMALISE = "Put a BatchNormalization before each activation (Ioffe and Szegedy 2015, arXiv:1502.03167)."
+NORMALISE = (
+    "Put a BatchNormalization before each activation (Ioffe and Szegedy 2015, arXiv:1502.03167)."
+)
 RESIDUAL = "Add residual connections, x + f(x) (He et al. 2016, arXiv:1512.03385)."
-RECTIFIER_NORMALISED = "Try ReLU in place of the activation: its slope is 1 wherever it is on, and it is the cheapest."
+RECTIFIER_NORMALISED = (
+    "Try ReLU in place of the activation: its slope is 1 wherever it is on, and it is the cheapest."
+)
 RECTIFIER = f"{RECTIFIER_NORMALISED} With he_normal weights (He et al. 2015, arXiv:1502.01852)."
 CENTRE_DATA = (
     "Subtract each feature's mean from the data and divide by its standard deviation, or put "
@@ -35,10 +41,13 @@ WARM_UP = (
     "Let the learning rate rise over the first steps: keras.optimizers.schedules.CosineDecay(initial_learning_rate, "
     "decay_steps, warmup_target=..., warmup_steps=...) (Goyal et al. 2017, arXiv:1706.02677)."
 )
-RESCALE = "Take an optimizer that rescales each gradient, such as Adam: the size then matters much less."
+RESCALE = (
+    "Take an optimizer that rescales each gradient, such as Adam: the size then matters much less."
+)
 CLIP = "Clip the gradient, optimizer(clipnorm=1.0), as a stopgap (Pascanu et al. 2013, arXiv:1211.5063)."
 NO_BACKWARD_TRICK = (
-    "A surrogate does not help: no slope in the backward pass brings back what the forward pass has lost."
+    "A surrogate does not help: no slope in the backward pass brings back what the forward pass "
+    "has lost."
 )
 
 # The seed of all advice on units that die, in the order in which to try it.
@@ -80,10 +89,16 @@ def initialise(case):
 def fitting(case, remedies):
     """Advice without what the model has already; what can be done about the training takes its place."""
     is_normalised = case.is_normalised_throughout
-    has = {NORMALISE: is_normalised, RESIDUAL: case.may_have_residuals, RECTIFIER: not case.has_squashing}
+    has = {
+        NORMALISE: is_normalised,
+        RESIDUAL: case.may_have_residuals,
+        RECTIFIER: not case.has_squashing,
+    }
     has[RECTIFIER_NORMALISED] = has[RECTIFIER]
     if is_normalised:
-        has[initialise(case)] = True  # what is normalised does not depend on the scale of its weights
+        has[initialise(case)] = (
+            True  # what is normalised does not depend on the scale of its weights
+        )
         remedies = [RECTIFIER_NORMALISED if line == RECTIFIER else line for line in remedies]
     left = [line for line in remedies if not has.get(line, False)]
     if len(left) == len(remedies) or not is_normalised:
@@ -101,7 +116,9 @@ def is_off_critical(stack):
 def against_vanishing(case):
     """First what needs no surrogate; a balanced one only where it is shown to help: sigmoids under plain SGD."""
     advice = balance(case) if case.has_surrogates else []
-    advice += [] if case.stack is not None and not is_off_critical(case.stack) else [initialise(case)]
+    advice += (
+        [] if case.stack is not None and not is_off_critical(case.stack) else [initialise(case)]
+    )
     advice += [NORMALISE, RECTIFIER, RESIDUAL]
     balanced = case.stack and case.stack.balanced
     if (
@@ -130,7 +147,8 @@ def balance(case):
     if not balanced:
         return [f"Balance the surrogates, theory.balance(surrogate, fan_in * Var(W)). {mends}"]
     call = (
-        f"theory.balance(surrogate, {case.stack.weight_variance:.3g}, signal_variance={case.stack.signal_variance:.3g})"
+        f"theory.balance(surrogate, {case.stack.weight_variance:.3g}, "
+        f"signal_variance={case.stack.signal_variance:.3g})"
     )
     return [f"Balance the surrogate: {call} gives scale={balanced[0].scale:.3g}. {mends}"]
 
@@ -153,7 +171,9 @@ def for_zero_slope(row):
     names = [name for name in names if name != "gradient_reversal"]
     if activation in functions.names() and names:
         listed = ", ".join(f'ks.get("{name}")' for name in names)
-        return (f"Give it a slope in the backward pass, which is what surrogates are for: {listed}.",)
+        return (
+            f"Give it a slope in the backward pass, which is what surrogates are for: {listed}.",
+        )
     return (
         "Look for an operation whose derivative is 0 or not defined (rounding, sign, comparing, argmax, a cast to "
         'integers) and give it a slope: ks.Surrogate("round", "linear") passes the gradient straight through (Bengio '

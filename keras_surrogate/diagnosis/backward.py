@@ -15,14 +15,18 @@ def nonfinite_gradient(case):
         rows[-1].gradient_norm,
         math.inf,
         f"The gradient of {rows[-1].layer} is the first, on the way back, that is not finite; the signal is.",
-        ("Look for square roots, logarithms and divisions at 0 between it and the output; lower the loss scale.",),
+        (
+            "Look for square roots, logarithms and divisions at 0 between it and the output; lower the loss scale.",
+        ),
     )
 
 
 def unused_layer(case):
     rows, _ = _ended(case, endings.UNUSED)
     is_called = bool(rows) and rows[0].signal_mean is not None
-    why = "what comes out of it reaches no output of the model" if is_called else "it is never called"
+    why = (
+        "what comes out of it reaches no output of the model" if is_called else "it is never called"
+    )
     return rows and cases.finding(
         endings.UNUSED,
         2,
@@ -30,7 +34,9 @@ def unused_layer(case):
         0.0,
         0.0,
         f"{cases.names(rows)} cannot learn: {why}.",
-        ("Use its output, or take it out of the model. If it is to be idle, freeze it: layer.trainable = False.",),
+        (
+            "Use its output, or take it out of the model. If it is to be idle, freeze it: layer.trainable = False.",
+        ),
     )
 
 
@@ -63,7 +69,9 @@ def zero_gradient(case):
         0.0,
         0.0,
         f"The gradient ends {where}, where the slope is 0 or not defined: no gradient comes to {cases.names(rows)}.",
-        (advice.UNSATURATE,) if is_saturated else advice.for_zero_slope(blocker if is_inside else None),
+        (advice.UNSATURATE,)
+        if is_saturated
+        else advice.for_zero_slope(blocker if is_inside else None),
     )
 
 
@@ -181,7 +189,11 @@ def vanishing_gradient(case):
     if ratio is None or not ratio < bound:
         return None
     first, last = case.compared[0], case.compared[-1]
-    rows = [row for row in case.compared if row.gradient_ratio is not None and row.gradient_ratio < bound] or [first]
+    rows = [
+        row
+        for row in case.compared
+        if row.gradient_ratio is not None and row.gradient_ratio < bound
+    ] or [first]
     is_mild = case.adaptive and ratio >= thresholds.VANISHING_RESCALED
     consequence = "Plain SGD hardly moves its weights"
     if case.adaptive:
@@ -224,7 +236,11 @@ _REVERSED = -0.999
 
 
 def misaligned(case):
-    rows = [row for row in case.kernels if row.cosine is not None and _REVERSED < row.cosine < thresholds.MISALIGNED]
+    rows = [
+        row
+        for row in case.kernels
+        if row.cosine is not None and _REVERSED < row.cosine < thresholds.MISALIGNED
+    ]
     if not rows:
         return None
     worst = min(rows, key=lambda row: row.cosine)
@@ -249,12 +265,15 @@ def misaligned(case):
 
 
 def uncentred(case):
-    inputs = [row for row in case.kernels if row.is_first and case.batch.zero_centredness is not None]
+    inputs = [
+        row for row in case.kernels if row.is_first and case.batch.zero_centredness is not None
+    ]
     fed = [row for row in case.kernels if row in inputs or _before(case, row) == "sigmoid"]
     rows = [
         row
         for row in fed
-        if (row.input_centredness or 0) > thresholds.UNCENTRED and (row.sign_agreement or 0) > thresholds.SIGNS_AGREE
+        if (row.input_centredness or 0) > thresholds.UNCENTRED
+        and (row.sign_agreement or 0) > thresholds.SIGNS_AGREE
     ]
     if not rows:
         return None
@@ -283,10 +302,14 @@ def _before(case, row):
 
 
 def update_size(case):
-    rows = sorted((row for row in case.kernels if row.update_ratio is not None), key=lambda row: row.update_ratio)
+    rows = sorted(
+        (row for row in case.kernels if row.update_ratio is not None),
+        key=lambda row: row.update_ratio,
+    )
     if not rows or not case.has_loss:
         return None
-    # What is normalised bears large steps, since its gradient falls as its weights grow; there the median layer counts.
+    # What is normalised bears large steps, since its gradient falls as its weights grow; there the
+    # median layer counts.
     large, largest = rows[len(rows) // 2 if case.is_normalised else -1], rows[-1]
     if large.update_ratio > thresholds.UPDATE_TOO_LARGE:
         remedies = (advice.SMALLER_RATE, advice.CLIP)
@@ -294,7 +317,11 @@ def update_size(case):
     if largest.update_ratio < thresholds.UPDATE_TOO_SMALL:
         remedies = ("Raise the learning rate.",)
         return _update(
-            "small_update", largest, thresholds.UPDATE_TOO_SMALL, "as that of all layers less than", remedies
+            "small_update",
+            largest,
+            thresholds.UPDATE_TOO_SMALL,
+            "as that of all layers less than",
+            remedies,
         )
     return None
 

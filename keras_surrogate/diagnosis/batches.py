@@ -27,14 +27,17 @@ class Feature:
 class Batch:
     """What is said of the inputs, of the targets and of the model's answers; None where there are no such numbers.
 
-    Of the inputs, as in `Row`, over all features together. Features are what the model computes with as real numbers.
-    Token ids are not among them: whole numbers that are only looked up, as by an Embedding; nor are strings.
+    Of the inputs, as in `Row`, over all features together. Features are what the model computes
+    with as real numbers. Token ids are not among them: whole numbers that are only looked up, as by
+    an Embedding; nor are strings.
         size: the number of examples.
         mean, variance, zero_centredness, effective_rank, spread: of the features.
-        largest_feature, typical_feature: the `Feature` of the largest size, and that of the (lower) median size, among
-            those that are not constant; None where an input has fewer than two.
-        others_differ: whether what is no feature, as token ids, differs between examples; None where there is nothing.
-    Of the targets, if they and the outputs are numbers of one shape; not of labels, one-hot vectors or probabilities:
+        largest_feature, typical_feature: the `Feature` of the largest size, and that of the (lower)
+            median size, among those that are not constant; None where an input has fewer than two.
+        others_differ: whether what is no feature, as token ids, differs between examples; None
+            where there is nothing.
+    Of the targets, if they and the outputs are numbers of one shape; not of labels, one-hot vectors
+    or probabilities:
         target: where there are several outputs, the name of the one whose targets are furthest off.
         target_mean, target_deviation: over all elements.
         output_mean, output_deviation: of the model's outputs, likewise.
@@ -56,7 +59,9 @@ class Batch:
     output_deviation: float | None = None
 
     def __repr__(self):
-        numbers = "" if self.mean is None else f", mean {self.mean:.2g}, variance {self.variance:.2g}"
+        numbers = (
+            "" if self.mean is None else f", mean {self.mean:.2g}, variance {self.variance:.2g}"
+        )
         return f"Batch({self.size} examples{numbers})"
 
 
@@ -66,7 +71,8 @@ def measured(model, x, gradients):
     Args:
         model: the model, for its inputs' names.
         x: the tensors.
-        gradients: of the output with respect to them, by their ids; None or missing where there is none.
+        gradients: of the output with respect to them, by their ids; None or missing where there is
+            none.
     """
     leaves = keras.tree.flatten(x)
     parts = [_split(leaf, gradients.get(id(leaf))) for leaf in leaves]
@@ -74,7 +80,9 @@ def measured(model, x, gradients):
     found = {"others_differ": any(map(_differs, others)) if others else None}
     features = [feature for feature, _, _ in parts if feature is not None]
     if features:
-        everything = tf.concat([tf.cast(tf.reshape(f, [f.shape[0], -1]), tf.float32) for f in features], axis=1)
+        everything = tf.concat(
+            [tf.cast(tf.reshape(f, [f.shape[0], -1]), tf.float32) for f in features], axis=1
+        )
         mean, variance = measuring.mean_and_variance(everything)
         rank, spread = measuring.effective_rank_and_spread(everything)
         centred = measuring.centredness(mean, variance)
@@ -93,8 +101,9 @@ def features_beside_others(x, gradients):
 def _split(leaf, gradient):
     """The features in an input, their places along the last axis, and what else is in it; None for nothing.
 
-    Token ids are whole numbers of at least 0 on which the output depends by no derivative, since it is looked up what
-    stands at their places. In one array with features they fill columns of their own.
+    Token ids are whole numbers of at least 0 on which the output depends by no derivative, since it
+    is looked up what stands at their places. In one array with features they fill columns of their
+    own.
     """
     if not leaf.dtype.is_floating:
         return None, None, leaf
@@ -106,8 +115,12 @@ def _split(leaf, gradient):
     is_feature = is_used | (columns < 0).any(axis=0) | (columns != np.round(columns)).any(axis=0)
     if values.ndim < 2:
         return (leaf, [0], None) if is_feature[0] else (None, None, leaf)
-    feature = tf.boolean_mask(leaf, is_feature, axis=leaf.shape.rank - 1) if is_feature.any() else None
-    other = None if is_feature.all() else tf.boolean_mask(leaf, ~is_feature, axis=leaf.shape.rank - 1)
+    feature = (
+        tf.boolean_mask(leaf, is_feature, axis=leaf.shape.rank - 1) if is_feature.any() else None
+    )
+    other = (
+        None if is_feature.all() else tf.boolean_mask(leaf, ~is_feature, axis=leaf.shape.rank - 1)
+    )
     return feature, np.flatnonzero(is_feature), other
 
 
@@ -124,8 +137,15 @@ def _extremes(names, parts):
         features = [Feature(name, int(places[column]), size) for column, size in sizes.items()]
         features.sort(key=lambda feature: feature.size)
         if len(features) > 1:
-            found.append({"largest_feature": features[-1], "typical_feature": features[(len(features) - 1) // 2]})
-    return max(found, key=lambda one: one["largest_feature"].size / one["typical_feature"].size, default={})
+            found.append(
+                {
+                    "largest_feature": features[-1],
+                    "typical_feature": features[(len(features) - 1) // 2],
+                }
+            )
+    return max(
+        found, key=lambda one: one["largest_feature"].size / one["typical_feature"].size, default={}
+    )
 
 
 def _names(model, x):
@@ -148,7 +168,10 @@ def with_targets(batch, y, outputs):
     targets = [] if y is None else keras.tree.flatten_with_path(y)
     if len(targets) != len(outputs):
         return batch
-    pairs = [(_joined(path), target, output) for (path, target), output in zip(targets, outputs, strict=True)]
+    pairs = [
+        (_joined(path), target, output)
+        for (path, target), output in zip(targets, outputs, strict=True)
+    ]
     compared = [_moments(*pair) for pair in pairs if _comparable(*pair[1:])]
     worst = max(compared, key=lambda found: _distance(**found), default={})
     return dataclasses.replace(batch, **worst)
@@ -162,12 +185,17 @@ def _comparable(target, output):
     """Whether the targets are of the outputs' shape, up to a last axis of 1, and no labels or probabilities."""
     if not (target.dtype.is_floating or target.dtype.is_integer):
         return False
-    shapes = [shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape for shape in (target.shape, output.shape)]
+    shapes = [
+        shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape
+        for shape in (target.shape, output.shape)
+    ]
     if shapes[0] != shapes[1]:
         return False
     values = np.asarray(target, float)
     is_label = np.isin(values, [0, 1]).all() or np.isin(values, [-1, 1]).all()
-    is_distribution = values.ndim > 1 and values.shape[-1] > 1 and np.allclose(values.sum(axis=-1), 1, atol=1e-3)
+    is_distribution = (
+        values.ndim > 1 and values.shape[-1] > 1 and np.allclose(values.sum(axis=-1), 1, atol=1e-3)
+    )
     return not is_label and not is_distribution
 
 
@@ -191,7 +219,8 @@ def tensors(x, name="x"):
     """`x` as tensors, all with one number of examples.
 
     Raises:
-        ValueError: something is no array of numbers, has no examples or another number of them, or is not finite.
+        ValueError: something is no array of numbers, has no examples or another number of them, or
+            is not finite.
     """
     try:
         x = keras.tree.map_structure(_tensor, x)
@@ -207,7 +236,9 @@ def tensors(x, name="x"):
             f"{_shapes(leaves)}. A single example needs an axis in front, x[np.newaxis]."
         )
     if sizes == {0}:
-        raise ValueError(f"diagnose: {name} is empty: its shape is {_shapes(leaves)}. Give some examples, 32 or more.")
+        raise ValueError(
+            f"diagnose: {name} is empty: its shape is {_shapes(leaves)}. Give some examples, 32 or more."
+        )
     _check_finite(leaves, name)
     return x
 
@@ -219,14 +250,17 @@ def as_taken(model, x):
         return x
     by_name = {tensor.name: tensor for tensor in inputs}
     paths = [_joined(path) for path, _ in keras.tree.flatten_with_path(x)]
-    # Keras takes a dictionary's entries by their names, if the inputs have these, and else in order.
+    # Keras takes a dictionary's entries by their names, if the inputs have these, and else in
+    # order.
     taken = [by_name[path] for path in paths] if set(paths) == set(by_name) else inputs
     cast = [_as_float(leaf, tensor.dtype) for leaf, tensor in zip(leaves, taken, strict=True)]
     return keras.tree.pack_sequence_as(x, cast)
 
 
 def _as_float(leaf, dtype):
-    return tf.cast(leaf, dtype) if leaf.dtype.is_integer and tf.as_dtype(dtype).is_floating else leaf
+    return (
+        tf.cast(leaf, dtype) if leaf.dtype.is_integer and tf.as_dtype(dtype).is_floating else leaf
+    )
 
 
 def _tensor(leaf):
@@ -238,7 +272,9 @@ def _tensor(leaf):
 
 def _check_finite(leaves, name):
     wrong = sum(
-        int(tf.reduce_sum(tf.cast(~tf.math.is_finite(leaf), tf.int32))) for leaf in leaves if leaf.dtype.is_floating
+        int(tf.reduce_sum(tf.cast(~tf.math.is_finite(leaf), tf.int32)))
+        for leaf in leaves
+        if leaf.dtype.is_floating
     )
     if wrong:
         raise ValueError(

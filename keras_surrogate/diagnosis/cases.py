@@ -20,7 +20,8 @@ class Finding:
     threshold: what it was compared with.
     message: a sentence with both.
     advice: the changes that would help, the first one first.
-    prediction: what the theory says of such a network; None where it says nothing, or is wrong here.
+    prediction: what the theory says of such a network; None where it says nothing, or is wrong
+        here.
     """
 
     kind: str
@@ -40,7 +41,10 @@ class Finding:
     def __str__(self):
         theory = [] if self.prediction is None else [f"Theory: {self.prediction}"]
         return "\n".join(
-            [f"{self.message} [{SEVERITIES[self.severity]}]", *(f"  - {line}" for line in [*theory, *self.advice])]
+            [
+                f"{self.message} [{SEVERITIES[self.severity]}]",
+                *(f"  - {line}" for line in [*theory, *self.advice]),
+            ]
         )
 
 
@@ -79,7 +83,9 @@ class Case:
     @property
     def is_normalised_throughout(self):
         """Whether most layers with a kernel or an activation, where it is known, get what has been normalised."""
-        counted = [row for row in self.rows if row.has_kernel or row.activation not in (None, "linear")]
+        counted = [
+            row for row in self.rows if row.has_kernel or row.activation not in (None, "linear")
+        ]
         known = [row.is_normalised for row in counted if row.is_normalised is not None]
         return sum(known) > len(known) / 2
 
@@ -96,7 +102,9 @@ class Case:
     @property
     def compared(self):
         """The layers with a kernel whose gradients are compared: not those that open with the first step."""
-        return [row for row in self.kernels if not row.ending or row.ending.cause != endings.OPENS_LATER]
+        return [
+            row for row in self.kernels if not row.ending or row.ending.cause != endings.OPENS_LATER
+        ]
 
     @property
     def ratios(self):
@@ -168,12 +176,20 @@ class Case:
 
 
 # Activations that are nearly flat on both sides, with their bounds.
-BOUNDED = {"sigmoid": (0, 1), "hard_sigmoid": (0, 1), "tanh": (-1, 1), "softsign": (-1, 1), "hard_tanh": (-1, 1)}
+BOUNDED = {
+    "sigmoid": (0, 1),
+    "hard_sigmoid": (0, 1),
+    "tanh": (-1, 1),
+    "softsign": (-1, 1),
+    "hard_tanh": (-1, 1),
+}
 
 
 def finding(kind, severity, rows, value, threshold, message, remedies, prediction=None):
     layers = tuple(row.layer for row in rows)
-    return Finding(kind, severity, layers[0], layers, value, threshold, message, remedies, prediction)
+    return Finding(
+        kind, severity, layers[0], layers, value, threshold, message, remedies, prediction
+    )
 
 
 def about_data(kind, severity, value, threshold, message, remedies):

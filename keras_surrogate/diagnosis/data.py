@@ -19,13 +19,16 @@ def identical_inputs(case):
         share,
         thresholds.COLLAPSED,
         f"The examples of the batch are all alike: {share:.2g} of their mean square differs between them.",
-        ("Give different examples. If these are, subtract their mean: next to it they do not differ.",),
+        (
+            "Give different examples. If these are, subtract their mean: next to it they do not differ.",
+        ),
     )
 
 
 def feature_scale(case):
     largest, typical = case.batch.largest_feature, case.batch.typical_feature
-    # The layers that take the features decide: what the model itself has normalised no longer differs there.
+    # The layers that take the features decide: what the model itself has normalised no longer
+    # differs there.
     ratios = [row.input_sizes for row in case.rows if row.is_first and row.input_sizes is not None]
     if largest is None or not ratios:
         return None
@@ -50,11 +53,20 @@ def target_scale(case):
     if batch.target_mean is None or batch.target_deviation == 0:
         return None
     distance = math.hypot(batch.target_mean - batch.output_mean, batch.target_deviation)
-    # Weights and steps are made for numbers of about 1, so that targets of that size are never at fault.
+    # Weights and steps are made for numbers of about 1, so that targets of that size are never at
+    # fault.
     too_large = distance / max(batch.output_deviation, 1.0)
-    too_small = batch.target_deviation / min(batch.output_deviation, 1.0) if batch.output_deviation else math.inf
-    targets = f"mean {_plain(batch.target_mean)}, standard deviation {_plain(batch.target_deviation)}"
-    outputs = f"mean {_plain(batch.output_mean)}, standard deviation {_plain(batch.output_deviation)}"
+    too_small = (
+        batch.target_deviation / min(batch.output_deviation, 1.0)
+        if batch.output_deviation
+        else math.inf
+    )
+    targets = (
+        f"mean {_plain(batch.target_mean)}, standard deviation {_plain(batch.target_deviation)}"
+    )
+    outputs = (
+        f"mean {_plain(batch.output_mean)}, standard deviation {_plain(batch.output_deviation)}"
+    )
     of = "" if batch.target is None else f" of {batch.target}"
     if too_large > thresholds.TARGETS_TOO_LARGE:
         return cases.about_data(
@@ -92,8 +104,14 @@ def _too_large_for(case):
 def _bias(case):
     """Setting the bias is enough where the targets lie far from 0, and not far from one another."""
     batch = case.batch
-    outputs = [row for row in case.rows if row.is_output and row.has_kernel and row.activation in (None, "linear")]
-    if not outputs or batch.target_deviation > thresholds.TARGETS_TOO_LARGE * max(batch.output_deviation, 1.0):
+    outputs = [
+        row
+        for row in case.rows
+        if row.is_output and row.has_kernel and row.activation in (None, "linear")
+    ]
+    if not outputs or batch.target_deviation > thresholds.TARGETS_TOO_LARGE * max(
+        batch.output_deviation, 1.0
+    ):
         return ()
     return (
         f"Or set the bias of the last layer, {outputs[0].layer}, to the targets' mean: "

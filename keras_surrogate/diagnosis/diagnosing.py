@@ -14,34 +14,36 @@ def diagnose(model, x, y=None, seed=0):
 
         diagnose(model, x_train[:256], y_train[:256]).print()
 
-    Two forward and backward passes in training mode, one with the model's surrogates and one with the true derivatives,
-    and before them a forward pass if the model is not built. Weights, moving averages, seeds, metrics and the optimizer
-    are afterwards what they were before, to the bit.
+    Two forward and backward passes in training mode, one with the model's surrogates and one with
+    the true derivatives, and before them a forward pass if the model is not built. Weights, moving
+    averages, seeds, metrics and the optimizer are afterwards what they were before, to the bit.
 
     Args:
         model: a Keras model of any kind; compiled or not; built, or built by this.
-        x: a batch as the model takes it: an array, or a list, tuple or dictionary of arrays. Or what gives batches of
-            x, (x, y) or (x, y, sample_weight), as `model.fit` takes it: a batched tf.data.Dataset, a
-            keras.utils.PyDataset, a generator or any other iterable. The first batch is used (and of a generator used
-            up), and the sample weight is ignored; so is y if the model is not compiled with a loss. 64 examples or more
-            are sensible: with one there is nothing to compare, and a unit that is off for few is not therefore dead.
-        y: targets of the compiled loss, whose gradient is then measured; only beside arrays. Default None: each
-            example's outputs get a random gradient of norm 1 / examples. That needs no loss, and its ratios tell the
-            same; but the absolute size of gradients, and so of the update of an optimizer that does not rescale them
-            (SGD), then means nothing.
+        x: a batch as the model takes it: an array, or a list, tuple or dictionary of arrays. Or
+            what gives batches of x, (x, y) or (x, y, sample_weight), as `model.fit` takes it: a
+            batched tf.data.Dataset, a keras.utils.PyDataset, a generator or any other iterable. The
+            first batch is used (and of a generator used up), and the sample weight is ignored; so
+            is y if the model is not compiled with a loss. 64 examples or more are sensible: with
+            one there is nothing to compare, and a unit that is off for few is not therefore dead.
+        y: targets of the compiled loss, whose gradient is then measured; only beside arrays.
+            Default None: each example's outputs get a random gradient of norm 1 / examples. That
+            needs no loss, and its ratios tell the same; but the absolute size of gradients, and so
+            of the update of an optimizer that does not rescale them (SGD), then means nothing.
         seed: fixes these random gradients; an integer of at least 0, default 0.
 
-    Layers within layers that are no models (a cell in an RNN, a Dense in a layer of one's own) have no row of their
-    own, as in `callbacks.GradientNormLogger`; nor has what is called only within a `tf.function`.
+    Layers within layers that are no models (a cell in an RNN, a Dense in a layer of one's own) have
+    no row of their own, as in `callbacks.GradientNormLogger`; nor has what is called only within a
+    `tf.function`.
 
     Returns:
         A `Diagnosis`.
 
     Raises:
         TypeError: `model` is not a Keras model, or `x` none of these things.
-        ValueError: `x` does not fit the model, is empty, not finite or not batched; `y` does not fit the loss, there is
-            no loss, or `x` gives targets itself; the model has no trainable weights or no floating output; the compiled
-            optimizer cannot be copied.
+        ValueError: `x` does not fit the model, is empty, not finite or not batched; `y` does not
+            fit the loss, there is no loss, or `x` gives targets itself; the model has no trainable
+            weights or no floating output; the compiled optimizer cannot be copied.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -82,7 +84,9 @@ def _targets(model, x, y, is_source):
     y = batches.tensors(y, "y")
     if batches.size(y) != batches.size(x):
         hint = " Data sets must be batched: dataset.batch(64)." if is_source else ""
-        raise ValueError(f"diagnose: x has {batches.size(x)} examples, but y has {batches.size(y)}.{hint}")
+        raise ValueError(
+            f"diagnose: x has {batches.size(x)} examples, but y has {batches.size(y)}.{hint}"
+        )
     return y
 
 

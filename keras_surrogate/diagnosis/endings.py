@@ -19,8 +19,9 @@ ZERO_KERNEL = "zero_kernel"
 ZERO_WEIGHT_SLOPE = "zero_weight_slope"
 DEAD_OUTPUT = "dead_output"
 NO_LOSS_GRADIENT = "no_loss_gradient"
-# No faults, or what other rules speak of: weights that start at 0 and open the way with their first step (as the last
-# scale of a residual branch, arXiv:1706.02677); a layer whose units are all dead; a gradient too small for its dtype.
+# No faults, or what other rules speak of: weights that start at 0 and open the way with their first
+# step (as the last scale of a residual branch, arXiv:1706.02677); a layer whose units are all dead;
+# a gradient too small for its dtype.
 OPENS_LATER = "opens_later"
 ELSEWHERE = "elsewhere"
 
@@ -87,17 +88,26 @@ class Endings:
         """Whether a layer gives the same for all examples although they and its weights differ, as if these were 0."""
         flow, layer = self._flow, self._flow.layers[name]
         kernel, inputs, outputs = measuring.kernel_of(layer), flow.inputs(name), flow.outputs(name)
-        if kernel is None or not outputs or any(map(_differs, outputs)) or measuring.is_constant(kernel):
+        if (
+            kernel is None
+            or not outputs
+            or any(map(_differs, outputs))
+            or measuring.is_constant(kernel)
+        ):
             return False
         # What is only looked up, as a position's embedding, has no derivative by its input.
         if not self._seen.derives(outputs, inputs):
             return False
-        differs = any((measuring.effective_rank_and_spread(tensor)[1] or 0) >= COLLAPSED for tensor in inputs)
+        differs = any(
+            (measuring.effective_rank_and_spread(tensor)[1] or 0) >= COLLAPSED for tensor in inputs
+        )
         activation = activation_of(layer)
         # A bias far from 0 makes a dead or a saturated unit of one with weights.
         is_linear = activation is not None and activation.forward.title == "linear"
         is_linear = is_linear or getattr(layer, "activation", None) is None
-        return differs and (is_linear or not any(_is_nonzero(v.value) for v in layer.weights if v.name in _SHIFTS))
+        return differs and (
+            is_linear or not any(_is_nonzero(v.value) for v in layer.weights if v.name in _SHIFTS)
+        )
 
     def _within(self, name):
         """The gradient comes to this layer, and not to its kernel."""
@@ -151,9 +161,15 @@ class Endings:
         later = flow.order[flow.order.index(name) + 1 :]
         for other in later:
             if self._arrives(other):
-                cut = [t for t in flow.strange(other) if _some(self._deltas([t])) or not self._derives([t], variables)]
+                cut = [
+                    t
+                    for t in flow.strange(other)
+                    if _some(self._deltas([t])) or not self._derives([t], variables)
+                ]
                 if cut:
-                    return Ending(self._cause(deltas, flow.outputs(name), cut), other, is_before=True)
+                    return Ending(
+                        self._cause(deltas, flow.outputs(name), cut), other, is_before=True
+                    )
         cut = [tensor for tensor in self._seen.outputs if _some(self._deltas([tensor]))]
         if cut:
             return Ending(self._cause(deltas, flow.outputs(name), cut), OUTPUT, is_before=True)
@@ -172,7 +188,11 @@ class Endings:
         if self.ignores_input(name):
             return Ending(ZERO_KERNEL, name)
         activation = activation_of(flow.layers[name])
-        if activation and tables.is_rectifier(activation.forward) and not any(map(_is_nonzero, outputs)):
+        if (
+            activation
+            and tables.is_rectifier(activation.forward)
+            and not any(map(_is_nonzero, outputs))
+        ):
             is_output = bool(self._output_ids & set(map(id, outputs)))
             return Ending(DEAD_OUTPUT if is_output else ELSEWHERE, name)
         return Ending(self._cause(behind, flow.inputs(name), outputs), name)
@@ -180,8 +200,13 @@ class Endings:
     def _opens_later(self, name):
         """Whether weights that multiply are all 0 and get a gradient, so that they are no longer 0 after a step."""
         layer = self._flow.layers[name]
-        factors = [variable for variable in layer.trainable_variables if variable.name not in _SHIFTS]
-        return any(not _is_nonzero(variable.value) and _some(self._gradients([variable])) for variable in factors)
+        factors = [
+            variable for variable in layer.trainable_variables if variable.name not in _SHIFTS
+        ]
+        return any(
+            not _is_nonzero(variable.value) and _some(self._gradients([variable]))
+            for variable in factors
+        )
 
     @staticmethod
     def _cause(behind, before, after):
@@ -189,7 +214,9 @@ class Endings:
         if any(_equal(one, other) for one in before for other in after if other is not one):
             return STOPPED
         is_defined = any(gradient is not None for gradient in behind)
-        return ZERO_SLOPE if is_defined or not after or any(map(_has_few_values, after)) else STOPPED
+        return (
+            ZERO_SLOPE if is_defined or not after or any(map(_has_few_values, after)) else STOPPED
+        )
 
 
 def _some(gradients, but_none=False):
@@ -219,11 +246,14 @@ def _has_few_values(tensor):
 
 def _is_tiny(deltas, outputs):
     """Whether gradients are so small that what is a little smaller is 0 in the outputs' dtype."""
-    least = max((_LEAST.get(tensor.dtype, _LEAST_FLOAT32) for tensor in outputs), default=_LEAST_FLOAT32)
+    least = max(
+        (_LEAST.get(tensor.dtype, _LEAST_FLOAT32) for tensor in outputs), default=_LEAST_FLOAT32
+    )
     largest = [float(tf.reduce_max(tf.abs(delta))) for delta in deltas if delta is not None]
     return bool(largest) and max(largest) < 100 * least
 
 
-# The smallest number that is not taken for 0, by dtype: in float32 and others that of full precision.
+# The smallest number that is not taken for 0, by dtype: in float32 and others that of full
+# precision.
 _LEAST = {tf.float16: 6e-8}
 _LEAST_FLOAT32 = 1.2e-38

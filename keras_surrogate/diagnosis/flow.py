@@ -18,8 +18,8 @@ class Flow:
 
     Attributes:
         order: the names of the called layers, in the order of their calls.
-        reads: of each, the layers whose outputs it takes, by name; None stands for an operation between layers, the
-            inputs of the model for nothing.
+        reads: of each, the layers whose outputs it takes, by name; None stands for an operation
+            between layers, the inputs of the model for nothing.
     """
 
     def __init__(self, calls, x, layers):
@@ -43,7 +43,11 @@ class Flow:
         return [tensor for _, outputs in self._calls.get(name, []) for tensor in outputs]
 
     def _read_by(self, place, name):
-        makers = [self._maker(tensor, place, name) for tensor in self.inputs(name) if not self._is_input(tensor)]
+        makers = [
+            self._maker(tensor, place, name)
+            for tensor in self.inputs(name)
+            if not self._is_input(tensor)
+        ]
         return tuple(dict.fromkeys(makers))
 
     def _maker(self, tensor, place, reader):
@@ -57,7 +61,10 @@ class Flow:
         if id(tensor) in self._makers:
             return False
         alike = [leaf for leaf in self._x if leaf.shape == tensor.shape]
-        return any(leaf is tensor or bool(tf.reduce_all(tf.cast(leaf, tensor.dtype) == tensor)) for leaf in alike)
+        return any(
+            leaf is tensor or bool(tf.reduce_all(tf.cast(leaf, tensor.dtype) == tensor))
+            for leaf in alike
+        )
 
     def readers(self, name):
         """The layers that take its output."""
@@ -107,10 +114,17 @@ class Flow:
 
 def normalises(layer):
     """Whether a layer normalises what goes through it, to judge by its class's name or by those of the layers in it."""
-    return any(type(place.layer).__name__.endswith(("Normalization", "Norm")) for place in layer_tree.walk(layer))
+    return any(
+        type(place.layer).__name__.endswith(("Normalization", "Norm"))
+        for place in layer_tree.walk(layer)
+    )
 
 
 def is_opaque(layer):
     """Whether a layer holds others with weights, which have no row of their own; an activation is none of them."""
-    inner = [place for place in layer_tree.walk(layer) if place.layer is not layer and place.owner is None]
+    inner = [
+        place
+        for place in layer_tree.walk(layer)
+        if place.layer is not layer and place.owner is None
+    ]
     return any(place.layer.weights for place in inner)

@@ -24,7 +24,11 @@ def nonfinite_weights(case):
 
 
 def nonfinite_signal(case):
-    rows = [row for row in case.rows if row.signal_mean is not None and not math.isfinite(row.signal_power)]
+    rows = [
+        row
+        for row in case.rows
+        if row.signal_mean is not None and not math.isfinite(row.signal_power)
+    ]
     return rows and cases.finding(
         "nonfinite_signal",
         3,
@@ -32,7 +36,11 @@ def nonfinite_signal(case):
         rows[0].signal_power,
         math.inf,
         f"The output of {rows[0].layer} is the first that overflows or is no number, although its weights are finite.",
-        (advice.initialise(case), advice.NORMALISE, "Look for divisions by 0 and logarithms of 0 in it."),
+        (
+            advice.initialise(case),
+            advice.NORMALISE,
+            "Look for divisions by 0 and logarithms of 0 in it.",
+        ),
     )
 
 
@@ -51,7 +59,9 @@ def constant_weights(case):
 
 
 def dead_units(case):
-    rows = [row for row in case.rows if (row.dead_units or 0) > thresholds.DEAD and not row.is_output]
+    rows = [
+        row for row in case.rows if (row.dead_units or 0) > thresholds.DEAD and not row.is_output
+    ]
     if not rows:
         return None
     worst = max(rows, key=lambda row: row.dead_units)
@@ -59,7 +69,9 @@ def dead_units(case):
     what = f"{worst.dead_units:.0%} of the units of {worst.layer} are 0 for every example"
     dead = worst.dead_units == 1
     end = "; no gradient comes past it" if dead and not gradient_passes else ""
-    also = f" (also {cases.names([row for row in rows if row is not worst])})" if len(rows) > 1 else ""
+    also = (
+        f" (also {cases.names([row for row in rows if row is not worst])})" if len(rows) > 1 else ""
+    )
     remedies = advice.REVIVE if not gradient_passes or not dead else (_REVIVED, *advice.REVIVE)
     is_relu = worst.activation == "relu" and not (dead and gradient_passes)
     return cases.finding(
@@ -81,11 +93,18 @@ def collapsed_signal(case):
     if not outputs or max(row.spread for row in outputs) >= thresholds.COLLAPSED:
         return None
     rows = [row for row in case.rows if row.spread is not None]
-    last_good = max([number for number, row in enumerate(rows) if row.spread >= thresholds.COLLAPSED], default=-1)
+    last_good = max(
+        [number for number, row in enumerate(rows) if row.spread >= thresholds.COLLAPSED],
+        default=-1,
+    )
     row, ratio = rows[last_good + 1], case.first_over_last
     if row.is_output:
         return None  # A softmax of small numbers is nearly constant, although they differ.
-    back = "" if ratio is None else f" Gradients of the first layer are {ratio:.2g} times those of the last."
+    back = (
+        ""
+        if ratio is None
+        else f" Gradients of the first layer are {ratio:.2g} times those of the last."
+    )
     return cases.finding(
         "collapsed_signal",
         3,
@@ -94,13 +113,23 @@ def collapsed_signal(case):
         thresholds.COLLAPSED,
         f"From {row.layer} on, the outputs no longer depend on the input: {row.spread:.2g} of their mean square "
         f"differs between examples (effective rank {row.effective_rank:.3g}).{back}",
-        (advice.NO_BACKWARD_TRICK, advice.initialise(case), advice.NORMALISE, advice.RECTIFIER, advice.RESIDUAL),
+        (
+            advice.NO_BACKWARD_TRICK,
+            advice.initialise(case),
+            advice.NORMALISE,
+            advice.RECTIFIER,
+            advice.RESIDUAL,
+        ),
         case.predicted_signal,
     )
 
 
 def saturated(case):
-    rows = [row for row in case.rows if (row.saturated or 0) > thresholds.SATURATED and not row.is_output]
+    rows = [
+        row
+        for row in case.rows
+        if (row.saturated or 0) > thresholds.SATURATED and not row.is_output
+    ]
     if not rows:
         return None
     worst = max(rows, key=lambda row: row.saturated)
@@ -155,4 +184,6 @@ def _to_blame(rows, last):
     """The layers up to the last one that multiply the signal by more than the root of the most that one does."""
     rows = rows[: rows.index(last) + 1]
     most = max(row.signal_power / row.input_power for row in rows)
-    return [row for row in rows if row.signal_power / row.input_power > max(1.0, most**0.5)] or [last]
+    return [row for row in rows if row.signal_power / row.input_power > max(1.0, most**0.5)] or [
+        last
+    ]

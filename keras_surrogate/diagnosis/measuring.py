@@ -16,7 +16,9 @@ COMPARED = 64
 def main_tensor(lists):
     """The first tensor of each call, joined along the examples; of calls of unlike shapes the first call's; or None."""
     firsts = [tensors[0] for tensors in lists if tensors]
-    firsts = [tensor for tensor in firsts if tensor.shape.rank and tensor.shape[1:] == firsts[0].shape[1:]]
+    firsts = [
+        tensor for tensor in firsts if tensor.shape.rank and tensor.shape[1:] == firsts[0].shape[1:]
+    ]
     if not firsts:
         return None
     return at_least_float32(tf.concat(firsts, axis=0) if len(firsts) > 1 else firsts[0])
@@ -24,13 +26,17 @@ def main_tensor(lists):
 
 def mean_and_variance(tensor):
     """Over all elements, as floats; scaled by the largest one first where squares do not fit the dtype."""
-    mean, variance = (float(moment) for moment in tf.nn.moments(tensor, list(range(tensor.shape.rank))))
+    mean, variance = (
+        float(moment) for moment in tf.nn.moments(tensor, list(range(tensor.shape.rank)))
+    )
     if _LEAST_SQUARE < mean**2 + variance < math.inf:
         return mean, variance
     largest = float(tf.reduce_max(tf.abs(tensor)))
     if not 0 < largest < math.inf:
         return mean, variance
-    mean, variance = tf.nn.moments(tensor / tf.cast(largest, tensor.dtype), list(range(tensor.shape.rank)))
+    mean, variance = tf.nn.moments(
+        tensor / tf.cast(largest, tensor.dtype), list(range(tensor.shape.rank))
+    )
     return float(mean) * largest, float(variance) * largest**2
 
 
@@ -47,7 +53,9 @@ def centredness(mean, variance):
 def _products(tensor):
     """The inner products of the first examples, in float64; None where there is only one, or all are 0, or not "
     "finite."""
-    rows = np.asarray(tf.reshape(tensor[:COMPARED], [min(COMPARED, tensor.shape[0]), -1]), "float64")
+    rows = np.asarray(
+        tf.reshape(tensor[:COMPARED], [min(COMPARED, tensor.shape[0]), -1]), "float64"
+    )
     with np.errstate(all="ignore"):
         products = rows @ rows.T
     return products if len(rows) > 1 and 0 < np.trace(products) < math.inf else None
@@ -56,11 +64,13 @@ def _products(tensor):
 def effective_rank_and_spread(tensor):
     """Two numbers that tell how different the outputs for different examples are; None for a single example, or zeros.
 
-    Effective rank: exp(entropy of p), p = singular values / their sum, of the matrix whose rows are the examples. 1
-    where all are multiples of one vector; at most the number of examples, of which the first 64 are used.
+    Effective rank: exp(entropy of p), p = singular values / their sum, of the matrix whose rows are
+    the examples. 1 where all are multiples of one vector; at most the number of examples, of which
+    the first 64 are used.
 
-    Spread: the share of the mean square that differs between them, mean (x - mean of x)**2 / mean x**2, with means over
-    the same examples. 0 where all are equal; 1 minus the mean cosine of two of them, if all have one norm.
+    Spread: the share of the mean square that differs between them, mean (x - mean of x)**2 / mean
+    x**2, with means over the same examples. 0 where all are equal; 1 minus the mean cosine of two
+    of them, if all have one norm.
 
     Source: Roy and Vetterli 2007, "The effective rank", EUSIPCO.
     """
@@ -90,8 +100,9 @@ def saturated(tensor, function):
 def sign_agreement(gradient):
     """The share of a unit's weight gradients that have the sign of most, mean over the units with any.
 
-    A unit's weights stand along all axes of the kernel but the last. 1/2 is chance, 1 means that all of a unit's
-    weights can only grow together or shrink together. None where no unit has a gradient.
+    A unit's weights stand along all axes of the kernel but the last. 1/2 is chance, 1 means that
+    all of a unit's weights can only grow together or shrink together. None where no unit has a
+    gradient.
     """
     signs = np.sign(np.asarray(gradient)).reshape(-1, gradient.shape[-1])
     positive, negative = (signs > 0).sum(axis=0), (signs < 0).sum(axis=0)
@@ -106,7 +117,11 @@ def sign_agreement(gradient):
 def norms(tensors):
     """The L2 norm of each tensor, by its key; those that are None are left out."""
     tensors = {key: tensor for key, tensor in tensors.items() if tensor is not None}
-    return dict(zip(tensors, tensor_norms(tensors.values()).numpy().tolist(), strict=True)) if tensors else {}
+    return (
+        dict(zip(tensors, tensor_norms(tensors.values()).numpy().tolist(), strict=True))
+        if tensors
+        else {}
+    )
 
 
 def joined(norms):
@@ -116,7 +131,11 @@ def joined(norms):
 
 def cosine(ones, others):
     """The cosine between two lists of tensors; None where one is missing, 0 or not finite."""
-    pairs = [(one, other) for one, other in zip(ones, others, strict=True) if one is not None and other is not None]
+    pairs = [
+        (one, other)
+        for one, other in zip(ones, others, strict=True)
+        if one is not None and other is not None
+    ]
     lengths = [float(tf.norm(tensor_norms(side))) for side in zip(*pairs, strict=True)]
     if not lengths or not 0 < np.prod(lengths) < math.inf:
         return None
@@ -132,7 +151,8 @@ def _product(one, other, length, other_length):
 def sizes(tensor):
     """The root mean square of what is not 0 in each column, by its place along the last axis; not of constant ones.
 
-    Zeros are left out so that rare entries, as in one-hot vectors and counts of words, are as large as they are.
+    Zeros are left out so that rare entries, as in one-hot vectors and counts of words, are as large
+    as they are.
     """
     columns = np.asarray(tensor, float).reshape(-1, tensor.shape[-1])
     counts = np.count_nonzero(columns, axis=0)
@@ -149,7 +169,9 @@ def size_ratio(tensor):
 
 def kernel_of(layer):
     """The first of a layer's trainable weights that has at least two axes; None where there is none."""
-    return next((variable for variable in layer.trainable_variables if len(variable.shape) >= 2), None)
+    return next(
+        (variable for variable in layer.trainable_variables if len(variable.shape) >= 2), None
+    )
 
 
 def is_constant(weights):

@@ -17,12 +17,13 @@ class Pass:
     """What one forward and backward pass has shown.
 
     Attributes:
-        calls: of each layer that was called, by its id and in the order of the calls' ends, a list of pairs: the
-            floating tensors that went in, and those that came out.
+        calls: of each layer that was called, by its id and in the order of the calls' ends, a list
+            of pairs: the floating tensors that went in, and those that came out.
         outputs: the floating tensors that the model returned.
-        gradients: of each trainable variable, by its id; None where nothing connects it with the output.
-        deltas: of each tensor that went into a layer, came out of one, or is among the inputs and outputs of the model,
-            by its id, likewise.
+        gradients: of each trainable variable, by its id; None where nothing connects it with the
+            output.
+        deltas: of each tensor that went into a layer, came out of one, or is among the inputs and
+            outputs of the model, by its id, likewise.
         tape: that of the forward pass, persistent.
     """
 
@@ -44,8 +45,8 @@ def run(model, x, objective, layers):
     Args:
         model: a built Keras model.
         x: tensors as the model takes them.
-        objective: from the model's outputs to a scalar tensor and the factor by which it, and so every gradient, is
-            too large.
+        objective: from the model's outputs to a scalar tensor and the factor by which it, and so
+            every gradient, is too large.
         layers: whose calls are noted.
     """
     with tf.GradientTape(persistent=True) as tape, _seen(layers) as calls:
@@ -54,7 +55,9 @@ def run(model, x, objective, layers):
         value, factor = objective(outputs)
     variables = model.trainable_variables
     # Each once: what one layer gives, another takes.
-    seen = {id(tensor): tensor for tensor in [*_floating(x), *_floating(outputs), *_floating(calls)]}
+    seen = {
+        id(tensor): tensor for tensor in [*_floating(x), *_floating(outputs), *_floating(calls)]
+    }
     found = tape.gradient(value, [*[variable.value for variable in variables], *seen.values()])
     found = [None if gradient is None else _dense(gradient, factor) for gradient in found]
     return Pass(
@@ -122,10 +125,16 @@ def random_cotangents(outputs, seed):
     """The scalar whose gradient with respect to each example's outputs is a random vector of norm 1 / examples."""
     generator, total = np.random.default_rng(seed), 0.0
     if not _floating(outputs):
-        raise ValueError("diagnose: the model has no output of floating numbers, so that there are no gradients.")
+        raise ValueError(
+            "diagnose: the model has no output of floating numbers, so that there are no gradients."
+        )
     for output in _floating(outputs):
         draws = generator.standard_normal((output.shape[0], int(np.prod(output.shape[1:]))))
-        units = draws / np.maximum(np.linalg.norm(draws, axis=1, keepdims=True), np.finfo(float).tiny) / len(draws)
+        units = (
+            draws
+            / np.maximum(np.linalg.norm(draws, axis=1, keepdims=True), np.finfo(float).tiny)
+            / len(draws)
+        )
         cotangents = tf.constant(units.reshape(output.shape), norms.at_least_float32(output).dtype)
         total += tf.reduce_sum(tf.cast(norms.at_least_float32(output) * cotangents, tf.float32))
     return total
@@ -143,7 +152,11 @@ def compiled_loss(model, x, y, outputs):
 def unchanged(model):
     """A context after which all that is not trained has its former value: moving averages, seeds, metrics."""
     trained = set(map(id, model.trainable_variables))
-    held = [variable for variable in [*model.variables, *model.metrics_variables] if id(variable) not in trained]
+    held = [
+        variable
+        for variable in [*model.variables, *model.metrics_variables]
+        if id(variable) not in trained
+    ]
     before = [(variable, tf.identity(variable.value)) for variable in held]
     try:
         yield
@@ -155,8 +168,9 @@ def unchanged(model):
 def updates(model, found):
     """What the compiled optimizer would add to each variable, by its id, were these gradients its next ones.
 
-    A copy of the optimizer, with the same settings and state, is applied to copies of the variables. What the copy
-    does otherwise: gradients are not accumulated over steps, and every variable takes part in weight decay.
+    A copy of the optimizer, with the same settings and state, is applied to copies of the
+    variables. What the copy does otherwise: gradients are not accumulated over steps, and every
+    variable takes part in weight decay.
 
     Returns:
         The changes; empty where there is no optimizer.
@@ -174,7 +188,10 @@ def updates(model, found):
     clone = _cloned(getattr(optimizer, "inner_optimizer", optimizer), list(everything.values()))
     if pairs:
         clone.apply([tf.cast(gradient, variable.dtype) for variable, gradient in pairs], copies)
-    return {id(variable): copy.value - variable.value for (variable, _), copy in zip(pairs, copies, strict=True)}
+    return {
+        id(variable): copy.value - variable.value
+        for (variable, _), copy in zip(pairs, copies, strict=True)
+    }
 
 
 def optimizer_of(model):
@@ -183,7 +200,8 @@ def optimizer_of(model):
 
 
 def _copy(variable):
-    # Of the value's own identity: a keras.Variable made from a tf.Variable is that variable, and not its copy.
+    # Of the value's own identity: a keras.Variable made from a tf.Variable is that variable, and
+    # not its copy.
     copy = keras.Variable(tf.identity(variable.value), dtype=variable.dtype, name=variable.name)
     copy.constraint = getattr(variable, "constraint", None)
     return copy

@@ -23,17 +23,21 @@ class Row:
         signal_mean, signal_variance: over all elements.
         zero_centredness: abs(mean) / sqrt(mean square), from 0, centred, to 1, all elements equal.
         dead_units: of a rectifier, the share of units that are 0 for every example.
-        saturated: of a squashing function, the share of elements where its slope is below 1 % of its largest.
-        effective_rank: exp of the entropy of the normalised singular values, examples as rows (the first 64).
+        saturated: of a squashing function, the share of elements where its slope is below 1 % of
+            its largest.
+        effective_rank: exp of the entropy of the normalised singular values, examples as rows (the
+            first 64).
         spread: the share of the mean square that differs between examples; 0 where all are alike.
         delta_norm: of the gradient that reaches the output, its L2 norm.
-    Of what goes into it (where it is features of the model's, joined with something else, of these features alone):
-        reads: the names of the layers whose outputs these are; None among them is an operation between layers, and the
-            inputs of the model are left out.
+    Of what goes into it (where it is features of the model's, joined with something else, of these
+    features alone):
+        reads: the names of the layers whose outputs these are; None among them is an operation
+            between layers, and the inputs of the model are left out.
         input_power, input_centredness: mean square, and as above.
-        input_sizes: where `is_first`, the largest root mean square of a column (of what is not 0 in it) over the
-            median one.
-        is_normalised: whether it has been normalised since the last layer with a kernel, or is within the layer.
+        input_sizes: where `is_first`, the largest root mean square of a column (of what is not 0 in
+            it) over the median one.
+        is_normalised: whether it has been normalised since the last layer with a kernel, or is
+            within the layer.
     Of its trainable weights together:
         gradient_norm: the L2 norm of the gradient.
         gradient_ratio: the same, divided by that of the last layer that has weights.
@@ -41,19 +45,23 @@ class Row:
         update_ratio: norm of the change in the optimizer's next step / norm of the weights.
     Of its kernel, the first of its weights that has at least two axes:
         kernel_gradient_norm: the L2 norm of the gradient; 0 also where none is defined.
-        sign_agreement: the share of a unit's weight gradients that have the same sign, mean over the units.
+        sign_agreement: the share of a unit's weight gradients that have the same sign, mean over
+            the units.
         weight_variance: fan_in * mean(weight**2), the theory's sigma_w**2.
         is_constant: whether all its elements are equal.
     And:
-        ending: where the kernel (or what weights it has) gets no gradient, an `endings.Ending`: where and why it ends.
-        ignores_input: whether its outputs are the same for all examples although they and its weights differ.
+        ending: where the kernel (or what weights it has) gets no gradient, an `endings.Ending`:
+            where and why it ends.
+        ignores_input: whether its outputs are the same for all examples although they and its
+            weights differ.
         normalises: whether it is a normalisation, or has one within.
         joins_skip: whether it joins something with what was made from it: a residual connection.
         is_opaque: whether it holds layers with weights that have no row.
         is_first: whether it has a kernel, and none comes before it that computes with features.
         is_surrogate: whether it has an activation whose slope in the backward pass is not its own.
         is_output: whether the model returns what comes out.
-        is_connected: whether all of its weights have an influence on the model's output by the backward pass.
+        is_connected: whether all of its weights have an influence on the model's output by the
+            backward pass.
         is_finite: whether all its weights are, trainable or not.
     """
 
@@ -119,10 +127,18 @@ def measured(model, layers, x, seen, true, changes):
     """
     table = _Table(model, layers, x, seen, true, changes)
     called = [table.row(name) for name in table.flow.order]
-    uncalled = [name for name, layer in layers.items() if name not in table.flow.order and layer.trainable_variables]
-    last = next((row.gradient_norm for row in reversed(called) if row.gradient_norm is not None), None)
+    uncalled = [
+        name
+        for name, layer in layers.items()
+        if name not in table.flow.order and layer.trainable_variables
+    ]
+    last = next(
+        (row.gradient_norm for row in reversed(called) if row.gradient_norm is not None), None
+    )
     rows = [*called, *map(table.row, uncalled), *table.rows_of_own_weights(model)]
-    return tuple(dataclasses.replace(row, gradient_ratio=_ratio(row.gradient_norm, last)) for row in rows)
+    return tuple(
+        dataclasses.replace(row, gradient_ratio=_ratio(row.gradient_norm, last)) for row in rows
+    )
 
 
 def _ratio(number, of):
@@ -135,11 +151,18 @@ class _Table:
     def __init__(self, model, layers, x, seen, true, changes):
         self.flow = Flow(seen.calls, x, layers)
         self._seen, self._true = seen, true
-        self._endings = Endings(seen, self.flow, lambda variables: passes.depends(model, x, variables))
+        self._endings = Endings(
+            seen, self.flow, lambda variables: passes.depends(model, x, variables)
+        )
         self._features = set(_columns_of(batches.features_beside_others(x, seen.deltas)))
-        self._gradients, self._deltas = measuring.norms(seen.gradients), measuring.norms(seen.deltas)
+        self._gradients, self._deltas = (
+            measuring.norms(seen.gradients),
+            measuring.norms(seen.deltas),
+        )
         self._changes = measuring.norms(changes)
-        held = {id(v): tf.convert_to_tensor(v) for v in model.trainable_variables if id(v) in changes}
+        held = {
+            id(v): tf.convert_to_tensor(v) for v in model.trainable_variables if id(v) in changes
+        }
         self._held, self._moments = measuring.norms(held), {}
 
     def row(self, name):
@@ -151,7 +174,10 @@ class _Table:
             activation and activation.forward.title,
             is_surrogate=activation is not None
             and (activation.backward != activation.forward or activation.scale != 1),
-            is_finite=all(bool(tf.reduce_all(tf.math.is_finite(weight))) for weight in _floating(layer.weights)),
+            is_finite=all(
+                bool(tf.reduce_all(tf.math.is_finite(weight)))
+                for weight in _floating(layer.weights)
+            ),
             ending=self._endings.of(name),
             normalises=flow.normalises(layer),
             is_opaque=flow.is_opaque(layer),
@@ -181,7 +207,9 @@ class _Table:
         """Whether a layer has a kernel and computes with real numbers, unlike an embedding."""
         inputs = self.flow.inputs(name)
         has_kernel = measuring.kernel_of(self.flow.layers[name]) is not None
-        return has_kernel and any(self._seen.deltas.get(id(tensor)) is not None for tensor in inputs)
+        return has_kernel and any(
+            self._seen.deltas.get(id(tensor)) is not None for tensor in inputs
+        )
 
     def _is_first(self, name):
         """Whether a layer computes, and none before it; behind operations between layers, by the order of the calls."""
@@ -218,7 +246,9 @@ class _Table:
             "zero_centredness": measuring.centredness(mean, variance),
             "effective_rank": rank,
             "spread": spread,
-            "delta_norm": measuring.joined([self._deltas[id(one)] for one in tensors if id(one) in self._deltas]),
+            "delta_norm": measuring.joined(
+                [self._deltas[id(one)] for one in tensors if id(one) in self._deltas]
+            ),
             "is_output": any(id(tensor) in outputs for tensor in tensors),
             **_of_activation(layer, activation, tensor),
         }
@@ -234,7 +264,11 @@ class _Table:
         columns = None if tensor is None else self._feature_columns(tensor)
         if columns is not None:
             tensor = tf.boolean_mask(tensor, columns, axis=tensor.shape.rank - 1)
-        found = {} if tensor is None else self._of_input(tensor, name in self.flow.reads and self._is_first(name))
+        found = (
+            {}
+            if tensor is None
+            else self._of_input(tensor, name in self.flow.reads and self._is_first(name))
+        )
         return found if kernel is None else {**found, **self._of_kernel(kernel, columns)}
 
     def _feature_columns(self, tensor):
@@ -248,18 +282,27 @@ class _Table:
         mean, variance = self._mean_and_variance(tensor)
         centred = measuring.centredness(mean, variance)
         sizes = measuring.size_ratio(tensor) if is_first else None
-        return {"input_power": mean**2 + variance, "input_centredness": centred, "input_sizes": sizes}
+        return {
+            "input_power": mean**2 + variance,
+            "input_centredness": centred,
+            "input_sizes": sizes,
+        }
 
     def _of_weights(self, variables):
         if not variables:
             return {}
         keys = list(map(id, variables))
-        found, ordinary = ([side.gradients[key] for key in keys] for side in (self._seen, self._true))
+        found, ordinary = (
+            [side.gradients[key] for key in keys] for side in (self._seen, self._true)
+        )
         change, held = (
-            measuring.joined([norms[key] for key in keys if key in norms]) for norms in (self._changes, self._held)
+            measuring.joined([norms[key] for key in keys if key in norms])
+            for norms in (self._changes, self._held)
         )
         return {
-            "gradient_norm": measuring.joined([self._gradients[key] for key in keys if key in self._gradients]),
+            "gradient_norm": measuring.joined(
+                [self._gradients[key] for key in keys if key in self._gradients]
+            ),
             "cosine": measuring.cosine(found, ordinary),
             "update_ratio": _ratio(change, held),
             "is_connected": all(gradient is not None for gradient in found),
@@ -281,7 +324,11 @@ class _Table:
 
 def _columns_of(tensors):
     """The columns of some tensors along their last axes, as bytes by which to compare them; of a few examples."""
-    few = [np.asarray(tensor[: measuring.COMPARED], "float32") for tensor in tensors if tensor.shape.rank == 2]
+    few = [
+        np.asarray(tensor[: measuring.COMPARED], "float32")
+        for tensor in tensors
+        if tensor.shape.rank == 2
+    ]
     return [column.tobytes() for array in few for column in np.ascontiguousarray(array.T)]
 
 

@@ -55,7 +55,10 @@ def _first_of(source):
 
 def check_batched(model, x):
     """Raises a ValueError where the first element of a source has the shape of a single example for the model."""
-    expected, given = keras.tree.flatten(getattr(model, "inputs", None) or []), keras.tree.flatten(x)
+    expected, given = (
+        keras.tree.flatten(getattr(model, "inputs", None) or []),
+        keras.tree.flatten(x),
+    )
     if len(expected) != len(given):
         return
     for tensor, leaf in zip(expected, given, strict=True):

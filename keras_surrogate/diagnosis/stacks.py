@@ -52,7 +52,9 @@ class Stack:
     def critical_weight_variance(self):
         """The weights that keep signal and gradient with the ordinary slope; None where no weights do."""
         try:
-            return theory.critical_weight_variance(self.surrogate.true(), input_variance=self.input_variance)
+            return theory.critical_weight_variance(
+                self.surrogate.true(), input_variance=self.input_variance
+            )
         except ValueError:
             return None
 
@@ -60,7 +62,9 @@ class Stack:
     def balanced(self):
         """The surrogate with the scale that keeps the gradient's norm, and its prediction; None where there is none."""
         try:
-            pair = theory.balance(self.surrogate, self.weight_variance, signal_variance=self.signal_variance)
+            pair = theory.balance(
+                self.surrogate, self.weight_variance, signal_variance=self.signal_variance
+            )
         except ValueError:
             return None
         prediction = self._predicted(pair)
@@ -74,7 +78,11 @@ def plain(layers, batch, rows):
         layers: a dictionary from name to layer.
         batch, rows: what was measured.
     """
-    called = [(row, layers[row.layer]) for row in rows if row.signal_mean is not None and row.layer in layers]
+    called = [
+        (row, layers[row.layer])
+        for row in rows
+        if row.signal_mean is not None and row.layer in layers
+    ]
     dense = [(row, layer) for row, layer in called if type(layer) is keras.layers.Dense]
     if len(dense) < 3 or len(called) != len(rows) or not all(map(_is_plain, called)):
         return None
@@ -86,10 +94,14 @@ def plain(layers, batch, rows):
         return None
     biases = [np.mean(np.square(layer.bias)) for _, layer in dense[:-1] if layer.bias is not None]
     bias = float(np.mean(biases)) if biases else 0.0
-    signal = float(np.median([row.weight_variance * row.input_power + bias for row, _ in dense[:-1]]))
+    signal = float(
+        np.median([row.weight_variance * row.input_power + bias for row, _ in dense[:-1]])
+    )
     correlation = None if batch.spread is None else max(-1.0, 1 - batch.spread)
     power = dense[0][0].input_power
-    return Stack(*activations, len(dense) - 1, float(np.mean(variances)), bias, power, correlation, signal)
+    return Stack(
+        *activations, len(dense) - 1, float(np.mean(variances)), bias, power, correlation, signal
+    )
 
 
 def _is_plain(item):

@@ -1,11 +1,13 @@
 """The collection: one class per function, each a value and a slope.
 
-A `Function` is a frozen dataclass with `value(x)` and `slope(x)`, both elementwise and in the dtype of `x`. Defining a
-subclass is all there is to adding one, here or in your own code: it enters the collection under its name in snake_case
-(`LeakyRelu` is "leaky_relu"), its docstring is its row in the documentation, and the tests run over it. The `value:`
-and `slope:` lines of the docstring are NumPy expressions that the tests evaluate and compare.
+A `Function` is a frozen dataclass with `value(x)` and `slope(x)`, both elementwise and in the dtype
+of `x`. Defining a subclass is all there is to adding one, here or in your own code: it enters the
+collection under its name in snake_case (`LeakyRelu` is "leaky_relu"), its docstring is its row in
+the documentation, and the tests run over it. The `value:` and `slope:` lines of the docstring are
+NumPy expressions that the tests evaluate and compare.
 
-Every value and every slope sends NaN to NaN, and is connected to `x`, so that a second derivative is never None.
+Every value and every slope sends NaN to NaN, and is connected to `x`, so that a second derivative
+is never None.
 """
 
 from keras_surrogate.functions import rectifiers, shrinkage, sigmoids, spikes

@@ -16,15 +16,17 @@ COLLECTION = {}
 class Function:
     """An elementwise function of one real variable, with the slope to use in the backward pass.
 
-    A subclass defines `value(x)`. It should define `slope(x)`, which is otherwise found by automatic differentiation.
-    Fields are parameters, declared by `positive`, `nonnegative`, `above`, `between`, `real` or `flag`.
+    A subclass defines `value(x)`. It should define `slope(x)`, which is otherwise found by
+    automatic differentiation. Fields are parameters, declared by `positive`, `nonnegative`,
+    `above`, `between`, `real` or `flag`.
 
     What a class may declare:
         odd: `value(x) - value(0)` changes its sign with `x`, so that the slope is even.
         increasing: the slope is nowhere negative.
         keeps_sign: the value is positive exactly where `x` is.
-        slope_needs_only_sign: the slope depends on nothing but whether `x` is positive. Together with the forward's
-            `keeps_sign` it lets a `Surrogate` keep the output in memory instead of the input.
+        slope_needs_only_sign: the slope depends on nothing but whether `x` is positive. Together
+            with the forward's `keeps_sign` it lets a `Surrogate` keep the output in memory instead
+            of the input.
         aliases: other names under which `get` takes a parameter.
     """
 
@@ -78,7 +80,9 @@ class Function:
     @classmethod
     def documented(cls, key):
         """What the docstring says after `key:` ("value", "slope", "Source"), on one line; None if it does not."""
-        found = re.search(rf"^\s*{key}:(.*?)(?=^\s*\w+:|\Z)", cls.__doc__ or "", flags=re.MULTILINE | re.DOTALL)
+        found = re.search(
+            rf"^\s*{key}:(.*?)(?=^\s*\w+:|\Z)", cls.__doc__ or "", flags=re.MULTILINE | re.DOTALL
+        )
         return found and " ".join(found.group(1).split())
 
     def get_config(self):
@@ -89,7 +93,9 @@ class Function:
 def _collect(cls):
     name = cls.registered_name()
     if COLLECTION.get(name, cls).__module__ != cls.__module__:
-        raise ValueError(f"A function called {name!r} exists already ({COLLECTION[name]}); choose another class name.")
+        raise ValueError(
+            f"A function called {name!r} exists already ({COLLECTION[name]}); choose another class name."
+        )
     COLLECTION[name] = cls
 
 
@@ -114,7 +120,9 @@ def above(low, default):
 
 def between(low, high, default):
     """A parameter in [low, high]."""
-    return _parameter(default, lambda number: low <= number <= high, f"a number from {low} to {high}")
+    return _parameter(
+        default, lambda number: low <= number <= high, f"a number from {low} to {high}"
+    )
 
 
 def real(default):
@@ -129,7 +137,9 @@ def flag(default):
 
 def real_number(number, owner, name, meaning="a finite number", accepts=lambda number: True):
     """`number` as a Python float, or a ValueError that names `owner`, `name`, what was passed and what is valid."""
-    is_number = isinstance(number, int | float | np.integer | np.floating) and not isinstance(number, bool)
+    is_number = isinstance(number, int | float | np.integer | np.floating) and not isinstance(
+        number, bool
+    )
     if not is_number or not math.isfinite(number) or not accepts(number):
         raise ValueError(f"{owner}: {name} must be {meaning}, but is {number!r}.")
     return float(number)
@@ -138,11 +148,17 @@ def real_number(number, owner, name, meaning="a finite number", accepts=lambda n
 def _validate(function, field):
     if not field.metadata:
         return
-    number, meaning, accepts = getattr(function, field.name), field.metadata["meaning"], field.metadata["accepts"]
+    number, meaning, accepts = (
+        getattr(function, field.name),
+        field.metadata["meaning"],
+        field.metadata["accepts"],
+    )
     if accepts is not None:
         number = real_number(number, function.registered_name(), field.name, meaning, accepts)
     elif not isinstance(number, bool):
-        raise ValueError(f"{function.registered_name()}: {field.name} must be {meaning}, but is {number!r}.")
+        raise ValueError(
+            f"{function.registered_name()}: {field.name} must be {meaning}, but is {number!r}."
+        )
     object.__setattr__(function, field.name, number)
 
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from keras_surrogate.functions.base import COLLECTION, Function
 
-# The published pairs by name. `presets` enters them here, so that an error can tell a pair from a function.
+# The published pairs by name. `presets` enters them here, so that an error can tell a pair from a
+# function.
 PAIRS = {}
 
 
@@ -17,8 +18,8 @@ class FromCallable(Function, collect=False):
     """Any elementwise callable on tensors; its slope comes from automatic differentiation.
 
     Args:
-        function: maps a floating tensor to one of the same shape and dtype, each element on its own. To be saved with
-            a model it must be one of Keras's activations, or registered by
+        function: maps a floating tensor to one of the same shape and dtype, each element on its
+            own. To be saved with a model it must be one of Keras's activations, or registered by
             `keras.saving.register_keras_serializable`.
     """
 
@@ -28,7 +29,9 @@ class FromCallable(Function, collect=False):
         try:
             elementwise = _is_elementwise(self.function)
         except Exception as error:
-            raise ValueError(f"{_name_of(self.function)} fails on a float32 tensor of shape (1, 4): {error}") from error
+            raise ValueError(
+                f"{_name_of(self.function)} fails on a float32 tensor of shape (1, 4): {error}"
+            ) from error
         if not elementwise:
             raise ValueError(
                 f"{_name_of(self.function)} is not elementwise (each output must depend on its own input only, and "
@@ -57,7 +60,11 @@ def _is_elementwise(function):
     with tf.init_scope():
         x = tf.constant([[-1.5, -0.5, 0.5, 1.5]])
         whole, part = function(x), function(x[:, :2])
-        if getattr(whole, "dtype", None) != x.dtype or whole.shape != x.shape or part.shape != (1, 2):
+        if (
+            getattr(whole, "dtype", None) != x.dtype
+            or whole.shape != x.shape
+            or part.shape != (1, 2)
+        ):
             return False
         return np.allclose(whole[:, :2], part, equal_nan=True)
 
@@ -96,9 +103,11 @@ def get(identifier, **parameters):
     """The `Function` that `identifier` stands for.
 
     Args:
-        identifier: a name in the collection ("softplus"), the name of a Keras activation ("sparse_plus"), a
-            configuration made by `Function.get_config`, an elementwise callable on tensors, or a `Function`.
-        parameters: for a name in the collection, its parameters: `get("leaky_relu", negative_slope=0.1)`.
+        identifier: a name in the collection ("softplus"), the name of a Keras activation
+            ("sparse_plus"), a configuration made by `Function.get_config`, an elementwise callable
+            on tensors, or a `Function`.
+        parameters: for a name in the collection, its parameters: `get("leaky_relu",
+            negative_slope=0.1)`.
 
     Raises:
         ValueError: nothing goes by that name, or a parameter is unknown or out of range.
@@ -108,12 +117,16 @@ def get(identifier, **parameters):
     if isinstance(identifier, dict) and "name" in identifier:
         return get(**{"identifier": identifier["name"], **_without_name(identifier), **parameters})
     if parameters:
-        raise ValueError(f"Parameters {sorted(parameters)} go with a name, but the function given is {identifier!r}.")
+        raise ValueError(
+            f"Parameters {sorted(parameters)} go with a name, but the function given is {identifier!r}."
+        )
     if isinstance(identifier, Function):
         return identifier
     _refuse_what_only_looks_like_a_function(identifier)
     if not callable(identifier):
-        raise ValueError(f"A function must be a name, a configuration, a callable or a Function, not {identifier!r}.")
+        raise ValueError(
+            f"A function must be a name, a configuration, a callable or a Function, not {identifier!r}."
+        )
     return _from_callable(identifier)
 
 
@@ -161,7 +174,9 @@ def unknown_name(kind, name, valid):
         )
     nearest = difflib.get_close_matches(str(name).lower(), sorted(set(valid)), n=3, cutoff=0.6)
     if nearest:
-        return ValueError(f"No {kind} is called {name!r}. Did you mean {' or '.join(map(repr, nearest))}?")
+        return ValueError(
+            f"No {kind} is called {name!r}. Did you mean {' or '.join(map(repr, nearest))}?"
+        )
     return ValueError(
         f"No {kind} is called {name!r}. Known are: {', '.join(sorted(set(valid)))}. The command `keras-surrogate list` "
         "describes them; keras_surrogate.functions.names() and keras_surrogate.presets.names() list them."
@@ -184,7 +199,9 @@ def _build(cls, parameters):
     renamed = {cls.aliases.get(name, name): value for name, value in parameters.items()}
     unknown = sorted(set(renamed) - set(fields))
     if unknown:
-        raise ValueError(f"{cls.registered_name()} has no parameter {unknown}; it has {fields or 'none'}.")
+        raise ValueError(
+            f"{cls.registered_name()} has no parameter {unknown}; it has {fields or 'none'}."
+        )
     return cls(**renamed)
 
 

@@ -105,7 +105,11 @@ class Elu(Function):
         return tf.where(x > 0, tf.ones_like(x), self.alpha * tf.exp(tf.minimum(x, 0)))
 
     def gradient_from_output(self, upstream, y, of):
-        return tf.raw_ops.EluGrad(gradients=upstream, outputs=y) if of == self and self.alpha == 1 else None
+        return (
+            tf.raw_ops.EluGrad(gradients=upstream, outputs=y)
+            if of == self and self.alpha == 1
+            else None
+        )
 
 
 class Selu(Function):
@@ -134,9 +138,9 @@ class Gelu(Function):
     """The Gaussian error linear unit, x times the normal distribution function; or its tanh approximation.
 
     value: x * (sigmoid(sqrt(8 / pi) * (x + 0.044715 * x**3)) if approximate else ndtr(x))
-    slope: (ndtr(x) + x * exp(-(x**2) / 2) / sqrt(2 * pi)) if not approximate else
-        sigmoid(sqrt(8 / pi) * (x + 0.044715 * x**3)) * (1 + x * sqrt(8 / pi) * (1 + 0.134145 * x**2)
-        * (1 - sigmoid(sqrt(8 / pi) * (x + 0.044715 * x**3))))
+    slope: (ndtr(x) + x * exp(-(x**2) / 2) / sqrt(2 * pi)) if not approximate else sigmoid(sqrt(8 /
+        pi) * (x + 0.044715 * x**3)) * (1 + x * sqrt(8 / pi) * (1 + 0.134145 * x**2) * (1 -
+        sigmoid(sqrt(8 / pi) * (x + 0.044715 * x**3))))
     Args:
         approximate: True for the tanh approximation, default False.
     Source: Hendrycks and Gimpel 2016, arXiv:1606.08415; as Keras.
@@ -152,7 +156,9 @@ class Gelu(Function):
 
     def _gate(self, x):
         if self.approximate:
-            x = tf.clip_by_value(x, -30, 30)  # beyond, the gate is 0 or 1 in every dtype, and the cube may overflow
+            x = tf.clip_by_value(
+                x, -30, 30
+            )  # beyond, the gate is 0 or 1 in every dtype, and the cube may overflow
             return tf.sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
         return tf.math.erfc(-x / math.sqrt(2)) / 2
 
@@ -221,7 +227,8 @@ class Nelu(Function):
         return self.gradient(tf.ones_like(x), x)
 
     def gradient(self, upstream, x):
-        # Outside XLA Select is cheaper than tf.where, and one square root in Python than a second product.
+        # Outside XLA Select is cheaper than tf.where, and one square root in Python than a second
+        # product.
         negative = tf.clip_by_value(x, -(float(x.dtype.max) ** 0.5) / 2, 0)
         root = math.sqrt(2 * self.alpha) / (1 + tf.square(negative))
         left = negative * root * root * upstream
@@ -304,8 +311,8 @@ class Celu(Function):
     slope: exp(minimum(x, 0) / alpha)
     Args:
         alpha: minus the value at -inf, in (0, inf), default 1.
-    Source: Barron 2017, arXiv:1704.07483; as Keras, except that the slope at 0 is 1 there too, where TensorFlow
-        differentiates Keras's formula to 2.
+    Source: Barron 2017, arXiv:1704.07483; as Keras, except that the slope at 0 is 1 there too,
+        where TensorFlow differentiates Keras's formula to 2.
     """
 
     increasing = True
@@ -319,7 +326,9 @@ class Celu(Function):
         return tf.exp(tf.minimum(x, 0) / self.alpha)
 
     def gradient_from_output(self, upstream, y, of):
-        return tf.raw_ops.EluGrad(gradients=upstream, outputs=y / self.alpha) if of == self else None
+        return (
+            tf.raw_ops.EluGrad(gradients=upstream, outputs=y / self.alpha) if of == self else None
+        )
 
 
 class Mish(Function):

@@ -37,7 +37,8 @@ def compressed(name, function, x):
         restore = lambda kept: tf.cast(kept, x.dtype) * step + low  # noqa: E731
 
     def restored(upstream):
-        # Without this order an executor restores the slope in the forward pass, and the memory is not saved.
+        # Without this order an executor restores the slope in the forward pass, and the memory is
+        # not saved.
         with tf.control_dependencies([upstream]):
             return restore(tf.identity(kept))
 
@@ -53,7 +54,11 @@ def slope_range(function):
     """
     low, high = _range(function, _GRID)
     far_low, far_high = _range(function, 100 * _GRID)
-    if not np.isfinite([low, high, far_low, far_high]).all() or far_high > 2 * high + 1 or far_low < 2 * low - 1:
+    if (
+        not np.isfinite([low, high, far_low, far_high]).all()
+        or far_high > 2 * high + 1
+        or far_low < 2 * low - 1
+    ):
         raise ValueError(
             f'The slope of {function} is not bounded, so it does not fit residual="uint8"; use "bfloat16".'
         )

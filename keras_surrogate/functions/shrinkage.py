@@ -79,8 +79,8 @@ class Threshold(Function):
     Args:
         threshold: inputs up to this one are replaced, any finite number, default 1.
         default_value: what replaces them, any finite number, default 0.
-    Source: Konda et al. 2014, arXiv:1402.3337 (1 and 0); parameters as keras.activations.threshold, which has no
-        defaults.
+    Source: Konda et al. 2014, arXiv:1402.3337 (1 and 0); parameters as keras.activations.threshold,
+        which has no defaults.
     """
 
     increasing = True

@@ -39,7 +39,8 @@ class FlatSpotSigmoid(Function):
     slope: sigmoid(x) * (1 - sigmoid(x)) + constant
     Args:
         constant: what is added to the slope, in [0, inf), default 0.1.
-    Source: Fahlman 1988, CMU-CS-88-162 (0.1); Roodschild et al. 2020, doi:10.1007/s13748-020-00218-y.
+    Source: Fahlman 1988, CMU-CS-88-162 (0.1); Roodschild et al. 2020,
+    doi:10.1007/s13748-020-00218-y.
     """
 
     odd = True
@@ -56,7 +57,11 @@ class FlatSpotSigmoid(Function):
         return self.gradient_from_output(upstream, tf.sigmoid(x), Sigmoid())
 
     def gradient_from_output(self, upstream, y, of):
-        return tf.raw_ops.SigmoidGrad(y=y, dy=upstream) + self.constant * upstream if of == Sigmoid() else None
+        return (
+            tf.raw_ops.SigmoidGrad(y=y, dy=upstream) + self.constant * upstream
+            if of == Sigmoid()
+            else None
+        )
 
 
 class Tanh(Function):
@@ -94,8 +99,8 @@ class ScaledTanh(Function):
     slope: n * (1 - tanh(n * x)**2)
     Args:
         n: the slope at 0, in (0, inf), default 2.
-    Source: "Can the vanishing gradient problem be solved by multiplying the input of tanh with a coefficient?",
-    Data Science Stack Exchange.
+    Source: "Can the vanishing gradient problem be solved by multiplying the input of tanh with a
+    coefficient?", Data Science Stack Exchange.
     """
 
     odd = True
@@ -148,7 +153,8 @@ class Softsign(Function):
     keeps_sign = True
 
     def value(self, x):
-        # tf.nn.softsign is NaN at infinity, and its gradient has no gradient: no forward mode, no second derivative.
+        # tf.nn.softsign is NaN at infinity, and its gradient has no gradient: no forward mode, no
+        # second derivative.
         bounded = finite(x)
         return bounded / (1 + tf.abs(bounded))
 
@@ -225,7 +231,9 @@ class LecunTanh(Function):
         return 1.7159 * 2 / 3 * tf.raw_ops.TanhGrad(y=tf.tanh(2 / 3 * x), dy=upstream)
 
     def gradient_from_output(self, upstream, y, of):
-        return 1.7159 * 2 / 3 * tf.raw_ops.TanhGrad(y=y / 1.7159, dy=upstream) if of == self else None
+        return (
+            1.7159 * 2 / 3 * tf.raw_ops.TanhGrad(y=y / 1.7159, dy=upstream) if of == self else None
+        )
 
 
 class ScaledSigmoid(Function):

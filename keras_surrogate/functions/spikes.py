@@ -5,7 +5,16 @@ from types import MappingProxyType
 
 import tensorflow as tf
 
-from keras_surrogate.functions.base import Function, above, between, finite, nonnegative, outside, positive, zero
+from keras_surrogate.functions.base import (
+    Function,
+    above,
+    between,
+    finite,
+    nonnegative,
+    outside,
+    positive,
+    zero,
+)
 
 
 def _sign(x, at_zero):
@@ -63,7 +72,8 @@ class FastSigmoid(Function):
     value: x / (1 + k * abs(x))
     slope: 1 / (1 + k * abs(x))**2
     Args:
-        k: the sharpness, in (0, inf), default 25; `get` also takes it as `slope`, its name in snnTorch.
+        k: the sharpness, in (0, inf), default 25; `get` also takes it as `slope`, its name in
+            snnTorch.
     Source: SuperSpike, Zenke and Ganguli 2018, arXiv:1705.11146, in snnTorch's parametrisation.
     """
 
@@ -109,7 +119,8 @@ class PiecewiseQuadratic(Function):
     slope: maximum(0, alpha - alpha**2 * abs(x))
     Args:
         alpha: the slope at 0, and one over half the width of the triangle, in (0, inf), default 1.
-    Source: Bellec et al. 2018, arXiv:1803.09574 (there times 0.3), in SpikingJelly's parametrisation.
+    Source: Bellec et al. 2018, arXiv:1803.09574 (there times 0.3), in SpikingJelly's
+    parametrisation.
     """
 
     odd = True
@@ -131,7 +142,8 @@ class ExponentialSpike(Function):
     slope: alpha / 2 * exp(-alpha * abs(x))
     Args:
         alpha: the rate of the fall, in (0, inf), default 1.
-    Source: SLAYER, Shrestha and Orchard 2018, arXiv:1810.08646, in SpikingJelly's parametrisation (its PiecewiseExp).
+    Source: SLAYER, Shrestha and Orchard 2018, arXiv:1810.08646, in SpikingJelly's parametrisation
+    (its PiecewiseExp).
     """
 
     odd = True
@@ -139,7 +151,10 @@ class ExponentialSpike(Function):
     alpha: float = positive(1.0)
 
     def value(self, x):
-        return tf.exp(self.alpha * tf.minimum(x, 0)) / 2 - tf.math.expm1(-self.alpha * tf.nn.relu(x)) / 2
+        return (
+            tf.exp(self.alpha * tf.minimum(x, 0)) / 2
+            - tf.math.expm1(-self.alpha * tf.nn.relu(x)) / 2
+        )
 
     def slope(self, x):
         return self.alpha / 2 * tf.exp(-self.alpha * tf.abs(x))
@@ -150,14 +165,17 @@ class MultiGaussian(Function):
 
     The value, its integral, goes from 0 at -inf to 1 - h at inf.
 
-    value: ((1 + h) * ndtr(x / sigma) - h * ndtr((x - sigma) / (s * sigma)) - h * ndtr((x + sigma) / (s * sigma)))
-    slope: ((1 + h) * exp(-((x / sigma)**2) / 2) - h / s * exp(-(((x - sigma) / (s * sigma))**2) / 2)
-        - h / s * exp(-(((x + sigma) / (s * sigma))**2) / 2)) / (sqrt(2 * pi) * sigma)
+    value: ((1 + h) * ndtr(x / sigma) - h * ndtr((x - sigma) / (s * sigma)) - h * ndtr((x + sigma) /
+    (s * sigma)))
+    slope: ((1 + h) * exp(-((x / sigma)**2) / 2) - h / s * exp(-(((x - sigma) / (s * sigma))**2) /
+        2) - h / s * exp(-(((x + sigma) / (s * sigma))**2) / 2)) / (sqrt(2 * pi) * sigma)
     Args:
         h: the height of the wide Gaussians, in [0, inf), default 0.15.
         s: how many times wider they are, in (0, inf), default 6.
-        sigma: the deviation of the narrow Gaussian and the distance of the wide ones, in (0, inf), default 0.5.
-    Source: Yin, Corradi and Bohte 2021, doi:10.1038/s42256-021-00397-w; their code halves this slope.
+        sigma: the deviation of the narrow Gaussian and the distance of the wide ones, in (0, inf),
+            default 0.5.
+    Source: Yin, Corradi and Bohte 2021, doi:10.1038/s42256-021-00397-w; their code halves this
+    slope.
     """
 
     odd = True
@@ -227,7 +245,8 @@ class QPseudoSpike(Function):
     slope: (1 + 2 * abs(x) / (alpha - 1))**-alpha
     Args:
         alpha: the exponent, in (1, inf), default 2.
-    Source: Herranz-Celotti and Rouat 2022, arXiv:2202.00282 (there q), in SpikingJelly's parametrisation.
+    Source: Herranz-Celotti and Rouat 2022, arXiv:2202.00282 (there q), in SpikingJelly's
+    parametrisation.
     """
 
     odd = True
@@ -258,8 +277,8 @@ class LogTailedRelu(Function):
     slope: where(x > 0, 1 / maximum(x, 1), alpha)
     Args:
         alpha: the slope for x <= 0, in [0, inf), default 0.
-    Source: Cai et al. 2017, arXiv:1702.00953, in SpikingJelly's parametrisation (as its code; its documentation has
-        log(x) without the 1).
+    Source: Cai et al. 2017, arXiv:1702.00953, in SpikingJelly's parametrisation (as its code; its
+        documentation has log(x) without the 1).
     """
 
     increasing = True
@@ -290,7 +309,9 @@ class NonzeroSignLogAbs(Function):
     alpha: float = positive(1.0)
 
     def value(self, x):
-        return _log1p_of_multiple(self.alpha, tf.nn.relu(x)) - _log1p_of_multiple(self.alpha, -tf.minimum(x, 0))
+        return _log1p_of_multiple(self.alpha, tf.nn.relu(x)) - _log1p_of_multiple(
+            self.alpha, -tf.minimum(x, 0)
+        )
 
     def slope(self, x):
         return 1 / (1 / self.alpha + tf.abs(x))
@@ -300,12 +321,12 @@ class S2nn(Function):
     """A sigmoid left of 0, a logarithm right of it. The slope at 0 is beta.
 
     value: where(x < 0, sigmoid(alpha * x), 1 / 2 + beta * log1p(maximum(x, 0)))
-    slope: where(x < 0, alpha * sigmoid(alpha * x) * (1 - sigmoid(alpha * x)), beta / (1 + maximum(x, 0)))
-    Args:
+    slope: where(x < 0, alpha * sigmoid(alpha * x) * (1 - sigmoid(alpha * x)), beta / (1 +
+    maximum(x, 0))) Args:
         alpha: the sharpness on the left, in (0, inf), default 4.
         beta: the slope at 0 and what the right side is multiplied by, in (0, inf), default 1.
-    Source: Suetake et al. 2022, arXiv:2201.10879, in SpikingJelly's parametrisation (1 / 2 at 0 as in its code, where
-        its documentation has 1).
+    Source: Suetake et al. 2022, arXiv:2201.10879, in SpikingJelly's parametrisation (1 / 2 at 0 as
+        in its code, where its documentation has 1).
     """
 
     increasing = True
@@ -313,7 +334,9 @@ class S2nn(Function):
     beta: float = positive(1.0)
 
     def value(self, x):
-        return tf.where(x < 0, tf.sigmoid(self.alpha * x), 0.5 + self.beta * tf.math.log1p(tf.maximum(x, 0)))
+        return tf.where(
+            x < 0, tf.sigmoid(self.alpha * x), 0.5 + self.beta * tf.math.log1p(tf.maximum(x, 0))
+        )
 
     def slope(self, x):
         left = self.alpha * _logistic_density(self.alpha * x)
@@ -328,8 +351,8 @@ class PiecewiseLeaky(Function):
     Args:
         w: half the length of the ramp, in (0, inf), default 1.
         c: the slope outside, in [0, inf), default 0.01.
-    Source: SpikingJelly, Fang et al. 2023, doi:10.1126/sciadv.adi1480 (its PiecewiseLeakyReLU, whose primitive this
-        is; its backward has 1 / w inside).
+    Source: SpikingJelly, Fang et al. 2023, doi:10.1126/sciadv.adi1480 (its PiecewiseLeakyReLU,
+        whose primitive this is; its backward has 1 / w inside).
     """
 
     odd = True

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 def tabulated(function, grid):
     """Value and slope of a function on a float64 grid, as two arrays; also while a graph is being traced."""
-    # In a thread of its own: a tape inside init_scope records nothing, and a graph under construction has no numbers.
+    # In a thread of its own: a tape inside init_scope records nothing, and a graph under
+    # construction has no numbers.
     with concurrent.futures.ThreadPoolExecutor(1) as executor:
         return executor.submit(_evaluate, function, grid).result()
 
@@ -23,9 +24,10 @@ def _evaluate(function, grid):
 def saturation(function, share=0.01):
     """The outputs (low, high) from which on a squashing function is saturated.
 
-    That is where its slope is below a share of its largest: for the sigmoid 0.0025 and 0.9975, for tanh -0.995 and
-    0.995, for a function with corners its ends. None for what is no squashing function: not increasing, unbounded
-    (ReLU, whose zeros are another matter), or without any slope.
+    That is where its slope is below a share of its largest: for the sigmoid 0.0025 and 0.9975, for
+    tanh -0.995 and 0.995, for a function with corners its ends. None for what is no squashing
+    function: not increasing, unbounded (ReLU, whose zeros are another matter), or without any
+    slope.
 
     Args:
         function: a `Function`.

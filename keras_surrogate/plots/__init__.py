@@ -3,8 +3,8 @@
     ax = plots.gradient_flow(logger)
     plots.save(ax, "flow.png")
 
-Those with several panels, `overview` and `comparison`, return an array of axes, which `save` takes as well. In a
-notebook a cell shows the picture by itself, once.
+Those with several panels, `overview` and `comparison`, return an array of axes, which `save` takes
+as well. In a notebook a cell shows the picture by itself, once.
 """
 
 from keras_surrogate.plots.comparison import accuracies, comparison, predicted_against_measured

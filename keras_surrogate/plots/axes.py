@@ -24,7 +24,9 @@ def panels(count, columns=2):
 
 def suffixes():
     """The suffixes of the files that a picture can be written to; not .pgf, which needs LaTeX."""
-    return sorted(f".{name}" for name in FigureCanvasBase.get_supported_filetypes() if name != "pgf")
+    return sorted(
+        f".{name}" for name in FigureCanvasBase.get_supported_filetypes() if name != "pgf"
+    )
 
 
 def colors(count, low=0.0, high=0.9):

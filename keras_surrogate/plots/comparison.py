@@ -10,7 +10,8 @@ from keras_surrogate.plots.axes import axis, panels
 def accuracies(rows, ax=None, labels=None):
     """Draws, for each row, the mean accuracy with its 95 % interval, and each seed as a small dot.
 
-    The dashed line is the mean of the first row whose slope is the true one; a red cross is a run that diverged.
+    The dashed line is the mean of the first row whose slope is the true one; a red cross is a run
+    that diverged.
 
     Args:
         rows: `comparison.Row`s, drawn from top to bottom.
@@ -29,14 +30,20 @@ def accuracies(rows, ax=None, labels=None):
         ax.axvline(100 * reference, color="0.5", lw=0.8, ls="--", zorder=0)
     ax.set_yticks(range(len(rows)), labels, fontsize="small")
     low, high = ax.get_xlim()
-    ax.set(xlabel="test accuracy in %", xlim=(max(low, -2), min(high, 102)), ylim=(len(rows) - 0.4, -0.6))
+    ax.set(
+        xlabel="test accuracy in %",
+        xlim=(max(low, -2), min(high, 102)),
+        ylim=(len(rows) - 0.4, -0.6),
+    )
     ax.grid(alpha=0.25, axis="x")
     return ax
 
 
 def _label(row):
     """The slope, with the learning rate where one was chosen."""
-    return variant(row.case) if row.at_edge is None else f"{variant(row.case)}, {row.case.optimizer}"
+    return (
+        variant(row.case) if row.at_edge is None else f"{variant(row.case)}, {row.case.optimizer}"
+    )
 
 
 def _is_true(row):
@@ -47,11 +54,19 @@ def _draw(ax, place, row, is_true):
     color = "0.3" if is_true else "C0"
     low, mean, high = (row.accuracy.mean if end is None else end for end in _ends(row.accuracy))
     ax.errorbar(
-        100 * mean, place, xerr=[[100 * (mean - low)], [100 * (high - mean)]], fmt="o", color=color, ms=5, capsize=3
+        100 * mean,
+        place,
+        xerr=[[100 * (mean - low)], [100 * (high - mean)]],
+        fmt="o",
+        color=color,
+        ms=5,
+        capsize=3,
     )
     for is_diverged, marker, seed_color in ((False, "o", color), (True, "x", "tab:red")):
         scores = [100 * run.accuracy for run in row.runs if run.diverged == is_diverged]
-        ax.scatter(scores, np.full(len(scores), place + 0.25), 12, color=seed_color, marker=marker, lw=1)
+        ax.scatter(
+            scores, np.full(len(scores), place + 0.25), 12, color=seed_color, marker=marker, lw=1
+        )
 
 
 def _ends(interval):
@@ -89,7 +104,9 @@ def variant(case):
     """The slope of a case in words: "softplus, balanced"."""
     rate = f"layer rate {case.layer_rate:g}" if case.layer_rate != 1 else ""
     annealed = f"annealed over {case.annealing:.0%}" if case.annealing else ""
-    return ", ".join(filter(None, [case.backward, "balanced" if case.balanced else "", annealed, rate]))
+    return ", ".join(
+        filter(None, [case.backward, "balanced" if case.balanced else "", annealed, rate])
+    )
 
 
 def predicted_against_measured(rows, ax=None):
@@ -110,16 +127,35 @@ def predicted_against_measured(rows, ax=None):
     slopes = list(dict.fromkeys(variant(row.case) for row in rows))
     for number, slope in enumerate(slopes):
         group = [row for row in rows if variant(row.case) == slope]
-        style = {"color": f"C{number % 10}", "marker": "os^vD*"[number // 10 % 6], "ls": "", "ms": 5, "alpha": 0.8}
-        _points(ratios, [(row.predicted_gradient_ratio, row.gradient_ratio) for row in group], style, True, slope)
+        style = {
+            "color": f"C{number % 10}",
+            "marker": "os^vD*"[number // 10 % 6],
+            "ls": "",
+            "ms": 5,
+            "alpha": 0.8,
+        }
+        _points(
+            ratios,
+            [(row.predicted_gradient_ratio, row.gradient_ratio) for row in group],
+            style,
+            True,
+            slope,
+        )
         _points(cosines, [(row.predicted_cosine, row.cosine) for row in group], style, False, slope)
     ratios.set(xscale="log", yscale="log")
-    for each, what in ((ratios, "gradient ratio, first / last layer"), (cosines, "cosine with the true gradient")):
+    for each, what in (
+        (ratios, "gradient ratio, first / last layer"),
+        (cosines, "cosine with the true gradient"),
+    ):
         each.axline((0.5, 0.5), (1, 1), color="0.5", lw=0.8, ls="--", zorder=0)
         each.set(xlabel=f"{what}: predicted", ylabel="measured")
         each.grid(alpha=0.25)
-    cosines.set(xlim=(min(-0.1, *cosines.get_xlim()), 1.05), ylim=(min(-0.1, *cosines.get_ylim()), 1.05))
-    cosines.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+    cosines.set(
+        xlim=(min(-0.1, *cosines.get_xlim()), 1.05), ylim=(min(-0.1, *cosines.get_ylim()), 1.05)
+    )
+    cosines.legend(
+        fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0
+    )
     return ax
 
 

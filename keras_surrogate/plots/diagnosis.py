@@ -17,12 +17,13 @@ _COLORS = {3: "tab:red", 2: "tab:orange", 1: "tab:olive"}
 def diagnosis(result, ax=None):
     """Draws signal, gradients and spread of every layer on a log scale, with a band for each layer of a finding.
 
-    Red: cannot learn; orange: learns badly; olive: could be better. Below the lower border nothing is drawn: a triangle
-    there stands for 0.
+    Red: cannot learn; orange: learns badly; olive: could be better. Below the lower border nothing
+    is drawn: a triangle there stands for 0.
 
-    Where the model has normalisation, or other layers with scales and biases only, these and all layers without weights
-    are left out unless a finding names them. Where a quantity goes up and down by more than a factor of 2 from layer to
-    layer, it is drawn as dots, and a thin line is the trend: the geometric mean over 12 layers.
+    Where the model has normalisation, or other layers with scales and biases only, these and all
+    layers without weights are left out unless a finding names them. Where a quantity goes up and
+    down by more than a factor of 2 from layer to layer, it is drawn as dots, and a thin line is the
+    trend: the geometric mean over 12 layers.
 
     Args:
         result: a `diagnosis.Diagnosis`.
@@ -66,4 +67,6 @@ def _bands(ax, finding, places):
     """One colour for all layers of a finding; its kind is in the legend."""
     for number, place in enumerate(places):
         label = finding.kind.replace("_", " ") if number == 0 else None
-        ax.axvspan(place - 0.5, place + 0.5, color=_COLORS[finding.severity], alpha=0.18, lw=0, label=label)
+        ax.axvspan(
+            place - 0.5, place + 0.5, color=_COLORS[finding.severity], alpha=0.18, lw=0, label=label
+        )

@@ -4,9 +4,11 @@ import numpy as np
 
 from keras_surrogate.plots.axes import colors
 
-# Neighbouring layers whose values differ by more than this factor, up and down by turns, are not joined by lines.
+# Neighbouring layers whose values differ by more than this factor, up and down by turns, are not
+# joined by lines.
 _ZIGZAG = 2.0
-# So many layers make the trend: full turns of what repeats every 2, 3, 4 or 6 layers, as kernels and scales do.
+# So many layers make the trend: full turns of what repeats every 2, 3, 4 or 6 layers, as kernels
+# and scales do.
 _WINDOW = 12
 
 
@@ -36,7 +38,8 @@ def line(ax, x, y, color, label=None, logarithmic=True, marker=None, **style):
     alone = drawn & ~np.append(drawn[1:], False) & ~np.insert(drawn[:-1], 0, False)
     ax.scatter(x[alone], y[alone], 12, color=[color])
     if len(x):
-        # Also where there is nothing to be drawn but marks at the border, which matplotlib does not count.
+        # Also where there is nothing to be drawn but marks at the border, which matplotlib does not
+        # count.
         ax.update_datalim(np.stack([x, np.ones(len(x))], axis=1), updatey=False)
         ax.autoscale_view(scaley=False)
     if logarithmic:
@@ -49,7 +52,8 @@ def across(ax, places, values, color, label=None, marker=None, zigzag=None):
     Args:
         places: those of the layers on the axis.
         values: a number for each.
-        zigzag: whether to draw dots, and as a thin line their `trend`; default: if `zigzags(values)`.
+        zigzag: whether to draw dots, and as a thin line their `trend`; default: if
+            `zigzags(values)`.
     """
     if not (zigzags(values) if zigzag is None else zigzag):
         line(ax, places, values, color, label, marker=marker)
@@ -75,7 +79,8 @@ def zigzags(values):
 def trend(values):
     """The geometric mean of the 12 values around the middle of each two neighbours, of fewer near the ends; NaN for 0.
 
-    Where values of several kinds take turns, as kernels and scales do, a median would jump from kind to kind.
+    Where values of several kinds take turns, as kernels and scales do, a median would jump from
+    kind to kind.
     """
     logarithms = _log10(values)
     means = []
@@ -116,12 +121,27 @@ def crosses(ax, x):
 def _at_border(ax, x, height, marker, color):
     if len(x):
         place = np.full(len(x), float(height))
-        ax.scatter(x, place, 16, color=[color], marker=marker, transform=ax.get_xaxis_transform(), clip_on=False)
+        ax.scatter(
+            x,
+            place,
+            16,
+            color=[color],
+            marker=marker,
+            transform=ax.get_xaxis_transform(),
+            clip_on=False,
+        )
 
 
 def legend(ax, title):
     """Beside the axis, where it hides nothing."""
-    ax.legend(title=title, fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+    ax.legend(
+        title=title,
+        fontsize="small",
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        borderaxespad=0,
+    )
 
 
 def name_ticks(axis, names, most=20):
@@ -139,8 +159,9 @@ def spread(count, most):
 def shortened(names, length=24):
     """Names of this length at most, with an ellipsis in place of what the most of them do without.
 
-    As much as possible is left of the end, which tells layers of one model apart better than the beginning; of the
-    beginning what it takes so that different names stay different. Where that does not do, they are longer.
+    As much as possible is left of the end, which tells layers of one model apart better than the
+    beginning; of the beginning what it takes so that different names stay different. Where that
+    does not do, they are longer.
     """
     different = len(set(names))
     for longest in (length, 2 * length):

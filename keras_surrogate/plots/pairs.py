@@ -18,10 +18,29 @@ def surrogate(pair, ax=None, low=-4.0, high=4.0):
     ax, pair = axis(ax), presets.get(pair)
     x = tf.constant(np.linspace(low, high, 2001))
     scale = "" if pair.scale == 1 else f"{pair.scale:g} times the "
-    ax.plot(x, _without_jumps(pair.forward.value(x)), color="black", lw=2.5, label=f"value: {pair.forward.title}")
-    ax.plot(x, _without_jumps(pair.forward.slope(x)), color="tab:blue", ls="--", lw=1.8, label="true slope")
+    ax.plot(
+        x,
+        _without_jumps(pair.forward.value(x)),
+        color="black",
+        lw=2.5,
+        label=f"value: {pair.forward.title}",
+    )
+    ax.plot(
+        x,
+        _without_jumps(pair.forward.slope(x)),
+        color="tab:blue",
+        ls="--",
+        lw=1.8,
+        label="true slope",
+    )
     slope = _without_jumps(pair.scale * pair.backward.slope(x))
-    ax.plot(x, slope, color="tab:red", lw=1.8, label=f"surrogate slope: {scale}slope of {pair.backward.title}")
+    ax.plot(
+        x,
+        slope,
+        color="tab:red",
+        lw=1.8,
+        label=f"surrogate slope: {scale}slope of {pair.backward.title}",
+    )
     ax.axhline(0, color="0.8", lw=0.8, zorder=0)
     ax.axvline(0, color="0.8", lw=0.8, zorder=0)
     ax.set(xlabel="x", xlim=(low, high))

@@ -10,10 +10,11 @@ def prediction(predictions, ax=None, measured=None):
 
     Args:
         predictions: a `theory.Prediction`, or a dictionary from label to prediction, a colour each.
-        ax: a matplotlib axis, on which norms are drawn; or a pair of axes, for norms and for alignments; default
-            one new axis. Without a true gradient no alignment is defined, and the axis says so.
-        measured: a dictionary from the same labels to measured gradient norms, arrays of shape (depth,), drawn
-            as dots; default none.
+        ax: a matplotlib axis, on which norms are drawn; or a pair of axes, for norms and for
+            alignments; default one new axis. Without a true gradient no alignment is defined, and
+            the axis says so.
+        measured: a dictionary from the same labels to measured gradient norms, arrays of shape
+            (depth,), drawn as dots; default none.
 
     Returns:
         The axis, or the pair, that was given or made.
@@ -32,7 +33,15 @@ def prediction(predictions, ax=None, measured=None):
         alignments.set_xlim(norms.get_xlim())
         if all(item.alignment is None for item in predictions.values()):
             note = "undefined: the true gradient is 0"
-            alignments.text(0.5, 0.5, note, transform=alignments.transAxes, ha="center", va="center", color="0.3")
+            alignments.text(
+                0.5,
+                0.5,
+                note,
+                transform=alignments.transAxes,
+                ha="center",
+                va="center",
+                color="0.3",
+            )
     for each in filter(None, (norms, alignments)):
         each.grid(alpha=0.25)
         each.xaxis.get_major_locator().set_params(integer=True)
@@ -42,7 +51,13 @@ def prediction(predictions, ax=None, measured=None):
 
 def _draw(item, norms, alignments, label, color, measured):
     layers = np.arange(1, item.depth + 1)
-    norms.plot(layers, np.where(item.gradient_norm > 0, item.gradient_norm, np.nan), color=color, lw=1.8, label=label)
+    norms.plot(
+        layers,
+        np.where(item.gradient_norm > 0, item.gradient_norm, np.nan),
+        color=color,
+        lw=1.8,
+        label=label,
+    )
     if measured is not None:
         norms.plot(layers, measured, "o", color=color, ms=4)
     if alignments is not None and item.alignment is not None:

@@ -71,7 +71,9 @@ def spans(steps, values, points, statistic=medians):
     if len(steps) <= points:
         return steps, values
     parts = np.array_split(np.arange(len(steps)), points)
-    return np.array([steps[part].mean() for part in parts]), np.stack([statistic(values[part]) for part in parts])
+    return np.array([steps[part].mean() for part in parts]), np.stack(
+        [statistic(values[part]) for part in parts]
+    )
 
 
 def stretches(record):
@@ -113,7 +115,9 @@ def log10(norms):
 
 def measured(names, values):
     """The names and columns without those that are NaN throughout, as of layers that are not called; never none."""
-    kept = ~np.isnan(values).all(axis=0) if not np.isnan(values).all() else np.ones(len(names), bool)
+    kept = (
+        ~np.isnan(values).all(axis=0) if not np.isnan(values).all() else np.ones(len(names), bool)
+    )
     return [name for name, keep in zip(names, kept, strict=True) if keep], values[:, kept]
 
 
@@ -131,21 +135,27 @@ def histogram_rows(record, layer=None, epoch=None):
     Args:
         record: a `Record` with gradient histograms.
         layer: a layer's name, for one row an epoch; default None, for one row a layer.
-        epoch: the epoch's number, where the rows are the layers; default None, the last. Of epochs of the same number,
-            after a second fit, the last.
+        epoch: the epoch's number, where the rows are the layers; default None, the last. Of epochs
+            of the same number, after a second fit, the last.
 
     Raises:
         ValueError: no histograms were recorded; no such layer or epoch; both are given.
     """
     histograms = record.histograms()
     if not histograms:
-        raise ValueError('No gradient histograms were recorded. Record them with GradientNormLogger(also="histogram").')
+        raise ValueError(
+            'No gradient histograms were recorded. Record them with GradientNormLogger(also="histogram").'
+        )
     if layer is not None and epoch is not None:
-        raise ValueError("Give a layer, for one row an epoch, or an epoch, for one row a layer, but not both.")
+        raise ValueError(
+            "Give a layer, for one row an epoch, or an epoch, for one row a layer, but not both."
+        )
     epochs = epochs_of(record).tolist()
     if layer is not None:
         _check("layer", layer, histograms)
-        return epochs, np.stack([np.nansum(histograms[layer][rows], axis=0) for rows in stretches(record)])
+        return epochs, np.stack(
+            [np.nansum(histograms[layer][rows], axis=0) for rows in stretches(record)]
+        )
     epoch = epochs[-1] if epoch is None else epoch
     _check("epoch", epoch, list(dict.fromkeys(epochs)))
     rows = stretches(record)[_last_index(epochs, epoch)]
@@ -159,7 +169,9 @@ def _last_index(values, value):
 
 def _check(what, value, known):
     if value not in known:
-        raise ValueError(f"No {what} {value!r} was recorded. There are: {', '.join(map(str, known))}.")
+        raise ValueError(
+            f"No {what} {value!r} was recorded. There are: {', '.join(map(str, known))}."
+        )
 
 
 def decades(counts):

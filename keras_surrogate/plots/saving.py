@@ -12,19 +12,21 @@ def save(drawn, path, dpi=160):
     """Writes a picture to a file, in the format that its suffix names; the file appears whole or not at all.
 
     Args:
-        drawn: what a function of `plots` returned: an axis, or an array or list of axes of one figure; or a figure.
+        drawn: what a function of `plots` returned: an axis, or an array or list of axes of one
+            figure; or a figure.
         path: the file, with a suffix such as .png, .pdf or .svg, in an existing folder.
         dpi: dots per inch of a picture made of dots; a positive number, default 160.
 
     Raises:
         TypeError: `drawn` is something else.
-        ValueError: the axes are of several figures, or of none; matplotlib cannot write such a suffix; there is no such
-            folder.
+        ValueError: the axes are of several figures, or of none; matplotlib cannot write such a
+            suffix; there is no such folder.
     """
     check(path)
     figure = _figure(drawn)
     with files.replacing_file(path) as unfinished:
-        # "tight" widens the picture for what sticks out of the figure, such as a legend beside the axis.
+        # "tight" widens the picture for what sticks out of the figure, such as a legend beside the
+        # axis.
         figure.savefig(unfinished, dpi=dpi, bbox_inches="tight")
 
 
@@ -33,7 +35,9 @@ def check(path):
     suffix = Path(path).suffix.lower()
     if suffix not in suffixes():
         what = f"the suffix {suffix} is unknown" if suffix else "it has no suffix"
-        raise ValueError(f"{path} cannot be written as a picture: {what}. Use one of {', '.join(suffixes())}.")
+        raise ValueError(
+            f"{path} cannot be written as a picture: {what}. Use one of {', '.join(suffixes())}."
+        )
     files.check_writable(path)
 
 
@@ -45,7 +49,8 @@ def _figure(drawn):
             "plots.save: drawn must be an axis, an array or list of axes, or a figure, "
             f"but is or holds {type(strangers[0]).__name__}. Pass what a function of plots returned."
         )
-    # The first .figure of an axis may be a SubFigure, whose .figure is the figure, which is its own .figure.
+    # The first .figure of an axis may be a SubFigure, whose .figure is the figure, which is its own
+    # .figure.
     figures = {id(part.figure.figure): part.figure.figure for part in parts}
     if len(figures) != 1:
         raise ValueError(

@@ -23,15 +23,32 @@ def tanh_thresholds(depth=2, ax=None, high=8.0):
         raise ValueError(f"high must be above 1, but is {high!r}.")
     n, best = np.linspace(1, high, 2001), tanh_optimum(depth)
     threshold, ax = tanh_threshold(n, depth), axis(ax)
-    ax.fill_between(n, -threshold, threshold, color="tab:blue", alpha=0.12, label=f"slope at least {_power(depth)}")
+    ax.fill_between(
+        n,
+        -threshold,
+        threshold,
+        color="tab:blue",
+        alpha=0.12,
+        label=f"slope at least {_power(depth)}",
+    )
     ax.plot(n, threshold, color="tab:blue", lw=1.8, label="$t_1(n)$")
     ax.plot(n, -threshold, color="tab:blue", lw=1.8, ls="--", label="$t_2(n) = -t_1(n)$")
-    for number, mark, name in ((best.n, "o", "widest, real n"), (_best_integer(depth), "s", "widest, integer n")):
+    for number, mark, name in (
+        (best.n, "o", "widest, real n"),
+        (_best_integer(depth), "s", "widest, integer n"),
+    ):
         place = float(tanh_threshold(number, depth))
         ax.plot(
-            [number] * 2, [place, -place], mark, color="tab:red", ms=5, label=f"{name}: {number:.4g}, +-{place:.3f}"
+            [number] * 2,
+            [place, -place],
+            mark,
+            color="tab:red",
+            ms=5,
+            label=f"{name}: {number:.4g}, +-{place:.3f}",
         )
-    ax.set(xlabel="n", ylabel="x", xlim=(1, high), title=f"slope of tanh(nx) against {_power(depth)}")
+    ax.set(
+        xlabel="n", ylabel="x", xlim=(1, high), title=f"slope of tanh(nx) against {_power(depth)}"
+    )
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize="small")
     return ax

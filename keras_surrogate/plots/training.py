@@ -1,8 +1,9 @@
 """Pictures of a training run: of what was recorded of each layer, step by step or epoch by epoch.
 
-A run is a `records.Record`, a logger, a `gradients.GradientNorms`, or the path of a CSV or NPZ file. On logarithmic
-axes a triangle at the lower border stands for 0; a red cross at the upper border for a step whose gradient is not
-finite. A second fit into the same record begins epochs of its own, whose numbers may come twice.
+A run is a `records.Record`, a logger, a `gradients.GradientNorms`, or the path of a CSV or NPZ
+file. On logarithmic axes a triangle at the lower border stands for 0; a red cross at the upper
+border for a step whose gradient is not finite. A second fit into the same record begins epochs of
+its own, whose numbers may come twice.
 """
 
 import functools
@@ -26,10 +27,13 @@ def gradient_norms(run, ax=None, points=200):
     Args:
         run: a training run, or anything with its `layer_names`, `steps` and `norms`.
         ax: a matplotlib axis; default a new one.
-        points: more recorded steps than this are drawn as medians over that many equal spans; default 200.
+        points: more recorded steps than this are drawn as medians over that many equal spans;
+            default 200.
     """
     ax, run = axis(ax), runs.with_norms(run)
-    lines.layers(ax, *runs.spans(np.asarray(run.steps), np.asarray(run.norms), points), run.layer_names)
+    lines.layers(
+        ax, *runs.spans(np.asarray(run.steps), np.asarray(run.norms), points), run.layer_names
+    )
     lines.crosses(ax, runs.nonfinite_steps(run))
     ax.set(xlabel="training step", ylabel="gradient norm")
     return ax
@@ -40,8 +44,10 @@ def over_time(run, quantity, ax=None, points=200):
 
     Args:
         run: a training run.
-        quantity: one of the `Record`'s `quantities`. Shares, and what has a sign, are drawn on a linear scale.
-        ax, points: as in `gradient_norms`; of "gradient_clipped", 1 or 0 in each step, the means are drawn.
+        quantity: one of the `Record`'s `quantities`. Shares, and what has a sign, are drawn on a
+            linear scale.
+        ax, points: as in `gradient_norms`; of "gradient_clipped", 1 or 0 in each step, the means
+            are drawn.
     """
     record = runs.recorded(run)
     names = record.names(quantity)
@@ -59,12 +65,13 @@ def over_time(run, quantity, ax=None, points=200):
 def gradient_flow(run, ax=None):
     """Draws the gradient norm against the layer, one line an epoch, from dark (first epoch) to light (last).
 
-    A norm is the median of the epoch's recorded steps in which it is finite; where there are none, in some epoch, the
-    layer has a red cross.
+    A norm is the median of the epoch's recorded steps in which it is finite; where there are none,
+    in some epoch, the layer has a red cross.
 
-    A record does not know kernels from the scales and biases of normalisation. Where neighbouring layers differ by more
-    than a factor of 2, up and down by turns, as these do, the norms are dots, and a thin line is the trend: the
-    geometric mean over 12 layers, which lies between the two kinds.
+    A record does not know kernels from the scales and biases of normalisation. Where neighbouring
+    layers differ by more than a factor of 2, up and down by turns, as these do, the norms are dots,
+    and a thin line is the trend: the geometric mean over 12 layers, which lies between the two
+    kinds.
 
     Args:
         run: a training run.
@@ -91,7 +98,8 @@ def gradient_flow(run, ax=None):
 def gradient_heatmap(run, ax=None, points=200):
     """Draws the gradient norms as a map, steps by layers, in colours of their logarithm; white is 0, red not finite.
 
-    Where more steps were recorded than there are points, a cell is the median of the finite ones, and red if none is.
+    Where more steps were recorded than there are points, a cell is the median of the finite ones,
+    and red if none is.
 
     Args:
         run: a training run.
@@ -132,8 +140,15 @@ def gradient_ratio(run, ax=None, points=200, vanishing=thresholds.VANISHING_RESC
     names = lines.shortened(record.layer_names)
     ax.axhline(1, color="0.6", lw=1)
     ax.axhline(vanishing, color="tab:blue", lw=1, ls="--")
-    note = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": "small", "color": "tab:blue"}
-    ax.annotate(f"vanishing: below {vanishing:g}", (0, vanishing), xycoords=ax.get_yaxis_transform(), **note)
+    note = {
+        "xytext": (4, 3),
+        "textcoords": "offset points",
+        "fontsize": "small",
+        "color": "tab:blue",
+    }
+    ax.annotate(
+        f"vanishing: below {vanishing:g}", (0, vanishing), xycoords=ax.get_yaxis_transform(), **note
+    )
     lines.line(ax, steps, ratio, "black")
     lines.scale(ax, [vanishing])
     lines.crosses(ax, runs.nonfinite_steps(record))
@@ -156,7 +171,9 @@ def dead_units(run, ax=None):
     """
     record = runs.recorded(run)
     if "dead_units" not in record.quantities:
-        raise ValueError('No dead units were recorded. Record them with GradientNormLogger(also="activations").')
+        raise ValueError(
+            'No dead units were recorded. Record them with GradientNormLogger(also="activations").'
+        )
     ax, (epochs, shares) = axis(ax), runs.epoch_ends(record, "dead_units")
     names, shares = runs.measured(record.names("dead_units"), shares)
     lines.layers(ax, np.arange(len(epochs)), shares, names, logarithmic=False)
@@ -169,13 +186,15 @@ def dead_units(run, ax=None):
 def gradient_histograms(run, ax=None, layer=None, epoch=None):
     """Draws the distributions of abs(gradient), counted by powers of ten, as ridges one below the other.
 
-    Beside each ridge stand the shares of elements that are exactly 0 and that are not finite, which are not in it.
-    What is below 1e-12, and what is from 1e3 on, is in a decade of its own at the end.
+    Beside each ridge stand the shares of elements that are exactly 0 and that are not finite, which
+    are not in it. What is below 1e-12, and what is from 1e3 on, is in a decade of its own at the
+    end.
 
     Args:
         run: a training run, recorded with `GradientNormLogger(also="histogram")`.
         ax: a matplotlib axis; default a new one.
-        layer: a layer's name, or "global", for one ridge an epoch; default None, for one ridge a layer.
+        layer: a layer's name, or "global", for one ridge an epoch; default None, for one ridge a
+            layer.
         epoch: the epoch's number where the ridges are the layers; default None, the last.
 
     Raises:
@@ -189,17 +208,38 @@ def gradient_histograms(run, ax=None, layer=None, epoch=None):
     height = (1.6 if few else 4) / max(density.max(), 1e-9)
     for number, (row, color) in enumerate(zip(density, colors(len(names)), strict=True)):
         tops = number - height * np.append(row, row[-1])
-        ax.fill_between(borders, number, tops, step="post", color=color, alpha=0.8, lw=0, zorder=2 + number)
-        ax.step(borders, tops, where="post", color="white", lw=0.8 if few else 0.2, zorder=2 + number)
+        ax.fill_between(
+            borders, number, tops, step="post", color=color, alpha=0.8, lw=0, zorder=2 + number
+        )
+        ax.step(
+            borders, tops, where="post", color="white", lw=0.8 if few else 0.2, zorder=2 + number
+        )
     places = lines.spread(len(names), 20)
     lines.name_ticks(ax.yaxis, names)
     for place in places:
         note = runs.share_note(counts[place])
-        ax.text(1.01, place, note, transform=ax.get_yaxis_transform(), va="bottom", fontsize="small", color="0.3")
+        ax.text(
+            1.01,
+            place,
+            note,
+            transform=ax.get_yaxis_transform(),
+            va="bottom",
+            fontsize="small",
+            color="0.3",
+        )
     low, high = runs.occupied(density)
-    ax.set(xlim=(borders[low] - 0.5, borders[high] + 0.5), ylim=(len(names) - 0.5, -1.7 if few else -4.2))
-    about = f"epoch {record.epochs[-1] if epoch is None else epoch}" if layer is None else lines.shortened([layer])[0]
-    ax.set(xlabel=f"$\\log_{{10}}$ of abs(gradient), {about}", ylabel="" if layer is None else "epoch")
+    ax.set(
+        xlim=(borders[low] - 0.5, borders[high] + 0.5),
+        ylim=(len(names) - 0.5, -1.7 if few else -4.2),
+    )
+    about = (
+        f"epoch {record.epochs[-1] if epoch is None else epoch}"
+        if layer is None
+        else lines.shortened([layer])[0]
+    )
+    ax.set(
+        xlabel=f"$\\log_{{10}}$ of abs(gradient), {about}", ylabel="" if layer is None else "epoch"
+    )
     return ax
 
 
@@ -216,7 +256,11 @@ def overview(run):
     drawings = [gradient_flow, gradient_norms, gradient_heatmap, gradient_ratio]
     drawings += [gradient_histograms] if record.histograms() else []
     drawings += [dead_units] if "dead_units" in record.quantities else []
-    others = [name for name in record.quantities if "[" not in name and name not in ("gradient_norm", "dead_units")]
+    others = [
+        name
+        for name in record.quantities
+        if "[" not in name and name not in ("gradient_norm", "dead_units")
+    ]
     drawings += [functools.partial(over_time, quantity=name) for name in others]
     axes = panels(len(drawings))
     for drawing, ax in zip(drawings, axes, strict=True):

@@ -8,7 +8,8 @@ norms, names         of tensors; of layers and variables, in the order of calls
 recorder             a second train function that writes the numbers of each step into
 buffers              which the host reads
 
-`callbacks.GradientNormLogger` is the public face for `fit`, `gradients.GradientNorms` the one for loops of one's own.
+`callbacks.GradientNormLogger` is the public face for `fit`, `gradients.GradientNorms` the one for
+loops of one's own.
 """
 
 # Its classes enter the collection of quantities by being defined.

@@ -12,7 +12,8 @@ from keras_surrogate.recording.norms import at_least_float32
 class AppliedGradients:
     """Measurements of the gradients that the updates are made with: accumulated, clipped and reduced across replicas.
 
-    Optimizers use them within branches of the graph, which tensors cannot leave; so what is measured is stored at once.
+    Optimizers use them within branches of the graph, which tensors cannot leave; so what is
+    measured is stored at once.
 
     Args:
         model: whose variables are updated.
@@ -21,7 +22,10 @@ class AppliedGradients:
 
     def __init__(self, model, quantities):
         self._model = model
-        self._columns = {quantity: slice(end - quantity.width, end) for quantity, end in _ends(quantities).items()}
+        self._columns = {
+            quantity: slice(end - quantity.width, end)
+            for quantity, end in _ends(quantities).items()
+        }
         self._values, self._count = None, None
         self._seen = {}
 
@@ -58,7 +62,11 @@ class AppliedGradients:
 
 
 def _ends(quantities):
-    return dict(zip(quantities, itertools.accumulate(quantity.width for quantity in quantities), strict=True))
+    return dict(
+        zip(
+            quantities, itertools.accumulate(quantity.width for quantity in quantities), strict=True
+        )
+    )
 
 
 def _parts(variable):

@@ -7,7 +7,8 @@ import tensorflow as tf
 class RowBuffer:
     """Rows of numbers that a graph writes, one a step, and the host reads: the newest `capacity` of them are kept.
 
-    Under a `tf.distribute` strategy each replica writes rows of its own, and those of the first local one are read.
+    Under a `tf.distribute` strategy each replica writes rows of its own, and those of the first
+    local one are read.
 
     Args:
         width: numbers in a row.

@@ -11,15 +11,18 @@ EVERY_DEPTH = 1000
 def layer_variables(model, depth=1, calls=()):
     """The trainable variables of every layer that has some: a dictionary from name to list, first layer first.
 
-    Layers of nested models are named by path, "encoder/dense"; a layer or variable that is used twice appears once;
-    equal names are told apart by a number; variables that the model itself owns stand under the model's name.
+    Layers of nested models are named by path, "encoder/dense"; a layer or variable that is used
+    twice appears once; equal names are told apart by a number; variables that the model itself owns
+    stand under the model's name.
 
     Args:
         model: a Keras model.
-        depth: how far to look into layers that hold layers, an integer of at least 1, default 1: such a layer is one
-            entry. With 2 the layers that it holds are entries of their own, "block/dense", and so on.
-        calls: ids of layers in the order of their calls; default none. Layers that are not among them come last, in the
-            order of the model's attributes. Sequential and functional models have the order of calls by themselves.
+        depth: how far to look into layers that hold layers, an integer of at least 1, default 1:
+            such a layer is one entry. With 2 the layers that it holds are entries of their own,
+            "block/dense", and so on.
+        calls: ids of layers in the order of their calls; default none. Layers that are not among
+            them come last, in the order of the model's attributes. Sequential and functional models
+            have the order of calls by themselves.
     """
     named, seen = [], set()
     for name, owner in [*_named_layers(model, depth), (model.name, model)]:
@@ -36,8 +39,8 @@ def layer_variables(model, depth=1, calls=()):
 def variables_by_path(model, depth=None, calls=()):
     """The trainable variables of a model, each by itself under its path in Keras, "encoder/dense/kernel".
 
-    The model's own name is left out at the front. The order is that of `layer_variables` at every `depth`, which has no
-    effect here.
+    The model's own name is left out at the front. The order is that of `layer_variables` at every
+    `depth`, which has no effect here.
     """
     groups = {}
     for variables in layer_variables(model, EVERY_DEPTH, calls).values():
@@ -79,7 +82,8 @@ def children(layer):
     """The layers that a layer holds itself, each once, by a key that is the same in a copy."""
     if isinstance(layer, keras.Model):
         return dict(enumerate(layer.layers))
-    # Public attributes first: Keras holds the same layers once more in lists, whose order may depend on activations.
+    # Public attributes first: Keras holds the same layers once more in lists, whose order may
+    # depend on activations.
     attributes = sorted(vars(layer).items(), key=lambda item: item[0].startswith("_"))
     found = {}
     for key, value in _layers_in(attributes):

@@ -32,7 +32,9 @@ class OutputQuantity(LayerQuantity):
     def values(self, step, layout):
         nothing = tf.constant(np.nan, tf.float64)
         shown = [(layer, step.outputs.get(id(layer))) for layer in self.observed(layout).values()]
-        values = [nothing if outputs is None else self.measure(layer, outputs) for layer, outputs in shown]
+        values = [
+            nothing if outputs is None else self.measure(layer, outputs) for layer, outputs in shown
+        ]
         return tf.convert_to_tensor(values, tf.float64)
 
     @abc.abstractmethod
@@ -120,7 +122,9 @@ class DeadUnits(OutputQuantity, ask_for="activations"):
         if id(layer) not in self._fired:
             self._fired[id(layer)] = local_variable(np.zeros(units))
         firing = [tf.reduce_any(output != 0, _axes_but(axis, output)) for output in outputs]
-        fired = self._fired[id(layer)] + over_replicas(tf.cast(tf.reduce_any(firing, axis=0), tf.float64))
+        fired = self._fired[id(layer)] + over_replicas(
+            tf.cast(tf.reduce_any(firing, axis=0), tf.float64)
+        )
         self._fired[id(layer)].assign(fired)
         return tf.reduce_mean(tf.cast(fired == 0, tf.float64))
 
@@ -138,12 +142,18 @@ class DeltaNorm(LayerQuantity, ask_for="delta_norm"):
     def values(self, step, layout):
         nothing = tf.constant(np.nan, tf.float64)
         shown = [step.unscaled_deltas(layer) for layer in layout.layers.values()]
-        squares = [tf.reduce_sum(tf.square(norms(deltas))) if deltas else nothing for deltas in shown]
+        squares = [
+            tf.reduce_sum(tf.square(norms(deltas))) if deltas else nothing for deltas in shown
+        ]
         return tf.sqrt(over_replicas(tf.convert_to_tensor(squares, tf.float64)))
 
 
 def _has_units(layer):
-    activates = hasattr(layer, "activation") or hasattr(layer, "surrogate") or isinstance(layer, keras.layers.ReLU)
+    activates = (
+        hasattr(layer, "activation")
+        or hasattr(layer, "surrogate")
+        or isinstance(layer, keras.layers.ReLU)
+    )
     return activates or bool(layer.weights)
 
 

@@ -1,7 +1,8 @@
 """The numbers that can be recorded of a train step: one class for each, found by name. Here those of gradients.
 
-A quantity says what its columns are called and, from what a traced `taps.Step` has shown, computes their values in
-graph. Where there are several replicas each computes the same values, those of the joined batch.
+A quantity says what its columns are called and, from what a traced `taps.Step` has shown, computes
+their values in graph. Where there are several replicas each computes the same values, those of the
+joined batch.
 """
 
 import abc
@@ -37,7 +38,9 @@ class Layout:
 
     def is_of(self, variables):
         """Whether the groups are made of just these variables."""
-        return {id(v) for group in self.groups.values() for v in group} == {id(variable) for variable in variables}
+        return {id(v) for group in self.groups.values() for v in group} == {
+            id(variable) for variable in variables
+        }
 
     def totals(self, values, variables, segment=tf.math.unsorted_segment_sum):
         """`norms.totals` for the groups."""
@@ -76,7 +79,8 @@ class Quantity(abc.ABC):
 class GradientQuantity(Quantity):
     """What is measured on each variable's gradient, put together for each layer.
 
-    A subclass defines `measure`, and may replace how the parts are joined and what is made of the totals.
+    A subclass defines `measure`, and may replace how the parts are joined and what is made of the
+    totals.
     """
 
     width = 1
@@ -92,8 +96,12 @@ class GradientQuantity(Quantity):
 
     def values(self, step, layout):
         measured, variables = step.measured(self)
-        sizes = layout.totals(tf.constant([[float(math.prod(v.shape))] for v in variables], tf.float64), variables)
-        return tf.reshape(self.finish(layout.totals(measured, variables, self.segment), sizes), [-1])
+        sizes = layout.totals(
+            tf.constant([[float(math.prod(v.shape))] for v in variables], tf.float64), variables
+        )
+        return tf.reshape(
+            self.finish(layout.totals(measured, variables, self.segment), sizes), [-1]
+        )
 
 
 class GradientNorm(GradientQuantity):
@@ -132,7 +140,9 @@ class GradientNormInfinity(GradientQuantity, ask_for="norm_inf"):
     name = "gradient_norm_inf"
 
     def measure(self, tensors):
-        return tf.stack([[tf.cast(tf.reduce_max(tf.abs(tensor)), tf.float64)] for tensor in tensors])
+        return tf.stack(
+            [[tf.cast(tf.reduce_max(tf.abs(tensor)), tf.float64)] for tensor in tensors]
+        )
 
     @staticmethod
     def segment(values, segments, count):
@@ -148,7 +158,13 @@ class GradientHistogram(GradientQuantity, ask_for="histogram"):
     name = "gradient_histogram"
     logged = False
     lowest, highest = -12, 3
-    labels = ("0", f"<1e{lowest}", *(f"1e{k}" for k in range(lowest, highest)), f">=1e{highest}", "not finite")
+    labels = (
+        "0",
+        f"<1e{lowest}",
+        *(f"1e{k}" for k in range(lowest, highest)),
+        f">=1e{highest}",
+        "not finite",
+    )
     width = len(labels)
 
     def measure(self, tensors):
@@ -169,8 +185,8 @@ class GradientHistogram(GradientQuantity, ask_for="histogram"):
 class GradientClipped(Quantity):
     """1 where the optimizer's clipping changed the gradient, 0 where not.
 
-    NaN with gradient accumulation, which hides what is clipped. It is recorded whenever an optimizer has
-    `clipnorm`, `clipvalue` or `global_clipnorm`.
+    NaN with gradient accumulation, which hides what is clipped. It is recorded whenever an
+    optimizer has `clipnorm`, `clipvalue` or `global_clipnorm`.
     """
 
     name = "gradient_clipped"
@@ -197,7 +213,10 @@ def _clips(optimizer, tensors):
     if optimizer.gradient_accumulation_steps:
         return tf.constant(np.nan, tf.float64)
     if optimizer.clipvalue:
-        largest, threshold = tf.reduce_max(GradientNormInfinity().measure(tensors)), optimizer.clipvalue
+        largest, threshold = (
+            tf.reduce_max(GradientNormInfinity().measure(tensors)),
+            optimizer.clipvalue,
+        )
     elif optimizer.clipnorm:
         largest, threshold = tf.reduce_max(norms(tensors)), optimizer.clipnorm
     else:
@@ -215,7 +234,9 @@ class UpdateRatio(Quantity, ask_for="update_ratio"):
         variables = [variable for _, _, variable in step.gradients]
         before = [step.weights_before[id(variable)] for variable in variables]
         change = [variable.value - value for variable, value in zip(variables, before, strict=True)]
-        changed, held = (layout.totals(tf.square(norms(tensors)), variables) for tensors in (change, before))
+        changed, held = (
+            layout.totals(tf.square(norms(tensors)), variables) for tensors in (change, before)
+        )
         return tf.where(held > 0, tf.sqrt(changed / held), np.nan)
 
 
@@ -229,5 +250,8 @@ def over_replicas(tensor):
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return tensor
-    # Not all_reduce: its collective operations are numbered, and would get mixed up with those of another model.
-    return replica.merge_call(lambda strategy, parts: tf.add_n(strategy.experimental_local_results(parts)), (tensor,))
+    # Not all_reduce: its collective operations are numbered, and would get mixed up with those of
+    # another model.
+    return replica.merge_call(
+        lambda strategy, parts: tf.add_n(strategy.experimental_local_results(parts)), (tensor,)
+    )

@@ -13,12 +13,15 @@ from keras_surrogate.recording.optimizers import optimizers_of
 class StepRecorder:
     """A second train function for a compiled model, which also records quantities of each step it runs.
 
-    The columns stand in the order in which the layers are called. It is known when the first step has been traced.
+    The columns stand in the order in which the layers are called. It is known when the first step
+    has been traced.
 
     Args:
-        model: a compiled Keras model. Its own `train_function` is left as it was, and nothing stays patched.
+        model: a compiled Keras model. Its own `train_function` is left as it was, and nothing stays
+            patched.
         capacity: the number of steps kept until they are read.
-        kind: whether gradients are measured as they reach the optimizer, "raw", or as they are used, "applied".
+        kind: whether gradients are measured as they reach the optimizer, "raw", or as they are
+            used, "applied".
         also: names of further quantities, from `quantities.names()`.
         per: "layer" or "variable", whose gradients are put together.
         depth: how far to look into layers that hold layers, as in `names.layer_variables`.
@@ -43,8 +46,13 @@ class StepRecorder:
         self._capacity = capacity
         self._depth = depth
         self._depth_of_calls = names.EVERY_DEPTH if per == "variable" else depth
-        self._variables_of = {"layer": names.layer_variables, "variable": names.variables_by_path}[per]
-        self.quantities = [quantities.GradientNorm(), *(new() for name in also for new in quantities.COLLECTION[name])]
+        self._variables_of = {"layer": names.layer_variables, "variable": names.variables_by_path}[
+            per
+        ]
+        self.quantities = [
+            quantities.GradientNorm(),
+            *(new() for name in also for new in quantities.COLLECTION[name]),
+        ]
         if any(quantities.clips(optimizer) for optimizer in optimizers_of(model)):
             self.quantities.append(quantities.GradientClipped())
         self._observes = any(one.outputs for one in self.quantities)
@@ -60,7 +68,9 @@ class StepRecorder:
         self.function = self._make_function(model)
 
     def _tap(self, kind):
-        of_gradients = [one for one in self.quantities if isinstance(one, quantities.GradientQuantity)]
+        of_gradients = [
+            one for one in self.quantities if isinstance(one, quantities.GradientQuantity)
+        ]
         self._applied = AppliedGradients(self._model, of_gradients) if kind == "applied" else None
         self._taps = taps.Taps(
             self._model,
@@ -107,7 +117,11 @@ class StepRecorder:
         """Gives each column its place. Their number, and so the buffer, does not depend on the order of calls."""
         groups = self._variables_of(self._model, self._depth, self._calls)
         self._layout = quantities.Layout(groups, self._observed())
-        columns = [(quantity, column) for quantity in self.quantities for column in quantity.columns(self._layout)]
+        columns = [
+            (quantity, column)
+            for quantity in self.quantities
+            for column in quantity.columns(self._layout)
+        ]
         self.columns = [column for _, column in columns]
         self.logged = np.array([quantity.logged for quantity, _ in columns])
         self.last = np.array([quantity.last for quantity, _ in columns])
@@ -117,7 +131,9 @@ class StepRecorder:
         self.saw_gradients = bool(step.gradients)
         if not step.gradients:
             return self._buffer.write(tf.fill([len(self.columns)], tf.constant(np.nan, tf.float64)))
-        row = tf.concat([quantity.values(step, self._layout) for quantity in self.quantities], axis=0)
+        row = tf.concat(
+            [quantity.values(step, self._layout) for quantity in self.quantities], axis=0
+        )
         self._buffer.write(row)
         if self._applied:
             self._applied.forget()

@@ -1,7 +1,7 @@
 """What a train step shows while it is traced: gradients, updates, the outputs of layers and their gradients.
 
-Methods of the model's optimizers and layers are wrapped while the step is traced, and only then. There is no second
-backward pass, no subclass, and nothing here knows the loss.
+Methods of the model's optimizers and layers are wrapped while the step is traced, and only then.
+There is no second backward pass, no subclass, and nothing here knows the loss.
 """
 
 import contextlib
@@ -21,10 +21,13 @@ class Step:
     """What one tracing of a train step has shown.
 
     Attributes:
-        calls: the ids of the layers that were called, in the order in which their first calls ended.
-        gradients: (optimizer, gradient, variable) in the order of their application, without gradients that are None.
+        calls: the ids of the layers that were called, in the order in which their first calls
+            ended.
+        gradients: (optimizer, gradient, variable) in the order of their application, without
+            gradients that are None.
         weights_before: a variable's value before its first application, by the variable's id.
-        outputs: the floating outputs of each observed layer, a list over its calls, by the layer's id.
+        outputs: the floating outputs of each observed layer, a list over its calls, by the layer's
+            id.
         deltas: the gradients that reached those outputs in the backward pass, by the layer's id.
     """
 
@@ -48,7 +51,10 @@ class Step:
 
     def unscaled(self, optimizer):
         """The gradients that an optimizer was given, freed of the factor that the loss was multiplied with."""
-        return _divided([tensor for owner, tensor, _ in self.gradients if owner is optimizer], loss_scale(optimizer))
+        return _divided(
+            [tensor for owner, tensor, _ in self.gradients if owner is optimizer],
+            loss_scale(optimizer),
+        )
 
     def unscaled_deltas(self, layer):
         """The gradients that reached a layer's outputs, freed of that factor."""
@@ -59,13 +65,22 @@ class Step:
         if self._applied:
             return self._applied.measured(quantity)
         tensors = [tensor for optimizer in self.optimizers() for tensor in self.unscaled(optimizer)]
-        variables = [v for optimizer in self.optimizers() for owner, _, v in self.gradients if owner is optimizer]
+        variables = [
+            v
+            for optimizer in self.optimizers()
+            for owner, _, v in self.gradients
+            if owner is optimizer
+        ]
         return quantity.measure(tensors), variables
 
 
 def _divided(tensors, scale):
     tensors = [at_least_float32(tf.convert_to_tensor(tensor)) for tensor in tensors]
-    return tensors if tf.get_static_value(scale) == 1 else [tensor / tf.cast(scale, tensor.dtype) for tensor in tensors]
+    return (
+        tensors
+        if tf.get_static_value(scale) == 1
+        else [tensor / tf.cast(scale, tensor.dtype) for tensor in tensors]
+    )
 
 
 def _graph():
@@ -75,13 +90,14 @@ def _graph():
 class Taps:
     """Wrapped methods, shared by the threads that trace a step.
 
-    The replicas of a `MirroredStrategy` trace in threads that take turns in the middle of a step. So the methods stay
-    wrapped until the last one is done, and what is seen goes to the step of the thread that sees it.
+    The replicas of a `MirroredStrategy` trace in threads that take turns in the middle of a step.
+    So the methods stay wrapped until the last one is done, and what is seen goes to the step of the
+    thread that sees it.
 
     Args:
-        model: whose optimizers' `apply` shows the gradients: of the compiled optimizer and of those that a custom train
-            step uses. Of optimizers within optimizers (loss scaling) only the outermost is seen, since it has the
-            step's own gradients.
+        model: whose optimizers' `apply` shows the gradients: of the compiled optimizer and of those
+            that a custom train step uses. Of optimizers within optimizers (loss scaling) only the
+            outermost is seen, since it has the step's own gradients.
         layers: whose calls are noted; default none.
         observed: those of them whose outputs are seen as well; default none.
         deltas: whether the gradients that reach those outputs are seen as well.
@@ -129,7 +145,9 @@ class Taps:
         yield from ((optimizer, "apply", self._applying) for optimizer in optimizers)
         yield from ((layer, "call", self._calling) for layer in self._layers.values())
         if self._applied:
-            yield from ((optimizer, "update_step", self._updating) for optimizer in with_inner(optimizers))
+            yield from (
+                (optimizer, "update_step", self._updating) for optimizer in with_inner(optimizers)
+            )
 
     def _applying(self, optimizer, apply):
         def applying(grads, trainable_variables=None):
@@ -171,7 +189,11 @@ class Taps:
         if not tf.is_tensor(output) or not output.dtype.is_floating:
             return output
         step.add(step.outputs, layer, output)
-        return _watched(output, lambda delta: step.add(step.deltas, layer, delta)) if self._deltas else output
+        return (
+            _watched(output, lambda delta: step.add(step.deltas, layer, delta))
+            if self._deltas
+            else output
+        )
 
     def _updating(self, optimizer, update_step):
         def updating(gradient, variable, learning_rate):

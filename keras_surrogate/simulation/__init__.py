@@ -6,7 +6,8 @@
     gradient_map         from each initial weight and bias of a chain to its gradient at the end, and the way there
     uniform_products     products of uniform random numbers, with `uniform_product_probability`, the exact one
 
-All of them take any `Surrogate`, but for the last, and return arrays that depend on nothing but the arguments.
+All of them take any `Surrogate`, but for the last, and return arrays that depend on nothing but the
+arguments.
 """
 
 from keras_surrogate.simulation.gradients import (
@@ -25,7 +26,12 @@ from keras_surrogate.simulation.products import (
     uniform_product_probability,
     uniform_products,
 )
-from keras_surrogate.simulation.training import TrainingPaths, TwoStateChain, training_paths, two_state_chain
+from keras_surrogate.simulation.training import (
+    TrainingPaths,
+    TwoStateChain,
+    training_paths,
+    two_state_chain,
+)
 
 __all__ = [
     "GradientMap",

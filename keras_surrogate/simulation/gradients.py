@@ -1,9 +1,10 @@
 """How often do gradients vanish or explode at the start of training? A census of random networks.
 
-The distribution of the gradient g and its joint distributions (x, g) and (w, g) with pre-activations and weights are
-what the accepted answer to "Can the vanishing gradient problem be solved by multiplying the input of tanh with a
-coefficient?" (Data Science Stack Exchange, question 51545) asks for under "a more advanced analysis". Weights are
-scaled as in Poole et al. 2016, arXiv:1606.05340; networks of great width need no simulation but `theory`.
+The distribution of the gradient g and its joint distributions (x, g) and (w, g) with
+pre-activations and weights are what the accepted answer to "Can the vanishing gradient problem be
+solved by multiplying the input of tanh with a coefficient?" (Data Science Stack Exchange, question
+51545) asks for under "a more advanced analysis". Weights are scaled as in Poole et al. 2016,
+arXiv:1606.05340; networks of great width need no simulation but `theory`.
 """
 
 import dataclasses
@@ -19,7 +20,8 @@ from keras_surrogate.simulation import networks as batches
 from keras_surrogate.simulation.checks import nonnegative, numbers, positive
 from keras_surrogate.thresholds import EXPLODED_IN_CENSUS, VANISHED_IN_CENSUS
 
-# Bytes of weights and outputs in one chunk; gradients and intermediate results take a few times as much.
+# Bytes of weights and outputs in one chunk; gradients and intermediate results take a few times as
+# much.
 MEMORY = 2**26
 
 
@@ -28,12 +30,14 @@ class GradientSample(Shown):
     """Gradients of many random networks at their start.
 
     Args:
-        log10_product: decimal logarithm of abs(g), the product of the slopes along a path through all layers, one unit
-            a layer; shape (networks,); -inf where a slope is 0.
-        log10_norm: decimal logarithm of the L2 norm of the whole gradient, weights included: what arrives at the first
-            layer's pre-activations of a gradient of length 1 at the last layer's output; shape (networks,).
+        log10_product: decimal logarithm of abs(g), the product of the slopes along a path through
+            all layers, one unit a layer; shape (networks,); -inf where a slope is 0.
+        log10_norm: decimal logarithm of the L2 norm of the whole gradient, weights included: what
+            arrives at the first layer's pre-activations of a gradient of length 1 at the last
+            layer's output; shape (networks,).
         path: the pre-activations x of the units on the path, float32, shape (networks, depth).
-        path_weights: the weights w between them, float32, shape (networks, depth); the first one comes from the input.
+        path_weights: the weights w between them, float32, shape (networks, depth); the first one
+            comes from the input.
     """
 
     log10_product: np.ndarray
@@ -74,19 +78,27 @@ def gradient_sample(
         networks: at least 1; default 100 000.
         width: units in each layer and in the input, at least 1; default 8.
         weight_variance, bias_variance, input_variance: non-negative; default 1, 0, 1.
-        seed: a non-negative integer. The same seed gives the same arrays, bit by bit, whatever the chunks, and the
-            first networks are the same however many are drawn.
-        chunk_size: networks computed at a time, which bounds the memory; default: as many as take 64 MiB.
+        seed: a non-negative integer. The same seed gives the same arrays, bit by bit, whatever the
+            chunks, and the first networks are the same however many are drawn.
+        chunk_size: networks computed at a time, which bounds the memory; default: as many as take
+            64 MiB.
         verbose: 1 for a progress bar; default 0.
 
     Returns:
         A `GradientSample`; it takes 8 * depth + 16 bytes a network.
 
     Raises:
-        ValueError: a number out of range; an unknown function; pre-activations or gradients too large for a number.
+        ValueError: a number out of range; an unknown function; pre-activations or gradients too
+            large for a number.
     """
-    surrogate, depth, networks, width = presets.get(surrogate), *_sizes(depth=depth, networks=networks, width=width)
-    variances = [nonnegative(weight_variance, "weight_variance"), nonnegative(bias_variance, "bias_variance")]
+    surrogate, depth, networks, width = (
+        presets.get(surrogate),
+        *_sizes(depth=depth, networks=networks, width=width),
+    )
+    variances = [
+        nonnegative(weight_variance, "weight_variance"),
+        nonnegative(bias_variance, "bias_variance"),
+    ]
     input_variance = nonnegative(input_variance, "input_variance")
     source = batches.RandomNetworks(depth, width, *variances, integer(seed, "seed", least=0))
     sample = GradientSample(*(np.empty(networks) for _ in range(2)), *_paths(networks, depth))
@@ -114,11 +126,19 @@ def _paths(networks, depth):
 
 def chunk_length(chunk_size, depth, width, samples=1):
     """The networks in one chunk: what was asked for, else as many as have 64 MiB of weights and outputs."""
-    return batches.chunk_of(MEMORY, depth, width, samples) if chunk_size is None else integer(chunk_size, "chunk_size")
+    return (
+        batches.chunk_of(MEMORY, depth, width, samples)
+        if chunk_size is None
+        else integer(chunk_size, "chunk_size")
+    )
 
 
 def _finite(sample):
-    lost = np.isnan(sample.log10_norm) | ~np.isfinite(sample.path).all(axis=1) | (sample.log10_norm == np.inf)
+    lost = (
+        np.isnan(sample.log10_norm)
+        | ~np.isfinite(sample.path).all(axis=1)
+        | (sample.log10_norm == np.inf)
+    )
     if lost.any():
         raise ValueError(
             f"In {lost.sum()} of {len(lost)} networks the pre-activations or the gradient are too large for floating "
@@ -143,13 +163,16 @@ def shares(log10_gradients, vanishing=VANISHED_IN_CENSUS, exploding=EXPLODED_IN_
     """How many gradients are below `vanishing`, how many above `exploding`, and how many in between.
 
     Args:
-        log10_gradients: `sample.log10_product`, `sample.log10_norm`, or other decimal logarithms; not empty.
+        log10_gradients: `sample.log10_product`, `sample.log10_norm`, or other decimal logarithms;
+            not empty.
         vanishing, exploding: positive, and in that order; default 1e-3 and 1e3.
     """
     logarithms = _logarithms(log10_gradients)
     vanishing, exploding = positive(vanishing, "vanishing"), positive(exploding, "exploding")
     if vanishing > exploding:
-        raise ValueError(f"vanishing must not be above exploding, but they are {vanishing:g} and {exploding:g}.")
+        raise ValueError(
+            f"vanishing must not be above exploding, but they are {vanishing:g} and {exploding:g}."
+        )
     vanished = float(np.mean(logarithms < np.log10(vanishing)))
     exploded = float(np.mean(logarithms > np.log10(exploding)))
     return Shares(vanished, 1 - vanished - exploded, exploded)
@@ -170,7 +193,8 @@ class VanishingRates(Shown):
 
     Args:
         weight_variances: of the sweep, shape (settings,).
-        deviations: the standard deviation of the pre-activations that each one leads to, over all layers and networks.
+        deviations: the standard deviation of the pre-activations that each one leads to, over all
+            layers and networks.
         inside: the share of the pre-activations x with abs(slope(x)) > 1.
         product: `Shares` for the product of slopes, arrays of shape (settings,).
         norm: `Shares` for the norm of the whole gradient.
@@ -221,15 +245,26 @@ def vanishing_rates(
         vanishing, exploding: as for `shares`.
         sample: `depth`, `width` and whatever else `gradient_sample` takes.
     """
-    surrogate, weight_variances = presets.get(surrogate), numbers(weight_variances, "weight_variances")
+    surrogate, weight_variances = (
+        presets.get(surrogate),
+        numbers(weight_variances, "weight_variances"),
+    )
     rows = []
     for weight_variance in weight_variances:
-        found = gradient_sample(surrogate, networks=networks, weight_variance=weight_variance, **sample)
-        product, norm = (shares(part, vanishing, exploding) for part in (found.log10_product, found.log10_norm))
-        inside = np.mean(np.abs(surrogate.scale * surrogate.backward.slope(tf.constant(found.path))) > 1)
+        found = gradient_sample(
+            surrogate, networks=networks, weight_variance=weight_variance, **sample
+        )
+        product, norm = (
+            shares(part, vanishing, exploding) for part in (found.log10_product, found.log10_norm)
+        )
+        inside = np.mean(
+            np.abs(surrogate.scale * surrogate.backward.slope(tf.constant(found.path))) > 1
+        )
         rows.append((found.path.std(dtype=float), inside, *_fields(product), *_fields(norm)))
     deviations, inside, *columns = np.array(rows).T
-    return VanishingRates(weight_variances, deviations, inside, Shares(*columns[:3]), Shares(*columns[3:]))
+    return VanishingRates(
+        weight_variances, deviations, inside, Shares(*columns[:3]), Shares(*columns[3:])
+    )
 
 
 def _fields(shares):
@@ -273,17 +308,22 @@ def joint_histogram(sample, quantity="x", gradient="product", bins=60):
     Args:
         sample: a `GradientSample`.
         quantity: "x" for the pre-activations, "w" for the weights; default "x".
-        gradient: "product" for the product of slopes g, "norm" for the norm of the whole gradient; default "product".
+        gradient: "product" for the product of slopes g, "norm" for the norm of the whole gradient;
+            default "product".
         bins: along either side, at least 1; default 60.
 
     Raises:
         ValueError: another name; bins below 1; all gradients are 0.
     """
     values = _choice(quantity, "quantity", {"x": sample.path, "w": sample.path_weights})
-    logarithms = _choice(gradient, "gradient", {"product": sample.log10_product, "norm": sample.log10_norm})
+    logarithms = _choice(
+        gradient, "gradient", {"product": sample.log10_product, "norm": sample.log10_norm}
+    )
     kept = np.isfinite(logarithms)
     if not kept.any():
-        raise ValueError("All gradients are exactly 0, so that there is nothing to count: is the slope 0 everywhere?")
+        raise ValueError(
+            "All gradients are exactly 0, so that there is nothing to count: is the slope 0 everywhere?"
+        )
     pairs = values[kept].ravel(), np.repeat(logarithms[kept], values.shape[1])
     counts, *edges = np.histogram2d(*pairs, bins=integer(bins, "bins"))
     return JointHistogram(counts, *edges, int((~kept).sum()) * values.shape[1], quantity, gradient)
@@ -291,5 +331,7 @@ def joint_histogram(sample, quantity="x", gradient="product", bins=60):
 
 def _choice(name, argument, choices):
     if name not in choices:
-        raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}, but is {name!r}.")
+        raise ValueError(
+            f"{argument} must be one of {', '.join(map(repr, choices))}, but is {name!r}."
+        )
     return choices[name]

@@ -4,10 +4,11 @@ The smallest deep network is a chain, one unit a layer:
 
     h_k = f(w_k h_{k-1} + b_k),    k = 1 .. depth
 
-All layers start at the same weight w and bias b, so that (w, b) is a point in the plane, and plain gradient descent,
-which has no chance in it, takes each point somewhere: "a deterministic model (map) that tells which initial points
-(initial values of weights) lead to gradient vanishing; possibly accompanied by trajectories from initial to final
-values" (the accepted answer to question 51545, Data Science Stack Exchange).
+All layers start at the same weight w and bias b, so that (w, b) is a point in the plane, and plain
+gradient descent, which has no chance in it, takes each point somewhere: "a deterministic model
+(map) that tells which initial points (initial values of weights) lead to gradient vanishing;
+possibly accompanied by trajectories from initial to final values" (the accepted answer to question
+51545, Data Science Stack Exchange).
 """
 
 import dataclasses
@@ -31,10 +32,13 @@ class GradientMap(Shown):
 
     Args:
         weights, biases: the initial values, shapes (weights,) and (biases,).
-        weight_paths, bias_paths: the way through training, means over the layers, shape (steps + 1, biases, weights).
-        log10_product: decimal logarithm of the product of the slopes, root mean square over the samples; shape (steps
-            + 1, biases, weights), the start first and the end last; -inf where it is 0.
-        log10_norm: that of the gradient of the output for the first pre-activation, weights included; likewise.
+        weight_paths, bias_paths: the way through training, means over the layers, shape (steps + 1,
+            biases, weights).
+        log10_product: decimal logarithm of the product of the slopes, root mean square over the
+            samples; shape (steps + 1, biases, weights), the start first and the end last; -inf
+            where it is 0.
+        log10_norm: that of the gradient of the output for the first pre-activation, weights
+            included; likewise.
         loss: half the mean squared error; likewise.
 
     All are NaN from the step on at which a chain overflows; `diverged` is the share of such chains.
@@ -89,8 +93,9 @@ def gradient_map(
             and 1, with half of each for its target.
         steps: at least 1; default 200.
         learning_rate: positive; default 0.1.
-        tied: whether all layers share one weight and one bias in training as well, as in a recurrent network; the
-            trajectories then are the whole truth and no means. Default False.
+        tied: whether all layers share one weight and one bias in training as well, as in a
+            recurrent network; the trajectories then are the whole truth and no means. Default
+            False.
         chunk_size: chains computed at a time; it bounds the memory and changes nothing else.
         verbose: 1 for a progress bar; default 0.
 
@@ -98,7 +103,8 @@ def gradient_map(
         `GradientMap`; it takes 40 * (steps + 1) bytes a chain.
 
     Raises:
-        ValueError: a number out of range; inputs and targets of different lengths; an unknown function.
+        ValueError: a number out of range; inputs and targets of different lengths; an unknown
+            function.
     """
     surrogate, learning_rate = presets.get(surrogate), positive(learning_rate, "learning_rate")
     depth, steps = integer(depth, "depth"), integer(steps, "steps")
@@ -108,7 +114,9 @@ def gradient_map(
     biases = numbers(_GRID if biases is None else biases, "biases")
     inputs, targets = numbers(inputs, "inputs"), numbers(targets, "targets")
     if len(inputs) != len(targets):
-        raise ValueError(f"inputs and targets must be as many, but are {len(inputs)} and {len(targets)}.")
+        raise ValueError(
+            f"inputs and targets must be as many, but are {len(inputs)} and {len(targets)}."
+        )
     starts = np.stack(np.meshgrid(weights, biases), axis=-1).reshape(-1, 2)
     found = np.empty((5, steps + 1, len(starts)))
     slices = batches.chunks(len(starts), chunk_length(chunk_size, depth, 1, len(inputs)))
@@ -120,7 +128,9 @@ def gradient_map(
         for number in range(steps + 1):
             places = _mean(chains.weights), _mean(chains.biases)
             chains, *measured = step(chains, *data)
-            found[:, number, chunk] = [values[: chunk.stop - chunk.start] for values in (*places, *measured)]
+            found[:, number, chunk] = [
+                values[: chunk.stop - chunk.start] for values in (*places, *measured)
+            ]
             progress.add(1)
     found[:, overflown([*np.abs(found[:2]), *found[2:]])] = np.nan
     return GradientMap(weights, biases, *found.reshape(5, steps + 1, len(biases), len(weights)))

@@ -1,7 +1,8 @@
 """Many small random networks as one batch: drawn, run forward, and differentiated by the surrogate's own gradient.
 
-Layer k of a network is x_k = W_k h_{k-1} + b_k and h_k = f(x_k), of one width throughout. All numbers are float64, so
-that slopes of saturated units and products of fifty of them are not lost to rounding; below 1e-308 a gradient is 0.
+Layer k of a network is x_k = W_k h_{k-1} + b_k and h_k = f(x_k), of one width throughout. All
+numbers are float64, so that slopes of saturated units and products of fifty of them are not lost to
+rounding; below 1e-308 a gradient is 0.
 """
 
 import dataclasses
@@ -9,8 +10,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-# Vectorised kernels round the elements behind the last whole vector otherwise. Batches of whole vectors make a
-# network's numbers independent of the batch it is in, which chaotic networks would blow up to any size.
+# Vectorised kernels round the elements behind the last whole vector otherwise. Batches of whole
+# vectors make a network's numbers independent of the batch it is in, which chaotic networks would
+# blow up to any size.
 _VECTOR = 8
 
 
@@ -20,9 +22,11 @@ class Networks:
 
     Args:
         depth: the number of layers.
-        weights: tensors of shape (networks, width, width), one a layer; a single one is shared by all layers.
+        weights: tensors of shape (networks, width, width), one a layer; a single one is shared by
+            all layers.
         biases: tensors of shape (networks, width, 1), one a layer or a single one.
-        readout: what the last layer's output is multiplied with to give one number; shape (networks, width, 1).
+        readout: what the last layer's output is multiplied with to give one number; shape
+            (networks, width, 1).
     """
 
     depth: int
@@ -60,13 +64,16 @@ class RandomNetworks:
 
         W_ij ~ N(0, weight_variance / width)    b_i ~ N(0, bias_variance)    readout: a random direction of length 1
 
-    Each layer has a stream of random numbers of its own, network after network. Hence neither the batches nor the
-    number of layers or networks change the others.
+    Each layer has a stream of random numbers of its own, network after network. Hence neither the
+    batches nor the number of layers or networks change the others.
     """
 
     def __init__(self, depth, width, weight_variance, bias_variance, seed):
         self._depth, self._width = depth, width
-        self._weight_scale, self._bias_scale = np.sqrt(weight_variance / width), np.sqrt(bias_variance)
+        self._weight_scale, self._bias_scale = (
+            np.sqrt(weight_variance / width),
+            np.sqrt(bias_variance),
+        )
         self._inputs, self._targets, self._readouts, *self._layers = (
             np.random.default_rng([seed, stream]) for stream in range(3 + 2 * depth)
         )
@@ -74,12 +81,19 @@ class RandomNetworks:
     def draw(self, count):
         """The next `count` networks, as `Networks`, filled up to a multiple of 8 by networks of zeros."""
         width = self._width
-        weights = [self._weight_scale * _normal(layer, (count, width, width)) for layer in self._layers[::2]]
-        biases = [self._bias_scale * _normal(layer, (count, width, 1)) for layer in self._layers[1::2]]
+        weights = [
+            self._weight_scale * _normal(layer, (count, width, width))
+            for layer in self._layers[::2]
+        ]
+        biases = [
+            self._bias_scale * _normal(layer, (count, width, 1)) for layer in self._layers[1::2]
+        ]
         readout = _normal(self._readouts, (count, width, 1))
         readout[:count] /= np.linalg.norm(readout[:count], axis=1, keepdims=True)
         return Networks(
-            self._depth, *(tuple(map(tf.constant, part)) for part in (weights, biases)), tf.constant(readout)
+            self._depth,
+            *(tuple(map(tf.constant, part)) for part in (weights, biases)),
+            tf.constant(readout),
         )
 
     def draw_inputs(self, count, variance, samples=1):
@@ -124,17 +138,20 @@ class Gradients:
 def measure(networks, surrogate, inputs):
     """The two gradients of each network, as decimal logarithms of root mean squares over the samples.
 
-    product: the product, over the layers, of the slopes at the first unit. With independent weights that is a random
-        path through the network: the g of the tanh(nx) question.
-    norm: the L2 norm of the gradient at the first layer's pre-activations, for a gradient of length 1, along the
-        readout, that arrives at the last layer's output. Here weights and all paths have their part.
+    product: the product, over the layers, of the slopes at the first unit. With independent weights
+        that is a random path through the network: the g of the tanh(nx) question.
+    norm: the L2 norm of the gradient at the first layer's pre-activations, for a gradient of length
+        1, along the readout, that arrives at the last layer's output. Here weights and all paths
+        have their part.
     """
     with tf.GradientTape() as tape:
         first = networks.preactivation(0, inputs)
         tape.watch(first)
         preactivations, last = networks.run(surrogate, first)
     direction = networks.readout / tf.norm(networks.readout, axis=1, keepdims=True)
-    gradient = tape.gradient(last, first, output_gradients=tf.broadcast_to(direction, tf.shape(last)))
+    gradient = tape.gradient(
+        last, first, output_gradients=tf.broadcast_to(direction, tf.shape(last))
+    )
     path = tf.stack([layer[:, 0] for layer in preactivations], axis=2)
     slopes = tf.abs(surrogate.scale * surrogate.backward.slope(path))
     products = tf.reduce_sum(log10(slopes), axis=2)

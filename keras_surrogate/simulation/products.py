@@ -1,13 +1,14 @@
 """The product of uniform random numbers, the textbook's picture of a vanishing gradient, with its exact distribution.
 
-"Sample 50 numbers from 0 to 1 and multiply them: I could never get a value of order more than 1e-18." The story is
-often told and half right: the product is tiny. But -log(u) of a uniform u has the exponential distribution, so minus
-the logarithm of a product of `count` of them has the distribution Gamma(count, 1), with mean and variance `count`:
+"Sample 50 numbers from 0 to 1 and multiply them: I could never get a value of order more than
+1e-18." The story is often told and half right: the product is tiny. But -log(u) of a uniform u has
+the exponential distribution, so minus the logarithm of a product of `count` of them has the
+distribution Gamma(count, 1), with mean and variance `count`:
 
     P(product > t) = P(Gamma(count) < -log t) = P(N >= count),     N Poisson with mean -log t
 
-For 50 numbers and t = 1e-18 that is 0.108: about one try in nine exceeds 1e-18, so that "never" is wrong; 1e-13 is
-exceeded once in some 2000. The median is 2.7e-22.
+For 50 numbers and t = 1e-18 that is 0.108: about one try in nine exceeds 1e-18, so that "never" is
+wrong; 1e-13 is exceeded once in some 2000. The median is 2.7e-22.
 """
 
 import math
@@ -54,7 +55,9 @@ def uniform_product_probability(threshold, count=50):
     count = integer(count, "count")
     threshold = np.asarray(threshold, dtype=float)
     if not (threshold >= 0).all():
-        raise ValueError(f"threshold must be a number of at least 0, or an array of such, but is {threshold!r}.")
+        raise ValueError(
+            f"threshold must be a number of at least 0, or an array of such, but is {threshold!r}."
+        )
     with np.errstate(divide="ignore"):
         surprise = np.maximum(-np.log(threshold), 0.0)
     below = np.where(surprise < count, surprise, 0.0)

@@ -1,9 +1,10 @@
 """Do vanished gradients come back? Many small networks trained at once, and a Markov chain fitted to them.
 
-The accepted answer to question 51545, Data Science Stack Exchange, likens training to a Markov chain of two states,
-[g >> 0] and [g ~ 0]: once in the second, "there is not much gradient to bring (change) the values back", so that it is
-"a one way street". Here networks train, each on data of its own, by plain gradient descent with the surrogate's
-gradient; the transitions are counted, and the chain's forecast stands beside what happened.
+The accepted answer to question 51545, Data Science Stack Exchange, likens training to a Markov
+chain of two states, [g >> 0] and [g ~ 0]: once in the second, "there is not much gradient to bring
+(change) the values back", so that it is "a one way street". Here networks train, each on data of
+its own, by plain gradient descent with the surrogate's gradient; the transitions are counted, and
+the chain's forecast stands beside what happened.
 """
 
 import dataclasses
@@ -25,11 +26,14 @@ class TrainingPaths(Shown):
     """What many networks go through in training; arrays of shape (steps + 1, networks), before the first step first.
 
     Args:
-        log10_product: decimal logarithm of the product of the slopes along a path, root mean square over the samples.
-        log10_norm: that of the norm of the whole gradient at the first layer, of a gradient of length 1 at the last.
+        log10_product: decimal logarithm of the product of the slopes along a path, root mean square
+            over the samples.
+        log10_norm: that of the norm of the whole gradient at the first layer, of a gradient of
+            length 1 at the last.
         loss: half the mean squared error of each network on its own samples.
 
-    All three are NaN from the step at which a network's numbers overflow; `diverged` is the share of such networks.
+    All three are NaN from the step at which a network's numbers overflow; `diverged` is the share
+    of such networks.
     """
 
     log10_product: np.ndarray
@@ -72,8 +76,9 @@ def training_paths(
         parameter -= learning_rate * d(mean over samples of (output - label)**2 / 2) / d(parameter)
 
     Args:
-        surrogate, depth, networks, width, weight_variance, bias_variance, input_variance, seed, chunk_size, verbose: as
-            for `gradient_sample`, with defaults "tanh", 10, 1000, 8, 1, 0, 1, 0, None and 0.
+        surrogate, depth, networks, width, weight_variance, bias_variance, input_variance, seed,
+            chunk_size, verbose: as for `gradient_sample`, with defaults "tanh", 10, 1000, 8, 1, 0,
+            1, 0, None and 0.
         samples: each network's inputs ~ N(0, input_variance), at least 1; default 8.
         steps: at least 1; default 200.
         learning_rate: positive; default 0.1.
@@ -82,9 +87,16 @@ def training_paths(
         `TrainingPaths`.
     """
     surrogate, learning_rate = presets.get(surrogate), positive(learning_rate, "learning_rate")
-    depth, networks, width = integer(depth, "depth"), integer(networks, "networks"), integer(width, "width")
+    depth, networks, width = (
+        integer(depth, "depth"),
+        integer(networks, "networks"),
+        integer(width, "width"),
+    )
     samples, steps = integer(samples, "samples"), integer(steps, "steps")
-    variances = [nonnegative(weight_variance, "weight_variance"), nonnegative(bias_variance, "bias_variance")]
+    variances = [
+        nonnegative(weight_variance, "weight_variance"),
+        nonnegative(bias_variance, "bias_variance"),
+    ]
     input_variance = nonnegative(input_variance, "input_variance")
     source = batches.RandomNetworks(depth, width, *variances, integer(seed, "seed", least=0))
     paths = TrainingPaths(*(np.empty((steps + 1, networks)) for _ in range(3)))
@@ -94,10 +106,15 @@ def training_paths(
     for chunk in slices:
         count = chunk.stop - chunk.start
         batch = source.draw(count)
-        data = source.draw_inputs(count, input_variance, samples), source.draw_targets(count, samples)
+        data = (
+            source.draw_inputs(count, input_variance, samples),
+            source.draw_targets(count, samples),
+        )
         for number in range(steps + 1):
             batch, *found = step(batch, *data)
-            for array, values in zip((paths.log10_product, paths.log10_norm, paths.loss), found, strict=True):
+            for array, values in zip(
+                (paths.log10_product, paths.log10_norm, paths.loss), found, strict=True
+            ):
                 array[number, chunk] = values[:count]
             progress.add(1)
     return _without_infinities(paths)
@@ -105,7 +122,9 @@ def training_paths(
 
 def from_start_to_end(paths):
     """The median over what did not diverge, before and after training, in words."""
-    medians = [np.nanmedian(paths[time]) if np.isfinite(paths[time]).any() else np.nan for time in (0, -1)]
+    medians = [
+        np.nanmedian(paths[time]) if np.isfinite(paths[time]).any() else np.nan for time in (0, -1)
+    ]
     return "from {:.4g} to {:.4g}".format(*medians)
 
 
@@ -122,7 +141,9 @@ def training_step(surrogate, learning_rate, trains_readout=True):
             losses = tf.reduce_mean(tf.square(errors), axis=1) / 2
             total = tf.reduce_sum(losses)
         changes = tape.gradient(total, parameters)
-        moved = tf.nest.map_structure(lambda old, change: old - learning_rate * change, parameters, changes)
+        moved = tf.nest.map_structure(
+            lambda old, change: old - learning_rate * change, parameters, changes
+        )
         moved = moved if trains_readout else (*moved[:2], networks.readout)
         return moved, measured.log10_product, measured.log10_norm, losses
 
@@ -156,9 +177,10 @@ class TwoStateChain(Shown):
     """A Markov chain between "alive", [g >> 0], and "vanished", [g ~ 0], estimated from training.
 
     Args:
-        counts: observed transitions, shape (2, 2): from (row) alive, vanished to (column) alive, vanished.
-        observed: the share of vanished gradients at each time, shape (times,), among the networks not diverged; NaN
-            where all have.
+        counts: observed transitions, shape (2, 2): from (row) alive, vanished to (column) alive,
+            vanished.
+        observed: the share of vanished gradients at each time, shape (times,), among the networks
+            not diverged; NaN where all have.
         forecast: the same as the chain forecasts it from the first time on; shape (times,).
         left_out: transitions not counted because the network had diverged.
     """
@@ -208,7 +230,8 @@ class TwoStateChain(Shown):
         if not recovered:
             chance = f"the chance per step is below {self.recovery_interval[1]:.1e}"
             return (
-                f"A one-way street, as far as seen: none of {stayed} steps brought a vanished gradient back; {chance}."
+                f"A one-way street, as far as seen: none of {stayed} steps brought a vanished "
+                f"gradient back; {chance}."
             )
         back = f"per step {self.recovery:.1e} of the vanished gradients came back"
         if not vanished:
@@ -223,15 +246,15 @@ def two_state_chain(log10_gradients, vanishing=thresholds.VANISHED_IN_CENSUS, al
     """Counts how gradients go between [g >> 0] and [g ~ 0], and fits a Markov chain by maximum likelihood.
 
     Args:
-        log10_gradients: `paths.log10_product` or `paths.log10_norm`, or other decimal logarithms, shape (times,
-            networks) with at least two times; NaN where a network has diverged.
+        log10_gradients: `paths.log10_product` or `paths.log10_norm`, or other decimal logarithms,
+            shape (times, networks) with at least two times; NaN where a network has diverged.
         vanishing: a gradient below has vanished; positive, default 1e-3.
-        alive: a vanished gradient is back when it reaches this, at least `vanishing`, which is the default. A higher
-            one leaves out those that tremble about the threshold.
+        alive: a vanished gradient is back when it reaches this, at least `vanishing`, which is the
+            default. A higher one leaves out those that tremble about the threshold.
 
     Returns:
-        `TwoStateChain`. The chain has no memory and its probabilities do not change in time; training has both, so
-        compare `observed` with `forecast` before believing it.
+        `TwoStateChain`. The chain has no memory and its probabilities do not change in time;
+        training has both, so compare `observed` with `forecast` before believing it.
     """
     logarithms = np.asarray(log10_gradients, dtype=float)
     if logarithms.ndim != 2 or len(logarithms) < 2 or not logarithms.shape[1]:
@@ -240,13 +263,17 @@ def two_state_chain(log10_gradients, vanishing=thresholds.VANISHED_IN_CENSUS, al
         )
     known = ~np.isnan(logarithms)
     if not known[0].any():
-        raise ValueError("All gradients are NaN from the start: the networks overflow before the first step.")
+        raise ValueError(
+            "All gradients are NaN from the start: the networks overflow before the first step."
+        )
     vanished = _vanished(logarithms, vanishing, vanishing if alive is None else alive)
     both = known[:-1] & known[1:]
     transitions = 2 * vanished[:-1][both] + vanished[1:][both]
     counts = np.bincount(transitions, minlength=4).reshape(2, 2)
     observed = _share(vanished & known, known)
-    return TwoStateChain(counts, observed, _forecast(observed[0], counts, len(observed)), int(both.size - both.sum()))
+    return TwoStateChain(
+        counts, observed, _forecast(observed[0], counts, len(observed)), int(both.size - both.sum())
+    )
 
 
 def _share(vanished, known):
@@ -259,7 +286,9 @@ def _vanished(logarithms, vanishing, alive):
     """Whether each gradient has vanished: it does below one threshold, and stays so until it reaches the other."""
     low, high = np.log10([positive(vanishing, "vanishing"), positive(alive, "alive")])
     if high < low:
-        raise ValueError(f"alive must be at least vanishing, but they are {alive:g} and {vanishing:g}.")
+        raise ValueError(
+            f"alive must be at least vanishing, but they are {alive:g} and {vanishing:g}."
+        )
     vanished = logarithms < low
     for time in range(1, len(vanished)):
         vanished[time] |= vanished[time - 1] & (logarithms[time] < high)
@@ -286,5 +315,7 @@ def _wilson(count, of):
         return 0.0, 1.0
     share, square = count / of, _TWO_SIDED**2 / of
     middle = (share + square / 2) / (1 + square)
-    half = _TWO_SIDED / (1 + square) * np.sqrt(share * (1 - share) / of + _TWO_SIDED**2 / (4 * of**2))
+    half = (
+        _TWO_SIDED / (1 + square) * np.sqrt(share * (1 - share) / of + _TWO_SIDED**2 / (4 * of**2))
+    )
     return float(max(0.0, middle - half)), float(min(1.0, middle + half))

@@ -3,9 +3,10 @@
     check_function(MyFunction())                      one function: value, slope, kernels, extremes, configuration
     check_surrogate(Surrogate("relu", MyFunction()))  one pair: every way TensorFlow and Keras can differentiate it
 
-A breach is an AssertionError that names the check, the input and both numbers. The reference for a slope is the central
-difference of the value in float64; for value and slope it is also the formula in the docstring, evaluated by NumPy,
-where there is one; for everything else it is the same function in float64, or another mode.
+A breach is an AssertionError that names the check, the input and both numbers. The reference for a
+slope is the central difference of the value in float64; for value and slope it is also the formula
+in the docstring, evaluated by NumPy, where there is one; for everything else it is the same
+function in float64, or another mode.
 """
 
 import dataclasses
@@ -28,8 +29,11 @@ DTYPES = {
     tf.float64: (2.0**-52, 2.0**-1022),
 }
 
-# Odd multiples keep the points off the kinks, which lie at round numbers; the middle is dense for sharp spikes.
-_MAGNITUDES = np.concatenate([np.geomspace(1.137e-3, 0.0937, 12), 0.1173 + 0.2719 * np.arange(32), [11.37, 17.93]])
+# Odd multiples keep the points off the kinks, which lie at round numbers; the middle is dense for
+# sharp spikes.
+_MAGNITUDES = np.concatenate(
+    [np.geomspace(1.137e-3, 0.0937, 12), 0.1173 + 0.2719 * np.arange(32), [11.37, 17.93]]
+)
 POINTS = np.concatenate([-_MAGNITUDES[::-1], _MAGNITUDES])
 
 
@@ -43,7 +47,14 @@ def check_function(function):
         AssertionError: which check failed, where, and by how much.
     """
     function = functions.get(function)
-    for check in (_extremes, _slope_is_derivative, _formulas, _declarations, _kernels, _function_config):
+    for check in (
+        _extremes,
+        _slope_is_derivative,
+        _formulas,
+        _declarations,
+        _kernels,
+        _function_config,
+    ):
         check(function)
 
 
@@ -82,14 +93,23 @@ def _agree(subject, check, x, got, expected, relative=1e-6, absolute=1e-9):
         )
 
 
-# ----------------------------------------------------------------------------------------------------- functions
+# -----------------------------------------------------------------------------------------------------
+# functions
 
 
 def _slope_is_derivative(function):
     x = tf.constant(POINTS)
     step = 1e-6 * np.maximum(1, np.abs(POINTS))
     difference = (function.value(x + step) - function.value(x - step)) / (2 * step)
-    _agree(function, "slope against the central difference of value", x, function.slope(x), difference, 1e-5, 1e-7)
+    _agree(
+        function,
+        "slope against the central difference of value",
+        x,
+        function.slope(x),
+        difference,
+        1e-5,
+        1e-7,
+    )
 
 
 def _extremes(function):
@@ -112,11 +132,20 @@ def _extreme(subject, compute, x):
     precision = 8 * DTYPES[x.dtype][0]
     expected = tf.cast(compute(tf.cast(x, tf.float64)), x.dtype)
     _agree(subject, "at the ends of the range", x, y, expected, precision, precision)
-    # Far out is as good as infinity, for the limit; what still grows there, if only like a logarithm, has none.
+    # Far out is as good as infinity, for the limit; what still grows there, if only like a
+    # logarithm, has none.
     near, far = (np.asarray(compute(tf.constant([x, -x], tf.float64))) for x in (1e150, 1e300))
     limits = np.where(np.abs(far) > 1.5 * np.abs(near), np.copysign(np.inf, far), far)
     special = tf.constant([np.nan, np.inf, -np.inf], x.dtype)
-    _agree(subject, "at NaN and the infinities", special, compute(special), [np.nan, *limits], precision, precision)
+    _agree(
+        subject,
+        "at NaN and the infinities",
+        special,
+        compute(special),
+        [np.nan, *limits],
+        precision,
+        precision,
+    )
 
 
 # What a formula in a docstring may use, besides the function's parameters.
@@ -137,17 +166,34 @@ def _formulas(function):
             with np.errstate(all="ignore"):
                 expected = eval(formula, {**_FORMULA_NAMES, **dataclasses.asdict(function), "x": x})
             check = f"{name} against its formula"
-            _agree(function, check, x, compute(tf.constant(x)), np.broadcast_to(expected, x.shape), 1e-9, 1e-12)
+            _agree(
+                function,
+                check,
+                x,
+                compute(tf.constant(x)),
+                np.broadcast_to(expected, x.shape),
+                1e-9,
+                1e-12,
+            )
 
 
 def _declarations(function):
     x = tf.constant(np.append(POINTS, 0.0))
     zero = tf.zeros_like(x)
     if function.odd:
-        rise, fall = function.value(x) - function.value(zero), function.value(zero) - function.value(-x)
+        rise, fall = (
+            function.value(x) - function.value(zero),
+            function.value(zero) - function.value(-x),
+        )
         _agree(function, "odd: value(x) - value(0)", x, rise, fall)
     if function.increasing:
-        _agree(function, "increasing: the part of the slope below zero", x, tf.minimum(function.slope(x), 0), zero)
+        _agree(
+            function,
+            "increasing: the part of the slope below zero",
+            x,
+            tf.minimum(function.slope(x), 0),
+            zero,
+        )
     if function.keeps_sign:
         sign = tf.cast(function.value(x) > 0, x.dtype)
         _agree(function, "keeps_sign: whether value is positive", x, sign, tf.cast(x > 0, x.dtype))
@@ -166,21 +212,32 @@ def _kernels(function):
     x = tf.constant(np.append(POINTS, [0.0, 1.0, -1.0]))
     upstream = tf.cos(3 * x) + 2
     expected = upstream * function.slope(x)
-    _agree(function, "gradient against upstream * slope", x, function.gradient(upstream, x), expected)
+    _agree(
+        function, "gradient against upstream * slope", x, function.gradient(upstream, x), expected
+    )
     for of in {function, *map(functions.get, functions.names())}:
         from_output = function.gradient_from_output(upstream, of.value(x), of)
         if from_output is not None:
             _agree(
-                function, f"gradient_from_output of {of} against upstream * slope", x, from_output, expected, 1e-6, 1e-6
+                function,
+                f"gradient_from_output of {of} against upstream * slope",
+                x,
+                from_output,
+                expected,
+                1e-6,
+                1e-6,
             )
 
 
 def _function_config(function):
     if functions.get(function.get_config()) != function:
-        raise AssertionError(f"{function}: get_config: it gives {functions.get(function.get_config())} back.")
+        raise AssertionError(
+            f"{function}: get_config: it gives {functions.get(function.get_config())} back."
+        )
 
 
-# ----------------------------------------------------------------------------------------------------- surrogates
+# -----------------------------------------------------------------------------------------------------
+# surrogates
 
 
 def _derivatives(surrogate, x):
@@ -237,9 +294,13 @@ def _dtypes(surrogate):
         x = tf.cast(tf.constant([-3.0, -1.0, 0.0, 0.5, 2.0]), dtype)
         y, gradient = _value_and_gradient(surrogate, x)
         if not y.dtype == gradient.dtype == dtype:
-            raise AssertionError(f"{surrogate}: dtypes: {dtype.name} gives {y.dtype.name}, {gradient.dtype.name}.")
+            raise AssertionError(
+                f"{surrogate}: dtypes: {dtype.name} gives {y.dtype.name}, {gradient.dtype.name}."
+            )
         if not np.isfinite(tf.cast(gradient, tf.float64)).all():
-            raise AssertionError(f"{surrogate}: dtypes: the gradient in {dtype.name} is {gradient.numpy()}.")
+            raise AssertionError(
+                f"{surrogate}: dtypes: the gradient in {dtype.name} is {gradient.numpy()}."
+            )
 
 
 def _shapes(surrogate):
@@ -271,7 +332,9 @@ def _keyword_call(surrogate):
 
 def _surrogate_config(surrogate):
     if Surrogate.from_config(surrogate.get_config()) != surrogate:
-        raise AssertionError(f"{surrogate}: get_config: it gives {Surrogate.from_config(surrogate.get_config())} back.")
+        raise AssertionError(
+            f"{surrogate}: get_config: it gives {Surrogate.from_config(surrogate.get_config())} back."
+        )
 
 
 def _keras_file(surrogate):
@@ -282,5 +345,7 @@ def _keras_file(surrogate):
         model.save(path)
         loaded = keras.saving.load_model(path)
     x = tf.constant(POINTS[:80].reshape(20, 4), tf.float32)
-    for got, expected in zip(_value_and_gradient(loaded, x), _value_and_gradient(model, x), strict=True):
+    for got, expected in zip(
+        _value_and_gradient(loaded, x), _value_and_gradient(model, x), strict=True
+    ):
         _agree(surrogate, ".keras file", x[:, :3], got[:, :3], expected[:, :3])

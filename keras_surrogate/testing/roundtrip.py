@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-# Run by a fresh interpreter. A SavedModel is opened with keras_surrogate made unimportable: it must hold its gradients.
+# Run by a fresh interpreter. A SavedModel is opened with keras_surrogate made unimportable: it must
+# hold its gradients.
 _SCRIPT = """
 import sys
 import numpy as np
@@ -50,8 +51,8 @@ def difference(model, path, x):
 
     Args:
         model: the Keras model that was saved, with one input and one output.
-        path: a `.keras` file, or the folder of a SavedModel made by `model.export`, which is opened where
-            `keras_surrogate` cannot be imported.
+        path: a `.keras` file, or the folder of a SavedModel made by `model.export`, which is opened
+            where `keras_surrogate` cannot be imported.
         x: inputs, an array of shape (n, ...).
 
     Returns:
@@ -67,11 +68,16 @@ def difference(model, path, x):
     upstream = tf.reshape(tf.cos(tf.cast(tf.range(tf.size(y)), y.dtype)), tf.shape(y))
     reloaded = _reload(path, x, upstream)
     expected = {"y": y, "gradient": tape.gradient(y, x, upstream)}
-    return Difference(*(_relative(reloaded[name], np.asarray(expected[name])) for name in ("y", "gradient")))
+    return Difference(
+        *(_relative(reloaded[name], np.asarray(expected[name])) for name in ("y", "gradient"))
+    )
 
 
 def _relative(got, expected):
-    return float(np.max(np.abs(got - expected)) / max(np.max(np.abs(expected)), np.finfo(expected.dtype).tiny))
+    return float(
+        np.max(np.abs(got - expected))
+        / max(np.max(np.abs(expected)), np.finfo(expected.dtype).tiny)
+    )
 
 
 def _reload(path, x, upstream):
@@ -86,6 +92,8 @@ def _reload(path, x, upstream):
         finished = subprocess.run(command, capture_output=True, text=True, env=environment)
         if finished.returncode:
             reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ValueError(f"{path} cannot be opened in a fresh process, it may be damaged: {reason}")
+            raise ValueError(
+                f"{path} cannot be opened in a fresh process, it may be damaged: {reason}"
+            )
         with np.load(target) as arrays:
             return dict(arrays)

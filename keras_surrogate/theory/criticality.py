@@ -13,15 +13,17 @@ _REACH = 240
 _TOLERANCE = 1e-6
 # Stands for a variance of 0, of which no logarithm can be taken.
 _ALMOST_0 = 1e-12
-# Pre-activations of a thousand standard deviations are nobody's: there every rectifier looks like ReLU.
+# Pre-activations of a thousand standard deviations are nobody's: there every rectifier looks like
+# ReLU.
 _LARGEST = 1e6
 
 
 def fixed_point(surrogate, weight_variance, bias_variance=0.0, input_variance=1.0):
     """The variance q at which the signal comes to rest: q = sigma_w**2 E[f(sqrt(q) z)**2] + sigma_b**2.
 
-    It is the first one in the direction in which the signal sets out from the first layer's variance. Where every q
-    is a fixed point, as for ReLU at sigma_w**2 = 2, it is the first layer's; where the signal dies out, 0.
+    It is the first one in the direction in which the signal sets out from the first layer's
+    variance. Where every q is a fixed point, as for ReLU at sigma_w**2 = 2, it is the first
+    layer's; where the signal dies out, 0.
 
     Args:
         surrogate, weight_variance, bias_variance, input_variance: as in `predict`.
@@ -35,7 +37,10 @@ def fixed_point(surrogate, weight_variance, bias_variance=0.0, input_variance=1.
     def growth(log_variance):
         variance = np.exp(log_variance)
         with np.errstate(over="ignore", divide="ignore"):
-            return np.log(scale * moments.signal_power(surrogate, variance) + bias_variance) - log_variance
+            return (
+                np.log(scale * moments.signal_power(surrogate, variance) + bias_variance)
+                - log_variance
+            )
 
     origin = np.log(max(start, _ALMOST_0))
     trend = growth(np.array([origin]))[0]
@@ -70,7 +75,15 @@ def _crossing(function, places):
     return (low + high) / 2
 
 
-def gain(surrogate, weight_variance, bias_variance=0.0, input_variance=1.0, *, signal_variance=None, fans=None):
+def gain(
+    surrogate,
+    weight_variance,
+    bias_variance=0.0,
+    input_variance=1.0,
+    *,
+    signal_variance=None,
+    fans=None,
+):
     """chi = sigma_w**2 E[g(sqrt(q) z)**2], by which the gradient's mean square is multiplied in a layer.
 
     Args:
@@ -86,15 +99,26 @@ def gain(surrogate, weight_variance, bias_variance=0.0, input_variance=1.0, *, s
             surrogate, weights.variances(weight_variance, fans)[0], bias_variance, input_variance
         )
     variance = max(_at_least(0, signal_variance, "signal_variance"), _ALMOST_0)
-    return float(weights.variances(weight_variance, fans)[1] * moments.slope_power(surrogate, variance))
+    return float(
+        weights.variances(weight_variance, fans)[1] * moments.slope_power(surrogate, variance)
+    )
 
 
-def balance(surrogate, weight_variance, bias_variance=0.0, input_variance=1.0, *, signal_variance=None, fans=None):
+def balance(
+    surrogate,
+    weight_variance,
+    bias_variance=0.0,
+    input_variance=1.0,
+    *,
+    signal_variance=None,
+    fans=None,
+):
     """The same surrogate with the `scale` that makes chi = 1: its gradient neither vanishes nor explodes with depth.
 
         chi = sigma_w**2 E[(scale * g(sqrt(q) z))**2] = 1        at the variance q where the signal comes to rest
 
-    This keeps the gradient's norm, not its direction, which `predict` tells. A negative scale stays negative.
+    This keeps the gradient's norm, not its direction, which `predict` tells. A negative scale stays
+    negative.
 
     Args:
         surrogate, weight_variance, bias_variance, input_variance, fans: as in `predict`.
@@ -104,10 +128,18 @@ def balance(surrogate, weight_variance, bias_variance=0.0, input_variance=1.0, *
         A `Surrogate`.
 
     Raises:
-        ValueError: an argument out of range, a signal that grows without bound, or a slope that is 0 there.
+        ValueError: an argument out of range, a signal that grows without bound, or a slope that is
+            0 there.
     """
     surrogate = presets.get(surrogate)
-    chi = gain(surrogate, weight_variance, bias_variance, input_variance, signal_variance=signal_variance, fans=fans)
+    chi = gain(
+        surrogate,
+        weight_variance,
+        bias_variance,
+        input_variance,
+        signal_variance=signal_variance,
+        fans=fans,
+    )
     if chi == 0:
         raise ValueError(
             f"{surrogate.backward.title} has no slope to scale where the signal is: its gradient is 0 "
@@ -117,7 +149,9 @@ def balance(surrogate, weight_variance, bias_variance=0.0, input_variance=1.0, *
     return surrogate.scaled(chi**-0.5)
 
 
-def critical_weight_variance(surrogate, bias_variance=0.0, input_variance=1.0, *, signal_variance=None):
+def critical_weight_variance(
+    surrogate, bias_variance=0.0, input_variance=1.0, *, signal_variance=None
+):
     """sigma_w**2 = fan_in * Var(W) at which both hold: the signal rests at a variance q, and chi = 1 there.
 
         q = sigma_w**2 E[f(sqrt(q) z)**2] + sigma_b**2        sigma_w**2 E[g(sqrt(q) z)**2] = 1
@@ -126,14 +160,17 @@ def critical_weight_variance(surrogate, bias_variance=0.0, input_variance=1.0, *
 
     Args:
         surrogate: whatever `keras_surrogate.get` takes.
-        bias_variance, input_variance: as in `predict`. The latter sets q where the forward is homogeneous (ReLU).
-        signal_variance: q, a positive number, which then need not be where the signal rests; default None.
+        bias_variance, input_variance: as in `predict`. The latter sets q where the forward is
+            homogeneous (ReLU).
+        signal_variance: q, a positive number, which then need not be where the signal rests;
+            default None.
 
     Raises:
-        ValueError: an argument out of range, or a pair for which no weights do both, as ReLU with most other slopes.
-            `balance` it first, or give `signal_variance`.
+        ValueError: an argument out of range, or a pair for which no weights do both, as ReLU with
+            most other slopes. `balance` it first, or give `signal_variance`.
 
-    Source: Schoenholz et al. 2017, arXiv:1611.01232; Hayou et al. 2019, arXiv:1902.06853; for pairs, this package.
+    Source: Schoenholz et al. 2017, arXiv:1611.01232; Hayou et al. 2019, arXiv:1902.06853; for
+    pairs, this package.
     """
     surrogate, bias = presets.get(surrogate), _at_least(0, bias_variance, "bias_variance")
     input_variance = _at_least(0, input_variance, "input_variance")
@@ -147,7 +184,9 @@ def critical_weight_variance(surrogate, bias_variance=0.0, input_variance=1.0, *
 
 def _inverse(power, surrogate):
     if power == 0:
-        raise ValueError(f"{surrogate.backward.title} has slope 0 there, so that no weights keep its gradient.")
+        raise ValueError(
+            f"{surrogate.backward.title} has slope 0 there, so that no weights keep its gradient."
+        )
     return float(1 / power)
 
 
@@ -188,7 +227,11 @@ def _critical_fixed_point(surrogate, bias):
         return scale(log_excess) * moments.slope_power(surrogate, np.exp(log_excess) + bias) - 1
 
     places = np.arange(np.log(_ALMOST_0), np.log(_LARGEST), _STEP)
-    if bias == 0 and abs(excess_gain(places[:1])[0]) < _TOLERANCE and scale(np.zeros(1))[0] > scale(places[:1])[0]:
+    if (
+        bias == 0
+        and abs(excess_gain(places[:1])[0]) < _TOLERANCE
+        and scale(np.zeros(1))[0] > scale(places[:1])[0]
+    ):
         return float(scale(places[:1])[0])
     place = _crossing(excess_gain, places[1:])
     if place is None or not _attracts(scale, place):
@@ -208,4 +251,6 @@ def _attracts(scale, place):
 
 
 def _at_least(low, number, name):
-    return functions.real_number(number, "theory", name, f"a number of at least {low}", lambda number: number >= low)
+    return functions.real_number(
+        number, "theory", name, f"a number of at least {low}", lambda number: number >= low
+    )

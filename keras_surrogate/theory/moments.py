@@ -1,8 +1,9 @@
 """Averages over a Gaussian pre-activation: E[...] with h = sqrt(q) z and z ~ N(0, 1), on a fixed grid of z.
 
-The grid is z = 10 sinh(8 t) / sinh(8) for equally spaced t in (-1, 1): dense everywhere, and densest at 0, where
-surrogate slopes have their spikes; no point is at 0, where functions have their jumps. Sums over it converge for
-kinks and jumps, which Gauss-Hermite quadrature misses (a softplus slope on ReLU by decades at depth 50).
+The grid is z = 10 sinh(8 t) / sinh(8) for equally spaced t in (-1, 1): dense everywhere, and
+densest at 0, where surrogate slopes have their spikes; no point is at 0, where functions have their
+jumps. Sums over it converge for kinks and jumps, which Gauss-Hermite quadrature misses (a softplus
+slope on ReLU by decades at depth 50).
 """
 
 import numpy as np

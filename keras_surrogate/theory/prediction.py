@@ -19,7 +19,8 @@ _NO_SIGNAL = 1e-200
 class DepthScales:
     """In how many layers each quantity changes by a factor e, on average over the network; inf if it does not.
 
-    Of the correlation it is the distance to its limit that shrinks by e, at the last layers. None is undefined.
+    Of the correlation it is the distance to its limit that shrinks by e, at the last layers. None
+    is undefined.
     """
 
     signal: float | None
@@ -33,8 +34,10 @@ class Prediction(Shown):
     """What `predict` returns: arrays of shape (depth,), first layer first.
 
     signal_variance: the variance of the pre-activations.
-    gradient_norm: the norm of the gradient of the pre-activations, for a gradient of norm 1 at the last layer's output.
-    alignment: its cosine with the true gradient; None where that is 0 in some layer, so that it has no direction.
+    gradient_norm: the norm of the gradient of the pre-activations, for a gradient of norm 1 at the
+        last layer's output.
+    alignment: its cosine with the true gradient; None where that is 0 in some layer, so that it has
+        no direction.
     correlation: of the pre-activations of two inputs; None unless `input_correlation` was given.
     depth_scales: a `DepthScales`.
     verdict: sentences about signal, gradient and direction.
@@ -56,7 +59,9 @@ class Prediction(Shown):
             "depth": self.depth,
             "width": "infinite" if self.width is None else self.width,
             "gradient of the first layer over the last": self.gradient_ratio,
-            "cosine with the true one": None if self.alignment is None else float(self.alignment[0]),
+            "cosine with the true one": None
+            if self.alignment is None
+            else float(self.alignment[0]),
             "last signal variance": float(self.signal_variance[-1]),
         }
 
@@ -75,7 +80,9 @@ class Prediction(Shown):
     @property
     def gradient_ratio(self):
         """The gradient's norm at the first layer over that at the last."""
-        return float(self.gradient_norm[0] / self.gradient_norm[-1]) if self.gradient_norm[-1] else 0.0
+        return (
+            float(self.gradient_norm[0] / self.gradient_norm[-1]) if self.gradient_norm[-1] else 0.0
+        )
 
     @property
     def depth_scales(self):
@@ -111,46 +118,59 @@ def predict(
 ):
     """Signal, gradient and alignment in every layer of an untrained network of `depth` layers f(W x + b).
 
-    `keras_surrogate.theory` has the formulas. Without a width they are those of the limit of wide layers. With one,
-    the result is the typical network of that width (the mean of the middle half of `draws` sampled ones: of norms as
-    logarithms, of cosines as inverse hyperbolic tangents). The correlation is that of the limit.
+    `keras_surrogate.theory` has the formulas. Without a width they are those of the limit of wide
+    layers. With one, the result is the typical network of that width (the mean of the middle half
+    of `draws` sampled ones: of norms as logarithms, of cosines as inverse hyperbolic tangents). The
+    correlation is that of the limit.
 
     Args:
         surrogate: the activation; whatever `keras_surrogate.get` takes.
         depth: the number of layers, at least 1.
-        weight_variance: sigma_w**2 = fan_in * Var(W), in [0, inf), or a Keras initializer or its name
-            ("he_normal" is 2, "glorot_uniform" 1 where the fans are equal).
+        weight_variance: sigma_w**2 = fan_in * Var(W), in [0, inf), or a Keras initializer or its
+            name ("he_normal" is 2, "glorot_uniform" 1 where the fans are equal).
         bias_variance: sigma_b**2, the variance of the biases, in [0, inf), default 0.
         input_variance: the mean square of the input's numbers, in [0, inf), default 1.
         width: units of every layer, at least 2; default None, infinitely many.
         input_correlation: cosine of two inputs, from -1 to 1; default None, no correlations.
-        fans: (fan_in, fan_out) of a layer; default both the width. Only without `width` may they differ.
-        stack: "plain"; "residual", of layers x + f(W x + b); or "batch_norm", of layers f(BatchNorm(W x)) for large
-            batches of unlike inputs. The last two for infinite width only, and "batch_norm" without correlations.
-        draws: how many networks of finite width to sample, at least 8; default None: 200, and down to 32 where few
-            units carry the gradient, so that more of these are needed (0.2 s and more).
+        fans: (fan_in, fan_out) of a layer; default both the width. Only without `width` may they
+            differ.
+        stack: "plain"; "residual", of layers x + f(W x + b); or "batch_norm", of layers
+            f(BatchNorm(W x)) for large batches of unlike inputs. The last two for infinite width
+            only, and "batch_norm" without correlations.
+        draws: how many networks of finite width to sample, at least 8; default None: 200, and down
+            to 32 where few units carry the gradient, so that more of these are needed (0.2 s and
+            more).
         seed: an integer that fixes them, default 0.
 
-    A convolution is treated as a dense layer whose fans include the kernel's size, as Keras counts them: leave out
-    `width` and give `fans`. This holds for many channels and away from the border of the image; padding, strides,
-    pooling and the likeness of neighbouring pixels are left out (Xiao et al. 2018, arXiv:1806.05393).
+    A convolution is treated as a dense layer whose fans include the kernel's size, as Keras counts
+    them: leave out `width` and give `fans`. This holds for many channels and away from the border
+    of the image; padding, strides, pooling and the likeness of neighbouring pixels are left out
+    (Xiao et al. 2018, arXiv:1806.05393).
 
     Returns:
         A `Prediction`.
 
     Raises:
-        ValueError: an argument out of range, a combination that the theory does not cover, or a signal that explodes.
+        ValueError: an argument out of range, a combination that the theory does not cover, or a
+            signal that explodes.
     """
     surrogate, depth = presets.get(surrogate), _integer(depth, "depth", 1)
     width = None if width is None else _integer(width, "width", 2)
     forward, backward = weights.variances(weight_variance, fans, width)
-    bias, power = _at_least_0(bias_variance, "bias_variance"), _at_least_0(input_variance, "input_variance")
+    bias, power = (
+        _at_least_0(bias_variance, "bias_variance"),
+        _at_least_0(input_variance, "input_variance"),
+    )
     _check_stack(stack, width, input_correlation, forward, backward)
     variances, powers = mean_field.signal(surrogate, depth, forward, bias, power, stack)
     correlation = None
     if input_correlation is not None:
-        cosine = _number(input_correlation, "input_correlation", "a number from -1 to 1", lambda c: -1 <= c <= 1)
-        correlation = mean_field.correlations(surrogate, variances, powers, forward, bias, cosine, stack)
+        cosine = _number(
+            input_correlation, "input_correlation", "a number from -1 to 1", lambda c: -1 <= c <= 1
+        )
+        correlation = mean_field.correlations(
+            surrogate, variances, powers, forward, bias, cosine, stack
+        )
     if width is None or not _has_gradient(surrogate, variances):
         log_norm, alignment = mean_field.overlaps(surrogate, variances, backward, stack)
     else:
@@ -163,18 +183,25 @@ def predict(
         variances, log_norm, alignment = network.typical_of(variances, draws, seed)
         alignment = alignment if network.with_true else _alignment_of_one(surrogate, depth)
     alignment = None if np.isnan(alignment).any() else alignment
-    return Prediction(surrogate, depth, width, variances, _exponential(log_norm), alignment, correlation)
+    return Prediction(
+        surrogate, depth, width, variances, _exponential(log_norm), alignment, correlation
+    )
 
 
 def _has_gradient(surrogate, variances):
     """Whether there are signal and slope in every layer; otherwise the first layer's gradient is 0 at any width."""
-    return variances.min() > _NO_SIGNAL and moments.slope_power(surrogate, variances, moments.COARSE).min() > 0
+    return (
+        variances.min() > _NO_SIGNAL
+        and moments.slope_power(surrogate, variances, moments.COARSE).min() > 0
+    )
 
 
 def _is_decoupled(surrogate, variances):
     """Whether there is a true gradient besides the artificial one, and in every layer."""
     is_other = surrogate.forward != surrogate.backward
-    return bool(is_other and moments.true_slope_power(surrogate, variances, moments.COARSE).min() > 0)
+    return bool(
+        is_other and moments.true_slope_power(surrogate, variances, moments.COARSE).min() > 0
+    )
 
 
 def _alignment_of_one(surrogate, depth):
@@ -197,9 +224,13 @@ def _check_stack(stack, width, input_correlation, forward, backward):
     if stack not in STACKS:
         raise ValueError(f"predict: stack must be one of {STACKS}, but is {stack!r}.")
     if stack != "plain" and width is not None:
-        raise ValueError(f"predict: of a {stack!r} stack only the limit of infinite width is known; leave out width=.")
+        raise ValueError(
+            f"predict: of a {stack!r} stack only the limit of infinite width is known; leave out width=."
+        )
     if stack == "batch_norm" and input_correlation is not None:
-        raise ValueError("predict: batch normalisation makes unlike inputs uncorrelated; leave out input_correlation=.")
+        raise ValueError(
+            "predict: batch normalisation makes unlike inputs uncorrelated; leave out input_correlation=."
+        )
     if width is not None and not math.isclose(forward, backward):
         raise ValueError("predict: layers of one width have equal fans; leave out fans= or width=.")
 
@@ -214,7 +245,9 @@ def _at_least_0(number, name):
 
 def _integer(number, name, least):
     meaning = f"an integer of at least {least}"
-    return int(_number(number, name, meaning, lambda number: number >= least and number == int(number)))
+    return int(
+        _number(number, name, meaning, lambda number: number >= least and number == int(number))
+    )
 
 
 def _layers_per_e(numbers):

@@ -21,9 +21,10 @@ _SMALL_SHARE = 0.05
 class Recommendation(Shown):
     """One rank: a surrogate, its prediction, and why it stands there.
 
-    score: from 0 to 1: the alignment at the first layer, where there is one, divided by the decades that the gradient's
-        norm is off, if more than one.
-    revives: the share of the gradient's mean square that goes to units whose true slope is 0; 0 for the true slope.
+    score: from 0 to 1: the alignment at the first layer, where there is one, divided by the decades
+        that the gradient's norm is off, if more than one.
+    revives: the share of the gradient's mean square that goes to units whose true slope is 0; 0 for
+        the true slope.
     share: the share of units that carry the gradient, E[g**2]**2 / E[g**4].
     reason: a sentence.
     """
@@ -49,15 +50,29 @@ class Recommendation(Shown):
     def name(self):
         """The pair as one would type it."""
         pair, scale = self.surrogate, self.surrogate.scale
-        backward = "true slope" if pair.backward == pair.forward else f"slope of {_described(pair.backward)}"
+        backward = (
+            "true slope"
+            if pair.backward == pair.forward
+            else f"slope of {_described(pair.backward)}"
+        )
         return backward if scale == 1 else f"{scale:.3g} x {backward}"
 
     @property
     def reason(self):
-        ratio, off = self.prediction.gradient_ratio, f"units that are off get {100 * self.revives:.2g} % of its square"
-        parts = [f"The first layer gets {ratio:.2g} times the last one's gradient", self._direction()]
+        ratio, off = (
+            self.prediction.gradient_ratio,
+            f"units that are off get {100 * self.revives:.2g} % of its square",
+        )
+        parts = [
+            f"The first layer gets {ratio:.2g} times the last one's gradient",
+            self._direction(),
+        ]
         parts += [off] if self.revives > 0 else []
-        parts += [f"only {100 * self.share:.2g} % of the units carry it"] if self.share < _SMALL_SHARE else []
+        parts += (
+            [f"only {100 * self.share:.2g} % of the units carry it"]
+            if self.share < _SMALL_SHARE
+            else []
+        )
         return ", ".join(parts) + "."
 
     def _direction(self):
@@ -83,7 +98,14 @@ class Recommendations(Shown):
         return {"slopes for": forward, "best first:": best}
 
     def _table(self):
-        headings = ["rank", "slope", "score", "first layer over last", "to units that are off", "units that carry it"]
+        headings = [
+            "rank",
+            "slope",
+            "score",
+            "first layer over last",
+            "to units that are off",
+            "units that carry it",
+        ]
         rows = [
             [rank, item.name, item.score, item.prediction.gradient_ratio, item.revives, item.share]
             for rank, item in enumerate(self.ranking, 1)
@@ -95,21 +117,33 @@ class Recommendations(Shown):
         return "\n".join([self.advice, *ranks])
 
 
-def recommend(forward, depth, weight_variance, *, candidates=None, count=5, revive=False, width=None, **options):
+def recommend(
+    forward,
+    depth,
+    weight_variance,
+    *,
+    candidates=None,
+    count=5,
+    revive=False,
+    width=None,
+    **options,
+):
     """Ranks slopes for a forward in a network of this depth and these weights.
 
-    Every candidate is balanced (`theory.balance`), the true slope also taken as it is, and predicted; the best are
-    those that keep the direction of the true gradient and bring its norm through. Where there is no true gradient, as
-    for steps, those rank first that let most units take part. Equals rank by how little they change.
+    Every candidate is balanced (`theory.balance`), the true slope also taken as it is, and
+    predicted; the best are those that keep the direction of the true gradient and bring its norm
+    through. Where there is no true gradient, as for steps, those rank first that let most units
+    take part. Equals rank by how little they change.
 
     Args:
         forward: whatever `keras_surrogate.functions.get` takes.
         depth, weight_variance: as in `predict`.
-        candidates: backwards, names or functions; default every function of the collection, and the backward of every
-            published pair with this forward.
+        candidates: backwards, names or functions; default every function of the collection, and the
+            backward of every published pair with this forward.
         count: how many to return, at least 1; default 5.
         revive: whether to keep only slopes that reach units whose true slope is 0; default False.
-        width: as in `predict`, for those that are returned; they are chosen by the limit of infinite width.
+        width: as in `predict`, for those that are returned; they are chosen by the limit of
+            infinite width.
         options: `bias_variance`, `input_variance`, `fans`, as in `predict`.
 
     Returns:
@@ -121,7 +155,9 @@ def recommend(forward, depth, weight_variance, *, candidates=None, count=5, revi
     forward = functions.get(forward)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"recommend: count must be an integer of at least 1, but is {count!r}.")
-    reference = predict(Surrogate(forward), depth, weight_variance, input_correlation=0.5, **options)
+    reference = predict(
+        Surrogate(forward), depth, weight_variance, input_correlation=0.5, **options
+    )
     pairs = _pairs(forward, candidates, weight_variance, options)
     rated = _rated(pairs, depth, weight_variance, None, options)
     ranking = _ranked([item for item in rated if item.revives > 0 or not revive])[:count]
@@ -130,7 +166,9 @@ def recommend(forward, depth, weight_variance, *, candidates=None, count=5, revi
             f"recommend: none of the candidates brings a gradient back through {forward.title} at this depth."
         )
     if width is not None:
-        ranking = _ranked(_rated([item.surrogate for item in ranking], depth, weight_variance, width, options))
+        ranking = _ranked(
+            _rated([item.surrogate for item in ranking], depth, weight_variance, width, options)
+        )
     return Recommendations(tuple(ranking), _advice(forward, reference, options))
 
 
@@ -173,7 +211,11 @@ def _recommendation(pair, prediction):
     off = (true == 0) if (true != 0).any() else np.zeros_like(h)
     share = (power @ weight) ** 2 / (power**2 @ weight)
     return Recommendation(
-        pair, prediction, verdicts.worth(prediction), float((power * off) @ weight / (power @ weight)), float(share)
+        pair,
+        prediction,
+        verdicts.worth(prediction),
+        float((power * off) @ weight / (power @ weight)),
+        float(share),
     )
 
 
@@ -190,8 +232,12 @@ def _ranked(items):
 
 
 def _described(function):
-    parameters = [f"{field.name}={getattr(function, field.name)}" for field in dataclasses.fields(function)]
-    return function.title + (f"({', '.join(parameters)})" if parameters and function.title in functions.names() else "")
+    parameters = [
+        f"{field.name}={getattr(function, field.name)}" for field in dataclasses.fields(function)
+    ]
+    return function.title + (
+        f"({', '.join(parameters)})" if parameters and function.title in functions.names() else ""
+    )
 
 
 def _advice(forward, reference, options):
@@ -206,7 +252,8 @@ def _on_true_slope(reference):
     title, ratio = reference.surrogate.forward.title, reference.gradient_ratio
     if ratio == 0:
         return (
-            f"The true slope of {title} is 0: the ranking knows no direction, only norms and how many units take part."
+            f"The true slope of {title} is 0: the ranking knows no direction, only norms and how many "
+            "units take part."
         )
     if verdicts.gradient_is_off(reference):
         return f"The true slope of {title} does not bring the gradient back: {verdicts.gradient(reference)}"
@@ -220,7 +267,9 @@ def _on_true_slope(reference):
 
 def _remedy(forward, options):
     try:
-        known = {name: options[name] for name in ("bias_variance", "input_variance") if name in options}
+        known = {
+            name: options[name] for name in ("bias_variance", "input_variance") if name in options
+        }
         scale = criticality.critical_weight_variance(Surrogate(forward), **known)
     except ValueError:
         return "use normalisation, residual connections or fewer layers."

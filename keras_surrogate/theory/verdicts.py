@@ -15,7 +15,12 @@ _INDISTINGUISHABLE = 1e-7
 
 
 def in_words(prediction):
-    sentences = [_signal(prediction), _correlation(prediction), gradient(prediction), direction(prediction)]
+    sentences = [
+        _signal(prediction),
+        _correlation(prediction),
+        gradient(prediction),
+        direction(prediction),
+    ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -68,7 +73,10 @@ def gradient(prediction):
 
 def direction(prediction):
     """Where the gradient points."""
-    if prediction.surrogate.backward == prediction.surrogate.forward and prediction.surrogate.scale > 0:
+    if (
+        prediction.surrogate.backward == prediction.surrogate.forward
+        and prediction.surrogate.scale > 0
+    ):
         return "Its direction is the true one."
     if prediction.alignment is None:
         return "Its alignment is undefined, because the true gradient is zero."
@@ -89,24 +97,28 @@ def direction(prediction):
 def effect(prediction, true, rescaled=False):
     """What an artificial derivative does to training, beside the true one: "helps", "hurts" or "none".
 
-    A derivative trains if the signal reaches the output, and the gradient the first layer: its norm within a factor of
-    10 of the last layer's, its cosine with the true one at least 0.4. An optimizer that rescales each parameter's step
-    makes up for norms, of the signal too, down to the epsilon that it adds, 1e-7. Where both or neither train, there
-    is no effect.
+    A derivative trains if the signal reaches the output, and the gradient the first layer: its norm
+    within a factor of 10 of the last layer's, its cosine with the true one at least 0.4. An
+    optimizer that rescales each parameter's step makes up for norms, of the signal too, down to the
+    epsilon that it adds, 1e-7. Where both or neither train, there is no effect.
 
     `examples/evidence` has what came true of it.
 
     Args:
         prediction: a `Prediction` for the artificial derivative.
-        true: one for the true derivative in the same network; its `input_correlation`, if given, is looked at too.
-        rescaled: whether the optimizer rescales each parameter's step, as all but plain SGD do; default False.
+        true: one for the true derivative in the same network; its `input_correlation`, if given, is
+            looked at too.
+        rescaled: whether the optimizer rescales each parameter's step, as all but plain SGD do;
+            default False.
 
     Raises:
         ValueError: `prediction` or `true` is not a `Prediction`.
     """
     _check_prediction(prediction, "prediction")
     _check_prediction(true, "true")
-    if _correlation(true) or _signal_trouble(true) in (["explodes"] if rescaled else ["explodes", "dies out"]):
+    if _correlation(true) or _signal_trouble(true) in (
+        ["explodes"] if rescaled else ["explodes", "dies out"]
+    ):
         return "none"
     trains, true_trains = (_trains(item, rescaled) for item in (prediction, true))
     return "none" if trains == true_trains else "helps" if trains else "hurts"
@@ -134,8 +146,8 @@ def _cosine(prediction):
 def worth(prediction):
     """A number to rank by: how close to 1 the norms' ratio stays, and how much of the direction.
 
-    Norms count by decades, beyond the first as much as a lost direction does; of the cosine only what is positive
-    counts.
+    Norms count by decades, beyond the first as much as a lost direction does; of the cosine only
+    what is positive counts.
     """
     ratio = prediction.gradient_ratio
     decades = abs(math.log10(ratio)) if ratio > 0 else math.inf

@@ -2,12 +2,15 @@
 
     python tests/benchmarks/activations.py                           every preset; memory of a chosen few
     python tests/benchmarks/activations.py flat_spot "relu|bsilu"    these, a preset or "forward|backward" each;
-                                                                     "relu|bsilu|uint8" with a compressed residual,
-                                                                     "relu|bsilu|jit" with a slope compiled by itself
+                                                                     "relu|bsilu|uint8" with a
+                                                                     compressed residual,
+                                                                     "relu|bsilu|jit" with a slope
+                                                                     compiled by itself
 
-Time is that of value and gradient with a given upstream gradient. All take turns in random order, so that whatever
-else the machine does meets all of them alike; a ratio is the median over the rounds. "Native" is the same value,
-differentiated by TensorFlow. Memory is that of a process of its own, outside XLA.
+Time is that of value and gradient with a given upstream gradient. All take turns in random order,
+so that whatever else the machine does meets all of them alike; a ratio is the median over the
+rounds. "Native" is the same value, differentiated by TensorFlow. Memory is that of a process of its
+own, outside XLA.
 """
 
 import argparse
@@ -32,7 +35,13 @@ tf.get_logger().setLevel("ERROR")
 
 SHAPE, ROUNDS, WARM_UP = (1024, 4096), 31, 3
 DEPTH, WIDTH, BATCH = 30, 512, 8192
-MEMORY = ["leaky_backward", "flat_spot", "artificial_relu", "relu|softplus|bfloat16", "relu|softplus|uint8"]
+MEMORY = [
+    "leaky_backward",
+    "flat_spot",
+    "artificial_relu",
+    "relu|softplus|bfloat16",
+    "relu|softplus|uint8",
+]
 
 
 def surrogate_of(name):
@@ -70,10 +79,15 @@ def seconds(step, *arguments):
 
 def times(activations, jit_compile):
     """For every round after the warm-up, the seconds of every activation."""
-    steps = {name: value_and_gradient(activation, jit_compile) for name, activation in activations.items()}
+    steps = {
+        name: value_and_gradient(activation, jit_compile)
+        for name, activation in activations.items()
+    }
     arguments = tf.random.normal(SHAPE, stddev=2.0, seed=0), tf.random.normal(SHAPE, seed=1)
     orders = [random.sample(list(steps), len(steps)) for _ in range(WARM_UP + ROUNDS)]
-    return [{name: seconds(steps[name], *arguments) for name in order} for order in orders][WARM_UP:]
+    return [{name: seconds(steps[name], *arguments) for name in order} for order in orders][
+        WARM_UP:
+    ]
 
 
 def ratio(rounds, name, reference):
@@ -83,10 +97,19 @@ def ratio(rounds, name, reference):
 def time_table(names):
     surrogates = {name: surrogate_of(name) for name in names}
     natives = {surrogate.forward: native(surrogate) for surrogate in surrogates.values()}
-    measured = [times({"ReLU": tf.nn.relu, **natives, **surrogates}, jit_compile) for jit_compile in (False, True)]
-    table = Table("", "/ ReLU", "/ native", "XLA / ReLU", "XLA / native", title="Time of value and gradient")
+    measured = [
+        times({"ReLU": tf.nn.relu, **natives, **surrogates}, jit_compile)
+        for jit_compile in (False, True)
+    ]
+    table = Table(
+        "", "/ ReLU", "/ native", "XLA / ReLU", "XLA / native", title="Time of value and gradient"
+    )
     for name, surrogate in surrogates.items():
-        ratios = [ratio(rounds, name, reference) for rounds in measured for reference in ("ReLU", surrogate.forward)]
+        ratios = [
+            ratio(rounds, name, reference)
+            for rounds in measured
+            for reference in ("ReLU", surrogate.forward)
+        ]
         table.add_row(name, *(f"{ratio:.2f}" for ratio in ratios))
     return table
 
@@ -119,13 +142,21 @@ def peak(name, is_native):
     """The same, of a fresh process whose freed tensors return to the system at once."""
     command = [sys.executable, __file__, name, "--peak", "native" if is_native else "surrogate"]
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    return float(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+    return float(
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
+    )
 
 
 def memory_table(names):
     forwards = {surrogate_of(name).forward: name for name in ["relu|", *names]}
     natives = {forward: peak(name, is_native=True) for forward, name in forwards.items()}
-    table = Table("", "MiB", "/ ReLU", "/ native", title=f"Peak memory of a step, {DEPTH} x {WIDTH}, batch {BATCH}")
+    table = Table(
+        "",
+        "MiB",
+        "/ ReLU",
+        "/ native",
+        title=f"Peak memory of a step, {DEPTH} x {WIDTH}, batch {BATCH}",
+    )
     for name in names:
         ours = peak(name, is_native=False)
         ratios = (ours / natives[surrogate_of(reference).forward] for reference in ("relu|", name))
@@ -134,9 +165,17 @@ def memory_table(names):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help='presets or pairs such as "relu|bsilu"; default: every preset')
-    parser.add_argument("--peak", choices=["native", "surrogate"], help="print the peak memory of one and nothing else")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", help='presets or pairs such as "relu|bsilu"; default: every preset'
+    )
+    parser.add_argument(
+        "--peak",
+        choices=["native", "surrogate"],
+        help="print the peak memory of one and nothing else",
+    )
     arguments = parser.parse_args()
     if arguments.peak:
         return print(peak_of_this_process(arguments.names[0], arguments.peak == "native"))

@@ -26,14 +26,26 @@ QUANTITIES = {name: lambda name=name: GradientNormLogger(also=name) for name in 
 
 
 def mlp(depth=30, width=256):
-    hidden = [keras.layers.Dense(width, activation="relu", kernel_initializer="he_normal") for _ in range(depth)]
+    hidden = [
+        keras.layers.Dense(width, activation="relu", kernel_initializer="he_normal")
+        for _ in range(depth)
+    ]
     return keras.Sequential([keras.Input((width,)), *hidden, keras.layers.Dense(10)])
 
 
 def cnn():
-    layers = [layer for filters in (16, 32, 64) for layer in (convolution(filters), convolution(filters, strides=2))]
+    layers = [
+        layer
+        for filters in (16, 32, 64)
+        for layer in (convolution(filters), convolution(filters, strides=2))
+    ]
     return keras.Sequential(
-        [keras.Input((32, 32, 3)), *layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)]
+        [
+            keras.Input((32, 32, 3)),
+            *layers,
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(10),
+        ]
     )
 
 
@@ -54,7 +66,14 @@ class Run:
 
     def seconds(self, clock=time.process_time):
         start = clock()
-        self.model.fit(self.x, self.y, batch_size=self.batch, verbose=0, shuffle=False, callbacks=self.callbacks)
+        self.model.fit(
+            self.x,
+            self.y,
+            batch_size=self.batch,
+            verbose=0,
+            shuffle=False,
+            callbacks=self.callbacks,
+        )
         return clock() - start
 
 
@@ -75,7 +94,10 @@ def table_of(loggers, models, rounds):
     """A table, one row a logger, one column for each model in graphs and under XLA."""
     columns = [(name, jit_compile) for name in models for jit_compile in (False, True)]
     titles = [f"{name}, {'XLA' if jit_compile else 'graph'}" for name, jit_compile in columns]
-    results = [ratios(models[name][0], jit_compile, loggers, rounds, models[name][1]) for name, jit_compile in columns]
+    results = [
+        ratios(models[name][0], jit_compile, loggers, rounds, models[name][1])
+        for name, jit_compile in columns
+    ]
     table = Table("", *titles, title=f"CPU time over no logger, median of {rounds} rounds")
     for name in loggers:
         table.add_row(name, *(f"{result[name]:.2f}" for result in results))

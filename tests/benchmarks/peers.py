@@ -6,9 +6,10 @@
     python tests/benchmarks/peers.py theory          the prediction against measuring it on random networks
     python tests/benchmarks/peers.py --quick         tiny sizes and few rounds, to see that it works
 
-Only the first writes; the others print. What is not installed is left out with a word: `pip install ".[benchmark]"`
-brings PyTorch, snntorch and spikingjelly, and `torch.compile` needs a C++ compiler besides. It runs on Linux. Leave
-the machine alone meanwhile: other load slows PyTorch's threads, which wait for each other, far more than TensorFlow's.
+Only the first writes; the others print. What is not installed is left out with a word: `pip install
+".[benchmark]"` brings PyTorch, snntorch and spikingjelly, and `torch.compile` needs a C++ compiler
+besides. It runs on Linux. Leave the machine alone meanwhile: other load slows PyTorch's threads,
+which wait for each other, far more than TensorFlow's.
 """
 
 import argparse
@@ -41,7 +42,8 @@ PARTS = {
 class Effort:
     """How much is measured.
 
-    pairs, size: which pairs are timed, at how many elements. size_pairs, sizes: the same of the tables by size.
+    pairs, size: which pairs are timed, at how many elements. size_pairs, sizes: the same of the
+        tables by size.
     memory_pairs, memory_size: which pairs' memory is measured, at how many elements.
     seconds, rounds: rounds go on for so long at most, and are so many at most; three at least.
     layers, compiled_layers: from numbers of layers to steps of a `fit`, in graphs and under XLA.
@@ -84,7 +86,9 @@ QUICK = Effort(
 
 def measured(names, effort):
     """Every part's tables, printed as soon as they are there."""
-    report = [f"# Speed against peers\n\n`python tests/benchmarks/peers.py`\n\n{peers_report.machine(THREADS)}"]
+    report = [
+        f"# Speed against peers\n\n`python tests/benchmarks/peers.py`\n\n{peers_report.machine(THREADS)}"
+    ]
     print(report[0])
     for name in names:
         title, tables = PARTS[name]
@@ -96,9 +100,15 @@ def measured(names, effort):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=list(PARTS), help="one part only, printed and not written")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes and few rounds, printed and not written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "part", nargs="?", choices=list(PARTS), help="one part only, printed and not written"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes and few rounds, printed and not written"
+    )
     arguments = parser.parse_args()
     parts = [arguments.part] if arguments.part else list(PARTS)
     report = measured(parts, QUICK if arguments.quick else Effort())

@@ -1,7 +1,8 @@
 """Time and memory of this package's activations against native ones, the stop-gradient trick, and spiking libraries.
 
-Like is compared with like: `tf.function` with eager PyTorch, "operation by operation"; and XLA with `torch.compile`,
-"compiled". All contenders of a row take turns in random order, and their ratios are medians over the rounds.
+Like is compared with like: `tf.function` with eager PyTorch, "operation by operation"; and XLA with
+`torch.compile`, "compiled". All contenders of a row take turns in random order, and their ratios
+are medians over the rounds.
 """
 
 import contextlib
@@ -32,7 +33,8 @@ BY_SIZE = {
     "step, arc tangent": ["ours", "trick TF", "trick torch", "snntorch", "spikingjelly"],
 }
 MODES = {False: "operation by operation", True: "compiled"}
-# One timing takes at least so long; what a machine of that memory has left must hold so many tensors for a step.
+# One timing takes at least so long; what a machine of that memory has left must hold so many
+# tensors for a step.
 LEAST_SECONDS, TENSORS = 0.01, 16
 EXPLANATION = """\
 Each time is the contender's over ours, so above 1 is slower than ours. Memory is what a step holds at most beyond its
@@ -69,9 +71,14 @@ def tables(effort):
     with _workers() as workers:
         timed = [_time_by_pair(workers, effort, compiled, notes) for compiled in MODES]
         timed += _time_by_size(workers, effort, notes)
-    with _workers(MALLOC_MMAP_THRESHOLD_="65536") as workers:  # what is freed goes back to the system at once
+    with _workers(
+        MALLOC_MMAP_THRESHOLD_="65536"
+    ) as workers:  # what is freed goes back to the system at once
         held = [_memory(workers, effort, compiled, notes) for compiled in MODES]
-    remarks = [f"* {': '.join([remark, '; '.join(pairs)] if pairs else [remark])}." for remark, pairs in notes.items()]
+    remarks = [
+        f"* {': '.join([remark, '; '.join(pairs)] if pairs else [remark])}."
+        for remark, pairs in notes.items()
+    ]
     return "\n".join([EXPLANATION, *timed, *held, *remarks, ""])
 
 
@@ -83,7 +90,8 @@ def _workers(**environment):
 
 def _time_by_pair(workers, effort, compiled, notes):
     rows = [
-        _row(pair, EVERY, _times(workers, pair, effort.size, compiled, EVERY, effort, notes)) for pair in effort.pairs
+        _row(pair, EVERY, _times(workers, pair, effort.size, compiled, EVERY, effort, notes))
+        for pair in effort.pairs
     ]
     title = f"Time of value and gradient, {_short(effort.size)} elements, {MODES[compiled]}"
     return table(title, ["value, slope", "ours, us", *EVERY[1:]], rows)
@@ -118,7 +126,9 @@ def _times(workers, pair, size, compiled, titles, effort, notes):
     rounds = _rounds(workers, cells, effort)
     for title, cell in cells.items():
         if not cell.word and rounds:
-            cell.number = statistics.median(seconds[title] / (title == "ours" or seconds["ours"]) for seconds in rounds)
+            cell.number = statistics.median(
+                seconds[title] / (title == "ours" or seconds["ours"]) for seconds in rounds
+            )
     for worker in workers.values():
         worker("forget")
     return cells
@@ -129,7 +139,9 @@ def _rounds(workers, cells, effort):
     once = _round(workers, cells, dict.fromkeys(cells, 1))
     calls = {title: max(1, round(LEAST_SECONDS / seconds)) for title, seconds in once.items()}
     rounds, end = [], time.perf_counter() + effort.seconds
-    while "ours" in calls and (len(rounds) < 3 or (len(rounds) < effort.rounds and time.perf_counter() < end)):
+    while "ours" in calls and (
+        len(rounds) < 3 or (len(rounds) < effort.rounds and time.perf_counter() < end)
+    ):
         rounds.append(_round(workers, cells, calls))
     return [] if cells["ours"].word else rounds
 

@@ -1,7 +1,8 @@
 """Training with the gradient logger, and with norms recomputed on a probe batch, over training with neither.
 
-The probe is what a tool does that cannot see the training step's own gradients: after every step a second backward
-pass, compiled as the model is, on a fixed batch of the same size, and its norms fetched.
+The probe is what a tool does that cannot see the training step's own gradients: after every step a
+second backward pass, compiled as the model is, on a fixed batch of the same size, and its norms
+fetched.
 """
 
 import random
@@ -50,7 +51,9 @@ class Probe(keras.callbacks.Callback):
         groups = names.layer_variables(self.model)
         with tf.GradientTape() as tape:
             loss = self.model.compute_loss(x, y, self.model(x, training=False))
-        by_layer = tape.gradient(loss, [[variable.value for variable in group] for group in groups.values()])
+        by_layer = tape.gradient(
+            loss, [[variable.value for variable in group] for group in groups.values()]
+        )
         return tf.stack([tf.linalg.global_norm(layer) for layer in by_layer])
 
     def on_train_batch_end(self, batch, logs=None):
@@ -97,7 +100,9 @@ def _rounds(runs, effort):
     taken, end = {name: [] for name in runs}, time.perf_counter() + 3 * effort.seconds
     for run in runs.values():
         _clocks(run)
-    while len(taken["none"]) < 5 or (len(taken["none"]) < effort.rounds and time.perf_counter() < end):
+    while len(taken["none"]) < 5 or (
+        len(taken["none"]) < effort.rounds and time.perf_counter() < end
+    ):
         for name in random.sample(list(runs), len(runs)):
             taken[name].append(_clocks(runs[name]))
     return {name: np.array(rounds) for name, rounds in taken.items()}

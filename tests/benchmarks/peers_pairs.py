@@ -11,9 +11,12 @@ class Pair:
 
     ours: the name by which `activations.surrogate_of` finds it.
     value: "relu", "sigmoid" or "step".
-    slope: the slope as a formula of `x` and of a framework's module, for the stop-gradient trick in its direct form.
-    primitive: a function with that slope, for the trick's indirect form; needed only where that is compared.
-    snntorch, spikingjelly: from the library's module of surrogates to its activation; None where it has none.
+    slope: the slope as a formula of `x` and of a framework's module, for the stop-gradient trick in
+    its direct form.
+    primitive: a function with that slope, for the trick's indirect form; needed only where that is
+        compared.
+    snntorch, spikingjelly: from the library's module of surrogates to its activation; None where it
+        has none.
     """
 
     ours: str
@@ -41,18 +44,26 @@ def _scaled_sigmoid_slope(x, module):
 
 PAIRS = {
     "ReLU, B-SiLU": Pair(
-        "sugar_bsilu", "relu", _bsilu_slope, lambda x, module: (x + 1.67) * module.sigmoid(x) - 1.67 / 2
+        "sugar_bsilu",
+        "relu",
+        _bsilu_slope,
+        lambda x, module: (x + 1.67) * module.sigmoid(x) - 1.67 / 2,
     ),
-    "ReLU, NeLU": Pair("sugar_nelu", "relu", lambda x, module: module.where(x > 0, 1.0, 0.1 * x / (1 + x * x) ** 2)),
+    "ReLU, NeLU": Pair(
+        "sugar_nelu", "relu", lambda x, module: module.where(x > 0, 1.0, 0.1 * x / (1 + x * x) ** 2)
+    ),
     "ReLU, softplus": Pair("artificial_relu", "relu", lambda x, module: module.sigmoid(x)),
-    "ReLU, leaky 0.1": Pair("leaky_backward", "relu", lambda x, module: module.where(x > 0, 1.0, 0.1)),
+    "ReLU, leaky 0.1": Pair(
+        "leaky_backward", "relu", lambda x, module: module.where(x > 0, 1.0, 0.1)
+    ),
     "sigmoid, flat spot": Pair("flat_spot", "sigmoid", _flat_spot_slope),
     "step, fast sigmoid": Pair(
         "superspike",
         "step",
         lambda x, module: 1 / (1 + 25 * module.abs(x)) ** 2,
         snntorch=lambda surrogate: surrogate.fast_sigmoid(25),
-        # Its SuperSpike has no sharpness inside the square, so that its SoftSign is the same function.
+        # Its SuperSpike has no sharpness inside the square, so that its SoftSign is the same
+        # function.
         spikingjelly=lambda surrogate: surrogate.SoftSign(25.0),
     ),
     "step, arc tangent": Pair(
@@ -92,8 +103,8 @@ def trick(pair, kind, value, module, stop_gradient):
         direct:    m = x * stop_gradient(slope(x));  y = m - stop_gradient(m) + stop_gradient(value(x))
         indirect:  m = primitive(x);                 y = m - stop_gradient(m) + stop_gradient(value(x))
 
-    Source: Horuz et al. 2025, arXiv:2505.22074, after forward gradient injection, Otte 2024, arXiv:2406.00177, whose
-    published code (github.com/AdaptiveAILab/fgi) is the direct form.
+    Source: Horuz et al. 2025, arXiv:2505.22074, after forward gradient injection, Otte 2024,
+    arXiv:2406.00177, whose published code (github.com/AdaptiveAILab/fgi) is the direct form.
     """
     direct = kind == "direct" and pair.slope is not None
 

@@ -13,7 +13,9 @@ def table(title, headers, rows):
     """A title, and cells that stand under each other."""
     widths = [max(len(line[column]) for line in (headers, *rows)) for column in range(len(headers))]
     rule = ["-" * width for width in widths]
-    return "\n".join([f"### {title}", "", *(_line(cells, widths) for cells in (headers, rule, *rows)), ""])
+    return "\n".join(
+        [f"### {title}", "", *(_line(cells, widths) for cells in (headers, rule, *rows)), ""]
+    )
 
 
 def _line(cells, widths):
@@ -43,7 +45,9 @@ def _of(path, name, default, separator=":"):
     """What a file says after a name, without quotes; `default` where it does not."""
     file = pathlib.Path(path)
     lines = file.read_text().splitlines() if file.exists() else []
-    found = (line.split(separator, 1)[1].strip().strip('"') for line in lines if line.startswith(name))
+    found = (
+        line.split(separator, 1)[1].strip().strip('"') for line in lines if line.startswith(name)
+    )
     return next(found, default)
 
 

@@ -1,6 +1,7 @@
 """The worker of TensorFlow: this package's activations, native ones, and the stop-gradient trick.
 
-Operation by operation is `tf.function`; compiled is `tf.function(jit_compile=True)`, value and gradient together.
+Operation by operation is `tf.function`; compiled is `tf.function(jit_compile=True)`, value and
+gradient together.
 """
 
 import activations

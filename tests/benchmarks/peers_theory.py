@@ -34,7 +34,11 @@ def _of_pair(name, effort):
         f"{effort.draws} networks, s",
         f"/ width {WIDTH}",
     ]
-    answers = [f"{what}, {how}" for what in ("log10 ratio", "cosine") for how in ("infinite", WIDTH, "measured")]
+    answers = [
+        f"{what}, {how}"
+        for what in ("log10 ratio", "cosine")
+        for how in ("infinite", WIDTH, "measured")
+    ]
     rows = [_row(pair, variance, depth, effort.draws) for depth in effort.depths]
     return table(f"{name}, weight variance {variance:.4g}", [*headers, *answers], rows)
 
@@ -42,14 +46,31 @@ def _of_pair(name, effort):
 def _row(pair, variance, depth, draws):
     infinite, infinite_seconds = _timed(lambda: theory.predict(pair, depth, variance))
     finite, finite_seconds = _timed(lambda: theory.predict(pair, depth, variance, width=WIDTH))
-    random_networks.DEPTHS = (depth,)  # it would measure all of its depths on the way to the deepest
+    random_networks.DEPTHS = (
+        depth,
+    )  # it would measure all of its depths on the way to the deepest
     _, one = _timed(lambda: random_networks.measure([(pair, variance)], WIDTH, 1))
-    (ratios, cosines), many = _timed(lambda: random_networks.measure([(pair, variance)], WIDTH, draws), times=1)
-    times = [f"{1e3 * infinite_seconds:.1f}", f"{1e3 * finite_seconds:.1f}", f"{one:.2f}", f"{many:.1f}"]
+    (ratios, cosines), many = _timed(
+        lambda: random_networks.measure([(pair, variance)], WIDTH, draws), times=1
+    )
+    times = [
+        f"{1e3 * infinite_seconds:.1f}",
+        f"{1e3 * finite_seconds:.1f}",
+        f"{one:.2f}",
+        f"{many:.1f}",
+    ]
     logarithms = [f"{np.log10(predicted.gradient_ratio):.2f}" for predicted in (infinite, finite)]
     alignments = [f"{predicted.alignment[0]:.3f}" for predicted in (infinite, finite)]
     measured = [_median(ratios, 2), _median(cosines, 3)]
-    return [str(depth), *times, f"{many / finite_seconds:.0f}", *logarithms, measured[0], *alignments, measured[1]]
+    return [
+        str(depth),
+        *times,
+        f"{many / finite_seconds:.0f}",
+        *logarithms,
+        measured[0],
+        *alignments,
+        measured[1],
+    ]
 
 
 def _timed(function, times=5):

@@ -1,7 +1,8 @@
 """The worker of PyTorch: snntorch, spikingjelly, native activations, and the stop-gradient trick.
 
-Operation by operation is eager PyTorch; compiled is `torch.compile` of the activation, as in a compiled model: a graph
-for the value and one for the gradient. Without PyTorch every question is answered by that.
+Operation by operation is eager PyTorch; compiled is `torch.compile` of the activation, as in a
+compiled model: a graph for the value and one for the gradient. Without PyTorch every question is
+answered by that.
 """
 
 import sys
@@ -18,7 +19,9 @@ def step(pair, kind, compiled):
     torch.set_num_threads(THREADS)
     activation = _activation(PAIRS[pair], kind)
     # A whole graph of this very shape or an exception, but nothing that silently runs eagerly.
-    activation = torch.compile(activation, fullgraph=True, dynamic=False) if compiled else activation
+    activation = (
+        torch.compile(activation, fullgraph=True, dynamic=False) if compiled else activation
+    )
 
     def value_and_gradient(x, upstream):
         y = activation(x)

@@ -1,7 +1,8 @@
 """A process that holds the activations of one framework, and the pipe by which it is asked for times and memory.
 
-TensorFlow and PyTorch in one process share the CPU badly, and a peak of memory belongs to a process; so each framework
-has its own, and they are asked in turns. A question and its answer are one line of JSON each.
+TensorFlow and PyTorch in one process share the CPU badly, and a peak of memory belongs to a
+process; so each framework has its own, and they are asked in turns. A question and its answer are
+one line of JSON each.
 """
 
 import gc
@@ -34,7 +35,10 @@ class Worker:
     """
 
     def __init__(self, framework, **environment):
-        self._command = [sys.executable, str(pathlib.Path(__file__).with_name(f"peers_{framework}.py"))]
+        self._command = [
+            sys.executable,
+            str(pathlib.Path(__file__).with_name(f"peers_{framework}.py")),
+        ]
         threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
         self._environment = {**os.environ, **quiet, **threads, **environment}
@@ -62,7 +66,9 @@ class Worker:
             answer = self._process.stdout.readline()
         except BrokenPipeError:
             answer = ""
-        return self._result(json.loads(answer) if answer else {"word": "died", "reason": self._last_words()})
+        return self._result(
+            json.loads(answer) if answer else {"word": "died", "reason": self._last_words()}
+        )
 
     def _start(self):
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
@@ -86,9 +92,10 @@ class Server:
     """The answering end, which holds the steps that were prepared, and the tensors of one size.
 
     Args:
-        framework: a module with `step(pair, kind, compiled)`, a function from input and upstream gradient to value and
-            gradient; `tensors(x, upstream)` of NumPy arrays; `array(tensor)`; `wait()`, for what is under way;
-            `forget()`, for what was compiled; and `KEEPS_FREED`, whether freed memory stays with the process.
+        framework: a module with `step(pair, kind, compiled)`, a function from input and upstream
+            gradient to value and gradient; `tensors(x, upstream)` of NumPy arrays; `array(tensor)`;
+            `wait()`, for what is under way; `forget()`, for what was compiled; and `KEEPS_FREED`,
+            whether freed memory stays with the process.
     """
 
     def __init__(self, framework):
@@ -117,8 +124,9 @@ class Server:
     def peak(self, pair, kind, compiled, size):
         """What a step holds at most beyond its arguments, value and gradient included, as multiples of the input.
 
-        Where freed memory stays with the process, this must be its first large step, so that the warm-up is a small
-        one; elsewhere the warm-up is of the same size, so that nothing is compiled in what is measured.
+        Where freed memory stays with the process, this must be its first large step, so that the
+        warm-up is a small one; elsewhere the warm-up is of the same size, so that nothing is
+        compiled in what is measured.
         """
         self.prepare(pair, kind, compiled, COMPARED if self.framework.KEEPS_FREED else size)
         self._draw(size)
@@ -139,7 +147,10 @@ class Server:
             self.tensors = None
             random = np.random.default_rng(0)
             x = 2 * random.standard_normal(size, np.float32)
-            self.size, self.tensors = size, self.framework.tensors(x, random.standard_normal(size, np.float32))
+            self.size, self.tensors = (
+                size,
+                self.framework.tensors(x, random.standard_normal(size, np.float32)),
+            )
 
 
 def memory(entry):

@@ -3,9 +3,10 @@
 python tests/benchmarks/theory.py            writes tests/benchmarks/theory.md; ten minutes
 python tests/benchmarks/theory.py 20         with so many networks each
 
-Every pair, at the weights that keep its signal (and its gradient, where both is possible), at 0.7 and at 1.5 times
-their variance; widths 128 and 512, depths 10, 30 and 100. The networks are plain NumPy matrices and share no code
-with the prediction. All pairs go through the same matrices, as columns, which makes it fast and their errors alike.
+Every pair, at the weights that keep its signal (and its gradient, where both is possible), at 0.7
+and at 1.5 times their variance; widths 128 and 512, depths 10, 30 and 100. The networks are plain
+NumPy matrices and share no code with the prediction. All pairs go through the same matrices, as
+columns, which makes it fast and their errors alike.
 """
 
 import sys
@@ -35,7 +36,10 @@ def measure(cases, width, draws, seed=0):
     """Arrays (depths, cases, draws): log10 of first over last gradient norm, and cosine with the true gradient."""
     batch = max(1, int(BATCH_NUMBERS / (max(DEPTHS) * width**2)))
     generator = np.random.default_rng(seed)
-    parts = [networks(cases, width, min(batch, draws - done), generator) for done in range(0, draws, batch)]
+    parts = [
+        networks(cases, width, min(batch, draws - done), generator)
+        for done in range(0, draws, batch)
+    ]
     return tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
 
 
@@ -47,7 +51,10 @@ def networks(cases, width, count, generator):
     slopes.append(applied(cases, values, lambda pair: pair.forward.slope))
     scales = np.sqrt(np.array([scale for _, scale in cases], np.float32))
     return tuple(
-        np.array(part) for part in zip(*[back(matrices, slopes, scales, d, generator) for d in DEPTHS], strict=True)
+        np.array(part)
+        for part in zip(
+            *[back(matrices, slopes, scales, d, generator) for d in DEPTHS], strict=True
+        )
     )
 
 
@@ -76,12 +83,18 @@ def applied(cases, x, function_of):
 def back(matrices, slopes, scales, depth, generator):
     """log10 of first over last norm and the cosine at the first layer, both (cases, draws)."""
     _, count, width, _ = matrices.shape
-    gradients = [generator.standard_normal((count, width, 1), np.float32) * np.ones_like(scales)] * 2
+    gradients = [
+        generator.standard_normal((count, width, 1), np.float32) * np.ones_like(scales)
+    ] * 2
     ratio = 0.0
     for layer in reversed(range(depth)):
-        through = [gradient * slope[layer] for gradient, slope in zip(gradients, slopes, strict=True)]
+        through = [
+            gradient * slope[layer] for gradient, slope in zip(gradients, slopes, strict=True)
+        ]
         norms = [np.linalg.norm(part, axis=1, keepdims=True) for part in through]
-        units = [part / np.where(norm > 0, norm, 1) for part, norm in zip(through, norms, strict=True)]
+        units = [
+            part / np.where(norm > 0, norm, 1) for part, norm in zip(through, norms, strict=True)
+        ]
         ratio = ratio + np.log10(norms[0][:, 0]) if layer < depth - 1 else 0.0 * norms[0][:, 0]
         gradients = [np.swapaxes(matrices[layer], 1, 2) @ unit * scales for unit in units]
     alive = (norms[1] > 0)[:, 0]
@@ -92,10 +105,16 @@ def main(draws=None):
     """Writes the table; returns the errors, (rows, 2): of the ratio over its allowance, and of the alignment over
     its."""
     pairs = {name: presets.get(name) for name in presets.names()}
-    named = [(name, side, factor * critical(pair)) for name, pair in pairs.items() for side, factor in SIDES.items()]
+    named = [
+        (name, side, factor * critical(pair))
+        for name, pair in pairs.items()
+        for side, factor in SIDES.items()
+    ]
     rows, errors, seconds = [], [], []
     for width in WIDTHS:
-        ratios, cosines = measure([(pairs[name], scale) for name, _, scale in named], width, draws or DRAWS[width])
+        ratios, cosines = measure(
+            [(pairs[name], scale) for name, _, scale in named], width, draws or DRAWS[width]
+        )
         for at, depth in enumerate(DEPTHS):
             for index, (name, side, scale) in enumerate(named):
                 start = time.process_time()
@@ -118,7 +137,9 @@ def compare(ratios, cosines, predicted):
     cosine, alignment = float(np.nanmedian(cosines)), float(predicted.alignment[0])
     spread = np.nanstd(cosines) / np.sqrt(len(cosines)) * 1.25
     off = abs(cosine - alignment) / 0.05
-    missed = " and ".join(word for word, wrong in (("ratio", error > 1), ("alignment", off > 1)) if wrong)
+    missed = " and ".join(
+        word for word, wrong in (("ratio", error > 1), ("alignment", off > 1)) if wrong
+    )
     return [*cells, f"{cosine:.2f} +- {spread:.2f}", f"{alignment:.2f}", missed], (error, off)
 
 
@@ -146,7 +167,18 @@ def write(rows, errors, draws, seconds):
         f"{1e3 * max(seconds):.0f} at most."
     )
     OUTPUT.write_text(
-        "\n".join(["# Predicted and measured", "", "`python tests/benchmarks/theory.py`", "", summary, "", *lines, ""])
+        "\n".join(
+            [
+                "# Predicted and measured",
+                "",
+                "`python tests/benchmarks/theory.py`",
+                "",
+                summary,
+                "",
+                *lines,
+                "",
+            ]
+        )
     )
     print(summary)
     print("\n".join(line for line in lines if not line.endswith("|  |")))

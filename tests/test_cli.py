@@ -280,7 +280,7 @@ def test_a_picture_that_cannot_be_written_is_said_before_any_work(
     command, output, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.theory.theory, "predict", lambda *_, **__: pytest.fail("worked"))
+    monkeypatch.setattr(cli.predict.theory, "predict", lambda *_, **__: pytest.fail("worked"))
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.png").mkdir()
     # What is to be read does not exist either, so that a command that looked there first would say
@@ -295,7 +295,7 @@ def test_a_picture_that_cannot_be_written_is_said_before_any_work(
 @pytest.mark.parametrize("name", ["results.md", "results-accuracy.png", "results-theory.png"])
 def test_compare_checks_all_that_it_writes_before_it_trains(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.comparison.comparison, "run", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(cli.compare.comparison, "run", lambda *_: pytest.fail("trained"))
     (tmp_path / name).mkdir()
     assert cli.main(COMPARE) == 2
     error = capsys.readouterr().err
@@ -1177,9 +1177,7 @@ def test_compare_draws_no_empty_picture_where_there_are_no_predictions(
 
 def test_options_of_compare_are_the_fields_of_a_case(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        cli.comparison.comparison, "run", lambda grid, *_: asked.append(grid) or 1 / 0
-    )
+    monkeypatch.setattr(cli.compare.comparison, "run", lambda grid, *_: asked.append(grid) or 1 / 0)
     values = {
         "data": ["mnist", "cifar10"],
         "network": ["vgg", "mlp"],

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_surrogate as ks
 from keras_surrogate import datasets, diagnosis, presets, thresholds
-from keras_surrogate.diagnosis import advice, stacks
+from keras_surrogate.diagnosis import advice, plain_stack
 from keras_surrogate.recording import names
 
 L = keras.layers
@@ -395,7 +395,7 @@ def test_the_theory_is_asked_about_plain_stacks_alone():
     def stack(model, x=X):
         result = diagnosis.diagnose(model, x)
         layers = names.layers_by_name(model)
-        return stacks.plain(layers, result.batch, result.rows), result
+        return plain_stack.plain(layers, result.batch, result.rows), result
 
     found_stack, result = stack(mlp("relu", 3))
     assert found_stack.surrogate == ks.Surrogate("relu") and found_stack.depth == 3

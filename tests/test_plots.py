@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from keras_surrogate import Surrogate, plots, presets
 from keras_surrogate.diagnosis.batches import Batch
+from keras_surrogate.diagnosis.layer_table import Row
 from keras_surrogate.diagnosis.report import Diagnosis
-from keras_surrogate.diagnosis.rows import Row
 from keras_surrogate.plots import lines, runs
 from keras_surrogate.recording.quantities import GradientHistogram
 from keras_surrogate.records import Record

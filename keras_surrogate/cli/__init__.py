@@ -7,15 +7,17 @@ import warnings
 
 from keras_surrogate import __version__
 from keras_surrogate.cli import (
-    comparison,
+    collection,
+    compare,
     console,
+    conversion,
     demo,
-    diagnosis,
-    models,
-    pairs,
-    theory,
-    training,
+    diagnose,
+    plot_run,
+    predict,
 )
+
+_COMMANDS = (demo, compare, diagnose, conversion, collection, predict, plot_run)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,6 +67,6 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for module in (demo, comparison, diagnosis, models, pairs, theory, training):
+    for module in _COMMANDS:
         module.add(commands)
     return parser

@@ -5,7 +5,15 @@ import re
 import keras
 
 from keras_surrogate.custom_gradient import true_gradients
-from keras_surrogate.diagnosis import batches, findings, passes, report, rows, sources, stacks
+from keras_surrogate.diagnosis import (
+    batches,
+    findings,
+    layer_table,
+    passes,
+    plain_stack,
+    report,
+    sources,
+)
 from keras_surrogate.recording import names
 
 
@@ -64,8 +72,10 @@ def diagnose(model, x, y=None, seed=0):
     with passes.unchanged(model), true_gradients(model):
         true = passes.run(model, x, objective, ())
     batch = batches.with_targets(batches.measured(model, x, seen.deltas), y, seen.outputs)
-    table = rows.measured(model, layers, x, seen, true, passes.updates(model, seen.gradients))
-    stack = stacks.plain(layers, batch, table)
+    table = layer_table.measured(
+        model, layers, x, seen, true, passes.updates(model, seen.gradients)
+    )
+    stack = plain_stack.plain(layers, batch, table)
     found = findings.find(model, batch, table, stack, y is not None)
     return report.Diagnosis(model.name, batch, table, found, y is not None)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_surrogate.diagnosis import advice, backward, data, forward, passes
+from keras_surrogate.diagnosis import advice, data_rules, gradient_rules, passes, signal_rules
 from keras_surrogate.diagnosis.cases import Case
 
 _NONFINITE = {"nonfinite_weights", "nonfinite_signal", "nonfinite_gradient"}
@@ -18,26 +18,26 @@ _ENDED = {
 
 # Each rule with the kinds of findings that it would only repeat. A rule comes after those.
 RULES = {
-    forward.nonfinite_weights: set(),
-    forward.nonfinite_signal: {"nonfinite_weights"},
-    backward.nonfinite_gradient: {"nonfinite_weights", "nonfinite_signal"},
-    forward.constant_weights: _NONFINITE,
-    data.identical_inputs: _NONFINITE,
-    data.feature_scale: {*_NONFINITE, "identical_inputs"},
-    data.target_scale: _NONFINITE,
-    backward.zero_kernel: {*_NONFINITE, "constant_weights", "identical_inputs"},
-    forward.dead_units: {*_NONFINITE, "constant_weights", "identical_inputs", "zero_kernel"},
-    forward.collapsed_signal: _CUT,
-    forward.saturated: {*_NONFINITE, "feature_scale"},
-    forward.exploding_signal: {*_NONFINITE, "feature_scale"},
-    backward.unused_layer: _NONFINITE,
-    backward.stopped_gradient: _NONFINITE,
-    backward.zero_weight_slope: {*_NONFINITE, "constant_weights", "identical_inputs"},
-    backward.zero_gradient: {*_CUT, "collapsed_signal"},
-    backward.zero_input: {*_CUT, "collapsed_signal"},
-    backward.dead_output: {*_CUT, "collapsed_signal"},
-    backward.no_loss_gradient: {*_CUT, "collapsed_signal"},
-    backward.vanishing_gradient: {
+    signal_rules.nonfinite_weights: set(),
+    signal_rules.nonfinite_signal: {"nonfinite_weights"},
+    gradient_rules.nonfinite_gradient: {"nonfinite_weights", "nonfinite_signal"},
+    signal_rules.constant_weights: _NONFINITE,
+    data_rules.identical_inputs: _NONFINITE,
+    data_rules.feature_scale: {*_NONFINITE, "identical_inputs"},
+    data_rules.target_scale: _NONFINITE,
+    gradient_rules.zero_kernel: {*_NONFINITE, "constant_weights", "identical_inputs"},
+    signal_rules.dead_units: {*_NONFINITE, "constant_weights", "identical_inputs", "zero_kernel"},
+    signal_rules.collapsed_signal: _CUT,
+    signal_rules.saturated: {*_NONFINITE, "feature_scale"},
+    signal_rules.exploding_signal: {*_NONFINITE, "feature_scale"},
+    gradient_rules.unused_layer: _NONFINITE,
+    gradient_rules.stopped_gradient: _NONFINITE,
+    gradient_rules.zero_weight_slope: {*_NONFINITE, "constant_weights", "identical_inputs"},
+    gradient_rules.zero_gradient: {*_CUT, "collapsed_signal"},
+    gradient_rules.zero_input: {*_CUT, "collapsed_signal"},
+    gradient_rules.dead_output: {*_CUT, "collapsed_signal"},
+    gradient_rules.no_loss_gradient: {*_CUT, "collapsed_signal"},
+    gradient_rules.vanishing_gradient: {
         *_CUT,
         *_ENDED,
         "collapsed_signal",
@@ -45,10 +45,10 @@ RULES = {
         "feature_scale",
     },
     # Targets of one output that are too large make its gradients too large beside those of another.
-    backward.exploding_gradient: {*_CUT, "exploding_signal", "feature_scale", "target_scale"},
-    backward.misaligned: {*_CUT, "collapsed_signal"},
-    backward.uncentred: {*_CUT, "collapsed_signal", "feature_scale"},
-    backward.update_size: {
+    gradient_rules.exploding_gradient: {*_CUT, "exploding_signal", "feature_scale", "target_scale"},
+    gradient_rules.misaligned: {*_CUT, "collapsed_signal"},
+    gradient_rules.uncentred: {*_CUT, "collapsed_signal", "feature_scale"},
+    gradient_rules.update_size: {
         *_CUT,
         *_ENDED,
         "exploding_signal",

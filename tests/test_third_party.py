@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import keras_surrogate as ks
-from keras_surrogate import conversion
-from keras_surrogate.callbacks import GradientNormLogger
+from keras_surrogate import conversion, records
+from keras_surrogate.callbacks import GradientAlerts, GradientNormLogger
 
 # Their own affairs.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
@@ -190,3 +190,45 @@ def test_a_backbone_is_made_with_a_surrogate_saved_and_loaded(form, tmp_path):
         np.testing.assert_array_equal(same, gradient)
     kernels = [np.linalg.norm(gradients(each, x)[0]) for each in (loaded, plain)]
     assert abs(kernels[0] - kernels[1]) > 1e-3 * kernels[1]
+
+
+def test_keras_tuner_gives_each_trial_its_own_file(tmp_path):
+    keras_tuner = pytest.importorskip("keras_tuner")
+
+    def build(parameters):
+        units = parameters.Int("units", 2, 9)
+        model = keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(units, "tanh"), keras.layers.Dense(3)]
+        )
+        model.compile("sgd", "mse")
+        return model
+
+    tuner = keras_tuner.RandomSearch(
+        build, objective="loss", max_trials=3, directory=tmp_path / "tuner"
+    )
+    logger = GradientNormLogger(path=tmp_path / "run-{trial}.csv")
+    alerts = GradientAlerts(logger, action=print)
+    tuner.search(X, Y, batch_size=10, epochs=2, verbose=0, callbacks=[logger, alerts])
+    files = sorted(tmp_path.glob("*.csv"))
+    assert [path.name for path in files] == ["run-0.csv", "run-1.csv", "run-2.csv"]
+    for path in files:
+        np.testing.assert_array_equal(records.load(path).steps, np.arange(8))
+
+
+def test_a_vision_transformer_is_seen_block_by_block():
+    keras_hub = pytest.importorskip("keras_hub")
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8}
+    backbone = keras_hub.models.ViTBackbone(image_shape=(16, 16, 3), patch_size=8, **sizes)
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="head")(backbone(inputs)[:, 0]))
+    model.compile("sgd", "mse")
+    images = RANDOM.normal(size=(8, 16, 16, 3)).astype("float32")
+    seen = []
+    for depth in (1, 3):
+        logger = GradientNormLogger(depth=depth)
+        model.fit(images, np.zeros((8, 3)), batch_size=8, verbose=0, callbacks=[logger])
+        seen.append([name.removeprefix(f"{backbone.name}/") for name in logger.layer_names])
+    assert seen[0] == ["vit_patching_and_embedding", "vit_encoder", "head"]
+    blocks = [name for name in seen[1] if "transformer_block" in name]
+    parts = ("ln_1", "mha", "ln_2", "mlp")
+    assert blocks == [f"vit_encoder/transformer_block_{n}/{part}" for n in (1, 2) for part in parts]

@@ -1,22 +1,33 @@
-"""Artificial derivatives for TensorFlow/Keras: activations that keep their value and replace their slope.
+"""Artificial derivatives for TensorFlow/Keras: activations with another slope in the backward pass.
 
 import keras_surrogate as ks
 
 ks.layers.SurrogateActivation("relu", "softplus")    a layer
 ks.get("sugar_bsilu")                                a published pair, for activation=
-ks.callbacks.GradientNormLogger()                    the gradient norms of the real training, layer by layer
+ks.callbacks.GradientNormLogger()                    gradient norms of the real training, per layer
+
+In the order in which a value travels:
+
+functions, surrogate, presets    a function, a pair of functions, the published pairs
+custom_gradient                  the backward pass
+layers, initializers             Keras objects that hold a surrogate
+recording, gradients, records, callbacks    gradient norms of training
+theory, simulation, diagnosis, comparison   predict, simulate, examine and compare trainings
+conversion                       surrogates into an existing model and out of it
+plots, datasets, testing         pictures, data for examples, checks of one's own functions
 """
 
-import importlib
+from typing import TYPE_CHECKING
 
-import keras
+import keras as _keras
 
 __version__ = "0.1.0"
 
-if keras.backend.backend() != "tensorflow":
+if _keras.backend.backend() != "tensorflow":
     raise ImportError(
-        f"keras_surrogate needs Keras's TensorFlow backend, but the backend is {keras.backend.backend()!r}. Set the "
-        "environment variable KERAS_BACKEND=tensorflow before keras is imported."
+        "keras_surrogate needs Keras's TensorFlow backend, but the backend is "
+        f"{_keras.backend.backend()!r}. Set the environment variable KERAS_BACKEND=tensorflow "
+        "before keras is imported."
     )
 
 from keras_surrogate import (
@@ -33,27 +44,54 @@ from keras_surrogate.custom_gradient import true_gradients
 from keras_surrogate.presets import get
 from keras_surrogate.surrogate import Surrogate
 
-# Imported when first used: plots needs matplotlib, which not everyone has, and the others are
-# seldom needed.
-_LATE = ("comparison", "conversion", "datasets", "diagnosis", "plots", "simulation", "testing")
+if TYPE_CHECKING:
+    from keras_surrogate import (
+        comparison,
+        conversion,
+        datasets,
+        diagnosis,
+        plots,
+        simulation,
+        testing,
+    )
 
+# A literal list, because type checkers and editors read it.
 __all__ = [
     "Surrogate",
     "callbacks",
+    "comparison",
+    "conversion",
+    "datasets",
+    "diagnosis",
     "functions",
     "get",
     "gradients",
     "initializers",
     "layers",
+    "plots",
     "presets",
     "records",
+    "simulation",
+    "testing",
     "theory",
     "true_gradients",
-    *_LATE,
 ]
 
+# Imported when first used: plots needs matplotlib, which is optional, and the others are used
+# seldom.
+_LATE = ("comparison", "conversion", "datasets", "diagnosis", "plots", "simulation", "testing")
 
-def __getattr__(name):
-    if name in _LATE:
-        return importlib.import_module(f"keras_surrogate.{name}")
-    raise AttributeError(f"module 'keras_surrogate' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
+# Type checkers must not see this function: it would make every name valid.
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name in _LATE:
+            from importlib import import_module
+
+            return import_module(f"keras_surrogate.{name}")
+        raise AttributeError(f"module 'keras_surrogate' has no attribute {name!r}")

@@ -1,6 +1,15 @@
-"""Keras layers: thin faces over surrogates."""
+"""Keras layers that hold a surrogate.
+
+SurrogateActivation                                     any surrogate
+RReLU, SurrogatePReLU, SurrogateStep                    random slope, learned slope, learned threshold
+GradientScale, GradientReversal, GuidedReLU, DeconvReLU    layers that change only the gradient
+"""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import keras
 import tensorflow as tf
@@ -9,52 +18,66 @@ from keras_surrogate import functions, presets
 from keras_surrogate.custom_gradient import with_gradient
 from keras_surrogate.surrogate import Surrogate
 
+if TYPE_CHECKING:
+    from keras_surrogate._types import FunctionLike, SurrogateLike
 
-def checked_blend(share):
-    """The share as a float, or a ValueError."""
+__all__ = [
+    "DeconvReLU",
+    "GradientReversal",
+    "GradientScale",
+    "GuidedReLU",
+    "RReLU",
+    "SurrogateActivation",
+    "SurrogatePReLU",
+    "SurrogateStep",
+]
+
+
+def checked_blend(share: float) -> float:
+    """The share as a float; a ValueError if it is not from 0 to 1."""
     return functions.real_number(
         share, "SurrogateActivation", "blend", "from 0 to 1", lambda share: 0 <= share <= 1
     )
 
 
 class _Blend:
-    """A share from 0 to 1, held in a variable from the moment it is not 1."""
+    """A share from 0 to 1; it is stored in a variable as soon as it differs from 1."""
 
-    def __init__(self, share):
-        self.variable = None
+    def __init__(self, share: float) -> None:
+        self.variable: keras.Variable | None = None
         if checked_blend(share) != 1:
             self.set(share)
 
-    def get(self):
+    def get(self) -> float:
         return 1.0 if self.variable is None else float(self.variable.numpy())
 
-    def set(self, share):
-        self.hold()
-        self.variable.assign(checked_blend(share))
+    def set(self, share: float) -> None:
+        self.hold().assign(checked_blend(share))
 
-    def hold(self):
+    def hold(self) -> keras.Variable:
         if self.variable is None:
             self.variable = keras.Variable(1.0, trainable=False, name="blend")
+        return self.variable
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
 class SurrogateActivation(keras.layers.Layer):
-    """An activation layer whose value is `forward`'s and whose derivative is `scale` times `backward`'s.
+    """An activation layer with the value of `forward` and `scale` times the slope of `backward`.
 
-    `SurrogateActivation("sugar_bsilu")` takes a preset's name. `Dense(8, activation="sugar_bsilu")`
-    does not, because Keras looks up only its own names: give
+    `SurrogateActivation("sugar_bsilu")` takes the name of a preset. `Dense(8,
+    activation="sugar_bsilu")` does not, because Keras looks up only its own names: pass
     `activation=keras_surrogate.get("sugar_bsilu")`.
 
     Args:
-        forward: a function's name, configuration, callable or `Function`; or, without `backward`,
-            also what `keras_surrogate.get` takes: a `Surrogate`, a preset's name ("sugar_bsilu") or
-            a surrogate's configuration.
-        backward: the function whose slope the backward pass takes. Default: that of `forward`.
+        forward: a function's name, configuration, callable or `Function`. Without `backward` also
+            the other arguments of `keras_surrogate.get`: a `Surrogate`, the name of a preset
+            ("sugar_bsilu") or the configuration of a surrogate.
+        backward: the function of the slope in the backward pass. Default: that of `forward`.
         scale: multiplies the slope; any finite number, default 1.
         residual, jit_compile: as in `Surrogate`; default None and False.
-        blend: the share of the surrogate in the slope, the rest being the true one's; from 0 to 1,
-            default 1. `callbacks.SurrogateAnnealing` changes it during training. As long as it is 1
-            for good it costs nothing.
+        blend: the share of the surrogate in the slope, from 0 to 1, default 1; the rest is the true
+            slope. `callbacks.SurrogateAnnealing` changes it during training. It has no cost as long
+            as it is 1 and was never changed.
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
 
     Input and output: tensors of any shape, the same for both.
@@ -63,101 +86,109 @@ class SurrogateActivation(keras.layers.Layer):
         ValueError: as `Surrogate`; or `blend` is not from 0 to 1.
     """
 
+    surrogate: Surrogate
+
     def __init__(
         self,
-        forward,
-        backward=None,
-        scale=1.0,
-        residual=None,
-        jit_compile=False,
-        blend=1.0,
-        **kwargs,
-    ):
+        forward: SurrogateLike,
+        backward: FunctionLike | None = None,
+        scale: float = 1.0,
+        residual: Literal["bfloat16", "uint8"] | None = None,
+        jit_compile: bool = False,
+        blend: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        pair = presets.get(forward) if backward is None else Surrogate(forward, backward)
-        options = {
-            "residual": residual or pair.residual,
-            "jit_compile": jit_compile or pair.jit_compile,
-        }
-        self.surrogate = dataclasses.replace(pair.scaled(scale), **options)
+        if backward is None:
+            pair = presets.get(forward)
+        else:
+            pair = Surrogate(forward, backward)
+        self.surrogate = dataclasses.replace(
+            pair.scaled(scale),
+            residual=residual or pair.residual,
+            jit_compile=jit_compile or pair.jit_compile,
+        )
         self._blend = _Blend(blend)
         self.supports_masking = True
 
     @property
-    def blend(self):
-        """The share of the surrogate in the slope, a float.
+    def blend(self) -> float:
+        """The share of the surrogate in the slope, from 0 to 1.
 
-        Setting it holds it in a variable from then on. What was compiled before keeps a share of 1;
-        what is compiled later follows every change.
+        The first assignment creates a variable for it. Functions compiled before keep a share of 1;
+        functions compiled later follow every change.
         """
         return self._blend.get()
 
     @blend.setter
-    def blend(self, share):
+    def blend(self, share: float) -> None:
         self._blend.set(share)
 
     @property
-    def variables(self):
-        """With the share among them, so that it is exported. It is no weight, but a part of the configuration.
+    def variables(self) -> list[keras.Variable]:
+        """The layer's variables and the one of `blend`, so that it is exported.
 
-        Models with and without annealing therefore have the same weights.
+        `blend` is not a weight but a part of the configuration: models with and without annealing
+        have the same weights.
         """
-        return super().variables + ([] if self._blend.variable is None else [self._blend.variable])
+        own = [] if self._blend.variable is None else [self._blend.variable]
+        return super().variables + own
 
-    def hold_blend(self):
-        """Holds the share in a variable although it is 1, so that what is compiled from now on follows its changes.
+    def hold_blend(self) -> keras.Variable:
+        """Create the variable of `blend`, so that functions compiled later follow its changes.
 
         Returns:
-            The variable. Assigning to it is quicker than setting `blend`, and checks nothing.
+            The variable. Assigning to it is faster than setting `blend`, but checks nothing.
         """
-        self._blend.hold()
-        return self._blend.variable
+        return self._blend.hold()
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         if self._blend.variable is None:
             return self.surrogate(inputs)
         return self.surrogate.blended(inputs, tf.convert_to_tensor(self._blend.variable))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.surrogate.get_config(), "blend": self.blend}
 
 
 class _Elementwise(keras.layers.Layer):
-    """What the layers below share: a surrogate, on inputs of any shape; masks are passed on."""
+    """Base of the layers below: a surrogate, on inputs of any shape; masks are passed on."""
 
-    def __init__(self, surrogate, **kwargs):
+    surrogate: Surrogate
+
+    def __init__(self, surrogate: Surrogate, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.surrogate = surrogate
         self.supports_masking = True
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self.surrogate(inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
 class RReLU(_Elementwise):
-    """The randomized leaky ReLU: in training every element draws its own slope for x < 0; in inference it is the mean.
+    """The randomized leaky ReLU: a random slope for x < 0 in training, its mean in inference.
 
         y = max(x, 0) + slope * min(x, 0)        dL/dx = (1 if x > 0 else slope) * dL/dy
 
-    with the same slope in both, drawn anew in every call with `training=True`: uniform on [lower,
-    upper].
+    Value and gradient have the same slope. Every call with `training=True` draws a new one for each
+    element, uniform on [lower, upper].
 
     Args:
         lower: the smallest slope; any finite number, default 1/8.
-        upper: the largest slope; any finite number of at least `lower`, default 1/3. From 0 to 1 is
-            usual for both.
-        seed: an integer, with which the sequence of draws repeats; default None, any. The draws of
-            functions compiled with XLA are others than those of functions that are not, and just as
+        upper: the largest slope; any finite number of at least `lower`, default 1/3. Both are
+            usually from 0 to 1.
+        seed: an integer makes the sequence of draws repeatable; default None, a random seed.
+            Functions compiled with XLA draw other numbers than functions that are not, equally
             repeatable.
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
 
@@ -167,12 +198,14 @@ class RReLU(_Elementwise):
         ValueError: `lower` or `upper` is not such a number, `seed` is not an integer, the input is
             not floating.
 
-    Source: Xu et al. 2015, arXiv:1505.00853, as PyTorch has it: the slope is uniform on [1/8, 1/3],
-    with mean 0.229. In the paper's experiments its reciprocal is, on [3, 8], so that inference
-    takes 1 / 5.5. Asked for in keras#4968.
+    Source: Xu et al. 2015, arXiv:1505.00853, in PyTorch's parametrisation: the slope is uniform on
+    [1/8, 1/3], with mean 0.229. In the paper's experiments the reciprocal is uniform, on [3, 8],
+    and inference uses 1 / 5.5. Requested in keras#4968.
     """
 
-    def __init__(self, lower=1 / 8, upper=1 / 3, seed=None, **kwargs):
+    def __init__(
+        self, lower: float = 1 / 8, upper: float = 1 / 3, seed: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(Surrogate("relu"), **kwargs)
         self.lower = functions.real_number(lower, "RReLU", "lower")
         at_least = f"a finite number of at least lower = {self.lower}"
@@ -182,44 +215,47 @@ class RReLU(_Elementwise):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs, training=False):
-        slope = self._drawn(inputs) if training else (self.lower + self.upper) / 2
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if training:
+            slope = self._drawn(inputs)
+        else:
+            slope = (self.lower + self.upper) / 2
         return self.surrogate(inputs) + slope * tf.minimum(inputs, 0)
 
-    def _drawn(self, inputs):
+    def _drawn(self, inputs: tf.Tensor) -> tf.Tensor:
         return keras.random.uniform(
             tf.shape(inputs), self.lower, self.upper, inputs.dtype, self.seed_generator
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "lower": self.lower, "upper": self.upper, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
 class SurrogatePReLU(keras.layers.PReLU):
-    """`keras.layers.PReLU`, whose slope for x < 0 is learned, with the slope of `backward` for the input.
+    """`keras.layers.PReLU` with the slope of `backward` for the gradient of the input.
 
         y = max(x, 0) + alpha * min(x, 0)
         dL/dx = backward.slope(x) * dL/dy        dL/dalpha = sum(min(x, 0) * dL/dy)
 
-    The gradient of alpha is the true one, summed over the batch and over `shared_axes`. That of the
-    input no longer depends on alpha: it does not vanish for x < 0 while alpha is 0, nor change its
-    sign with alpha.
+    The slope `alpha` for x < 0 is learned. Its gradient is the true one, summed over the batch and
+    over `shared_axes`. The gradient of the input does not depend on alpha: it is not 0 for x < 0
+    while alpha is 0, and does not change its sign with alpha.
 
     Args:
-        backward: the function whose slope the input's gradient takes; whatever `functions.get`
-            takes. Default "leaky_relu": the true slope for x > 0, and 0.2 for x < 0, near the 0.25
-            from which the paper starts alpha.
+        backward: the function of the input's slope; anything that `functions.get` takes. Default
+            "leaky_relu": the true slope for x > 0, and 0.2 for x < 0, near 0.25, the initial alpha
+            of the paper.
         alpha_initializer, alpha_regularizer, alpha_constraint, shared_axes: as in
-            `keras.layers.PReLU`, with which the layer shares the weight `alpha` of shape
-            `input_shape[1:]`, 1 along `shared_axes`.
+            `keras.layers.PReLU`. The weight `alpha` is the same: its shape is `input_shape[1:]`, 1
+            along `shared_axes`.
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
 
-    Input and output: floating tensors, the same shape for both; known but for the batch and
-    `shared_axes`.
+    Input and output: floating tensors of the same shape, which must be known except for the batch
+    and `shared_axes`.
 
     Raises:
-        ValueError: an unknown function or initializer, or a shape of which `alpha` must know more.
+        ValueError: an unknown function or initializer, or an unknown dimension that `alpha` needs.
 
     Source: He et al. 2015, arXiv:1502.01852, for PReLU; ProxyGrad, 2024, arXiv:2410.16958, for the
     default slope.
@@ -227,31 +263,31 @@ class SurrogatePReLU(keras.layers.PReLU):
 
     def __init__(
         self,
-        backward="leaky_relu",
-        alpha_initializer="zeros",
-        alpha_regularizer=None,
-        alpha_constraint=None,
-        shared_axes=None,
-        **kwargs,
-    ):
+        backward: FunctionLike = "leaky_relu",
+        alpha_initializer: str | dict[str, Any] | keras.initializers.Initializer = "zeros",
+        alpha_regularizer: str | dict[str, Any] | keras.regularizers.Regularizer | None = None,
+        alpha_constraint: str | dict[str, Any] | keras.constraints.Constraint | None = None,
+        shared_axes: int | Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             alpha_initializer, alpha_regularizer, alpha_constraint, shared_axes, **kwargs
         )
         self.surrogate = Surrogate("relu", backward)
 
-    def call(self, inputs):
-        # Unlike tf.stop_gradient, a scale of 0 leaves PReLU its own derivative within
-        # `true_gradients`.
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        # PReLU(x) = relu(x) - alpha * relu(-x). A scale of 0 removes the second term's gradient of
+        # x, as tf.stop_gradient would, but keeps it within `true_gradients`.
         without_gradient = Surrogate("relu", scale=0.0)
         return self.surrogate(inputs) - self.alpha * without_gradient(-inputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "backward": self.surrogate.backward.get_config()}
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
 class GradientScale(_Elementwise):
-    """The identity, with its gradient multiplied by a constant.
+    """The identity with its gradient multiplied by a constant.
 
         y = x        dL/dx = scale * dL/dy
 
@@ -267,24 +303,22 @@ class GradientScale(_Elementwise):
     Source: as `GradientReversal`, for any sign; the same as `Surrogate("linear", scale=scale)`.
     """
 
-    def __init__(self, scale=1.0, **kwargs):
-        super().__init__(
-            Surrogate("linear", scale=functions.real_number(scale, "GradientScale", "scale")),
-            **kwargs,
-        )
+    def __init__(self, scale: float = 1.0, **kwargs: Any) -> None:
+        scale = functions.real_number(scale, "GradientScale", "scale")
+        super().__init__(Surrogate("linear", scale=scale), **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.surrogate.scale}
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
 class GradientReversal(_Elementwise):
-    """The identity, with its gradient reversed: what follows learns to tell, what precedes learns not to let it.
+    """The identity with a reversed gradient: the layers before it learn to increase the loss.
 
         y = x        dL/dx = -weight * dL/dy
 
     Args:
-        weight: how strongly; any finite number, default 1.
+        weight: the factor of the reversed gradient; any finite number, default 1.
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
 
     Input and output: floating tensors of any shape, the same for both.
@@ -292,37 +326,37 @@ class GradientReversal(_Elementwise):
     Raises:
         ValueError: `weight` is not a finite number, or the input is not floating.
 
-    Source: Ganin and Lempitsky 2015, arXiv:1409.7495; asked for in keras#3119.
+    Source: Ganin and Lempitsky 2015, arXiv:1409.7495; requested in keras#3119.
     """
 
-    def __init__(self, weight=1.0, **kwargs):
+    def __init__(self, weight: float = 1.0, **kwargs: Any) -> None:
         weight = functions.real_number(weight, "GradientReversal", "weight")
         super().__init__(Surrogate("linear", scale=-weight), **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "weight": -self.surrogate.scale}
 
 
-def _only_positive_gradients(x):
-    """The identity, through which only what is positive of the incoming gradient goes back."""
+def _only_positive_gradients(x: tf.Tensor) -> tf.Tensor:
+    """The identity with a backward pass that sets negative gradients to 0."""
     return with_gradient(x, lambda x: (tf.identity(x), tf.nn.relu), _no_forward_mode)
 
 
-def _no_forward_mode(x):
+def _no_forward_mode(x: tf.Tensor) -> NoReturn:
     raise TypeError(
-        "GuidedReLU and DeconvReLU have no derivative in forward mode, because theirs depends on the sign of the "
-        "gradient that comes in. Use a tf.GradientTape, or take the model with ReLU."
+        "GuidedReLU and DeconvReLU have no derivative in forward mode, because it depends on the "
+        "sign of the incoming gradient. Use a tf.GradientTape, or ReLU in their place."
     )
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
 class GuidedReLU(_Elementwise):
-    """ReLU whose backward pass drops negative gradients, besides those of units that are off.
+    """ReLU with a backward pass that sets negative gradients to 0, and those of inactive units.
 
         y = max(x, 0)        dL/dx = dL/dy * (x > 0) * (dL/dy > 0)
 
-    It is for pictures of what a trained model sees, by the gradient of an output with respect to
-    the input.
+    Use it to visualise which parts of an input increase an output of a trained model, by the
+    gradient of that output with respect to the input.
 
     Args:
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
@@ -331,28 +365,27 @@ class GuidedReLU(_Elementwise):
 
     Raises:
         ValueError: the input is not floating.
-        TypeError: the derivative is asked for in forward mode, where there is none. (A
-            `ForwardAccumulator` around a `tf.function` goes unnoticed, and takes the incoming
-            gradient to be 1.)
+        TypeError: forward mode, which has no such derivative. (A `ForwardAccumulator` around a
+            `tf.function` is not detected; its incoming gradient is 1.)
 
     Source: guided backpropagation, Springenberg et al. 2015, arXiv:1412.6806.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(Surrogate("relu"), **kwargs)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return _only_positive_gradients(self.surrogate(inputs))
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
 class DeconvReLU(_Elementwise):
-    """ReLU whose backward pass is ReLU as well: it drops negative gradients, and those only.
+    """ReLU with ReLU as its backward pass too: it sets only negative gradients to 0.
 
         y = max(x, 0)        dL/dx = dL/dy * (dL/dy > 0)
 
-    It is for pictures of what a trained model sees, by the gradient of an output with respect to
-    the input.
+    Use it to visualise which parts of an input increase an output of a trained model, by the
+    gradient of that output with respect to the input.
 
     Args:
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
@@ -361,23 +394,22 @@ class DeconvReLU(_Elementwise):
 
     Raises:
         ValueError: the input is not floating.
-        TypeError: the derivative is asked for in forward mode, where there is none. (A
-            `ForwardAccumulator` around a `tf.function` goes unnoticed, and takes the incoming
-            gradient to be 1.)
+        TypeError: forward mode, which has no such derivative. (A `ForwardAccumulator` around a
+            `tf.function` is not detected; its incoming gradient is 1.)
 
     Source: the deconvolutional network, Zeiler and Fergus 2014, arXiv:1311.2901.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(Surrogate("relu", "linear"), **kwargs)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return _only_positive_gradients(self.surrogate(inputs))
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
 class SurrogateStep(_Elementwise):
-    """A step at a learned threshold, with the slope of a surrogate, as spiking networks use it.
+    """A step at a learned threshold with the slope of a surrogate, for spiking networks.
 
         y = surrogate.forward.value(x - threshold)
         dL/dx = slope * dL/dy        dL/dthreshold = -sum(slope * dL/dy)
@@ -386,31 +418,37 @@ class SurrogateStep(_Elementwise):
     for all elements.
 
     Args:
-        threshold: where the step begins; any finite number, default 0.
-        surrogate: whatever `keras_surrogate.get` takes, if its forward and backward differ. Default
-            None: `Surrogate("step", "fast_sigmoid")`, SuperSpike.
-        learn_threshold: whether the threshold is a trainable weight, default True.
+        threshold: the initial position of the step; any finite number, default 0.
+        surrogate: anything that `keras_surrogate.get` takes, with different forward and backward.
+            Default None: `Surrogate("step", "fast_sigmoid")`, SuperSpike.
+        learn_threshold: True makes the threshold a trainable weight; default True.
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
 
     Input and output: floating tensors of any shape, the same for both.
 
     Raises:
         ValueError: `threshold` is not a finite number, `learn_threshold` not a bool, `surrogate`
-            unknown or without a surrogate slope.
+            unknown or with equal forward and backward.
 
     Source: Zenke and Ganguli 2018, arXiv:1705.11146, for the slope; Rathi and Roy 2020,
     arXiv:2008.03658, for learning the threshold.
     """
 
-    def __init__(self, threshold=0.0, surrogate=None, learn_threshold=True, **kwargs):
-        super().__init__(
-            Surrogate("step", "fast_sigmoid") if surrogate is None else presets.get(surrogate),
-            **kwargs,
-        )
-        if self.surrogate.forward == self.surrogate.backward:
+    def __init__(
+        self,
+        threshold: float = 0.0,
+        surrogate: SurrogateLike | None = None,
+        learn_threshold: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if surrogate is None:
+            surrogate = Surrogate("step", "fast_sigmoid")
+        pair = presets.get(surrogate)
+        super().__init__(pair, **kwargs)
+        if pair.forward == pair.backward:
             raise ValueError(
-                f"SurrogateStep: {surrogate!r} has its own slope and no surrogate's. Name both functions, as in "
-                'Surrogate("step", "atan").'
+                f"SurrogateStep: {surrogate!r} has the slope of its own forward. Pass a pair of "
+                'two functions, as in Surrogate("step", "atan").'
             )
         if not isinstance(learn_threshold, bool):
             raise ValueError(
@@ -419,15 +457,15 @@ class SurrogateStep(_Elementwise):
         self.initial_threshold = functions.real_number(threshold, "SurrogateStep", "threshold")
         self.learn_threshold = learn_threshold
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         initializer = keras.initializers.Constant(self.initial_threshold)
         self.threshold = self.add_weight(
             (), initializer, trainable=self.learn_threshold, name="threshold"
         )
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self.surrogate(inputs - self.threshold)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"threshold": self.initial_threshold, "learn_threshold": self.learn_threshold}
         return {**super().get_config(), **own, "surrogate": self.surrogate.get_config()}

@@ -1,11 +1,15 @@
 """Published pairs under their published names, and `get`, which finds a surrogate by name.
 
-A preset is a function that returns a `Surrogate`, marked by `@preset`; nothing else is to be edited
-to add one. Its docstring's first line and `Source:` are its row in the documentation; `scale:`,
-where there is one, is what multiplies the slope.
+A preset is a function that returns a `Surrogate`, marked by `@preset`. To add one, edit nothing
+else. The first line and `Source:` of its docstring are its row in the documentation; the optional
+`scale:` is the factor of the slope.
 """
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 
@@ -13,16 +17,21 @@ from keras_surrogate import functions
 from keras_surrogate.functions.lookup import PAIRS
 from keras_surrogate.surrogate import Surrogate
 
+if TYPE_CHECKING:
+    from keras_surrogate._types import SurrogateLike
 
-def preset(make):
-    """Enters a function that makes a `Surrogate` among the presets, under its own name."""
+_Make = TypeVar("_Make", bound=Callable[..., Surrogate])
+
+
+def preset(make: _Make) -> _Make:
+    """Add a function that makes a `Surrogate` to the presets, under its own name."""
     PAIRS[make.__name__] = make
     return make
 
 
 @preset
-def artificial_relu():
-    """ReLU with the sigmoid for its derivative, so that no unit is ever quite off.
+def artificial_relu() -> Surrogate:
+    """ReLU with the sigmoid for its derivative, so that every unit receives a gradient.
 
     Source: Hu, Zhang and Ge 2021, IEEE Access 9, doi:10.1109/ACCESS.2021.3054915.
     """
@@ -30,11 +39,11 @@ def artificial_relu():
 
 
 @preset
-def flat_spot(constant=0.1):
-    """The sigmoid with a constant added to its derivative, which then never vanishes.
+def flat_spot(constant: float = 0.1) -> Surrogate:
+    """The sigmoid with a constant added to its derivative, which is then never 0.
 
     Args:
-        constant: what is added, in [0, inf), default 0.1.
+        constant: the added slope, in [0, inf), default 0.1.
 
     Source: Fahlman 1988, CMU-CS-88-162; Roodschild et al. 2020, doi:10.1007/s13748-020-00218-y.
     """
@@ -42,7 +51,7 @@ def flat_spot(constant=0.1):
 
 
 @preset
-def sugar_bsilu(alpha=1.67):
+def sugar_bsilu(alpha: float = 1.67) -> Surrogate:
     """ReLU with the slope of B-SiLU, above 1 around x = 1.5 and slightly negative far below 0.
 
     Args:
@@ -54,8 +63,8 @@ def sugar_bsilu(alpha=1.67):
 
 
 @preset
-def sugar_nelu(alpha=0.05):
-    """ReLU with the slope of NeLU, which is negative where the unit is off.
+def sugar_nelu(alpha: float = 0.05) -> Surrogate:
+    """ReLU with the slope of NeLU, which is negative for x < 0.
 
     Args:
         alpha: NeLU's strength, in (0, inf), default 0.05.
@@ -66,12 +75,12 @@ def sugar_nelu(alpha=0.05):
 
 
 @preset
-def leaky_backward(negative_slope=0.1):
-    """ReLU with the slope of leaky ReLU: a dead unit hears a fraction of its gradient.
+def leaky_backward(negative_slope: float = 0.1) -> Surrogate:
+    """ReLU with the slope of leaky ReLU: inactive units receive a part of their gradient.
 
     Args:
-        negative_slope: that fraction, in [0, 1], default 0.1, which keeps nearly the true
-            direction.
+        negative_slope: that part, in [0, 1], default 0.1, with which the gradient keeps nearly its
+            true direction.
 
     Source: ProxyGrad, 2024, arXiv:2410.16958.
     """
@@ -79,8 +88,10 @@ def leaky_backward(negative_slope=0.1):
 
 
 @preset
-def ste_sign():
-    """The sign, 1 at 0, with slope 1 on [-1, 1]: the clipped straight-through estimator of binarised networks.
+def ste_sign() -> Surrogate:
+    """The sign, 1 at 0, with slope 1 on [-1, 1]: the clipped straight-through estimator.
+
+    It is the usual one of binarised networks.
 
     Source: Courbariaux et al. 2016, arXiv:1602.02830.
     """
@@ -88,7 +99,7 @@ def ste_sign():
 
 
 @preset
-def approx_sign():
+def approx_sign() -> Surrogate:
     """The sign, 1 at 0, with a triangle for its derivative: 2 (1 - |x|) on [-1, 1].
 
     scale: 2
@@ -99,11 +110,12 @@ def approx_sign():
 
 
 @preset
-def swish_sign(beta=5.0):
-    """The sign, 1 at 0, with the slope of the function `swish_sign`, which is negative beyond |x| = 2.4 / beta.
+def swish_sign(beta: float = 5.0) -> Surrogate:
+    """The sign, 1 at 0, with the slope of the function `swish_sign`.
 
-    For the default that is 0.48: what lies further out is pushed back towards 0, where the sign can
-    change. `get` gives this pair; the function alone is `functions.get("swish_sign")`.
+    The slope is negative beyond |x| = 2.4 / beta, 0.48 for the default. Inputs further out are
+    moved towards 0, where the sign can change. `get` gives this pair; the function alone is
+    `functions.get("swish_sign")`.
 
     Args:
         beta: the sharpness, in (0, inf), default 5.0.
@@ -114,8 +126,8 @@ def swish_sign(beta=5.0):
 
 
 @preset
-def superspike(slope=25.0):
-    """The step with the slope of the fast sigmoid, 1 at 0 and falling off like 1 / x**2.
+def superspike(slope: float = 25.0) -> Surrogate:
+    """The step with the slope of the fast sigmoid, which is 1 at 0 and decreases as 1 / x**2.
 
     Args:
         slope: the sharpness, in (0, inf), default 25.0, snnTorch's.
@@ -126,7 +138,7 @@ def superspike(slope=25.0):
 
 
 @preset
-def atan_spike(alpha=2.0):
+def atan_spike(alpha: float = 2.0) -> Surrogate:
     """The step with the slope of the arc tangent, alpha / 2 at 0.
 
     Args:
@@ -138,34 +150,35 @@ def atan_spike(alpha=2.0):
 
 
 @preset
-def gradient_reversal(weight=1.0):
-    """The identity, whose gradient is turned round: what follows learns, what comes before unlearns.
+def gradient_reversal(weight: float = 1.0) -> Surrogate:
+    """The identity with a reversed gradient: the layers before it learn to increase the loss.
 
     Args:
-        weight: how strongly, any finite number, default 1.0.
+        weight: the factor of the reversed gradient, any finite number, default 1.0.
 
     scale: -weight
 
     Source: Ganin and Lempitsky 2015, arXiv:1409.7495.
     """
-    return Surrogate("linear", scale=-functions.real_number(weight, "gradient_reversal", "weight"))
+    weight = functions.real_number(weight, "gradient_reversal", "weight")
+    return Surrogate("linear", scale=-weight)
 
 
-def names():
+def names() -> list[str]:
     """The names of the presets, sorted."""
     return sorted(PAIRS)
 
 
-def get(identifier, **parameters):
-    """The `Surrogate` that `identifier` stands for.
+def get(identifier: SurrogateLike, **parameters: float | bool) -> Surrogate:
+    """The `Surrogate` for a name, a configuration, a callable or a function.
 
-    Keras finds its own activations by name, but no others: `Dense(8, activation="sugar_bsilu")` is
-    an error. Give
+    Keras finds only its own activations by name: `Dense(8, activation="sugar_bsilu")` is an error.
+    Pass
 
         Dense(8, activation=get("sugar_bsilu"))
 
-    or, where only JSON will do, as in a file of settings, what
-    `keras.saving.serialize_keras_object` makes of it:
+    or, where JSON is needed, as in a file of settings, the dictionary of
+    `keras.saving.serialize_keras_object`:
 
         Dense(8, activation=keras.saving.serialize_keras_object(get("sugar_bsilu")))
 
@@ -173,12 +186,13 @@ def get(identifier, **parameters):
 
     Args:
         identifier: the name of a preset ("sugar_bsilu"); the name of a function ("tanh"), which
-            gives the ordinary activation; a configuration, `Surrogate.get_config()` or as Keras
-            serializes it; a callable or a `Function`; or a `Surrogate`.
-        parameters: for a name, its parameters: `get("leaky_backward", negative_slope=0.3)`.
+            gives the ordinary activation; a configuration, from `Surrogate.get_config()` or from
+            Keras's serialization; a callable or a `Function`; or a `Surrogate`.
+        parameters: the parameters of a preset or function: `get("leaky_backward",
+            negative_slope=0.3)`. Only with a name.
 
     Raises:
-        ValueError: nothing goes by that name, or a parameter is unknown or out of range.
+        ValueError: an unknown name, an unknown parameter, or a parameter out of range.
     """
     if isinstance(identifier, str) and identifier in PAIRS:
         return _make(identifier, parameters)
@@ -195,7 +209,7 @@ def get(identifier, **parameters):
     return Surrogate(functions.get(identifier, **parameters))
 
 
-def _make(name, parameters):
+def _make(name: str, parameters: Mapping[str, Any]) -> Surrogate:
     accepted = list(inspect.signature(PAIRS[name]).parameters)
     unknown = sorted(set(parameters) - set(accepted))
     if unknown:

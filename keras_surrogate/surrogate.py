@@ -1,51 +1,59 @@
-"""A surrogate: the value of one function, the slope of another."""
+"""A surrogate: the value of one function and the slope of another."""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import keras
 import tensorflow as tf
 
 from keras_surrogate import functions
+from keras_surrogate.checks import one_of
 from keras_surrogate.custom_gradient import with_gradient
 from keras_surrogate.functions import residuals
 
+if TYPE_CHECKING:
+    from keras_surrogate._types import FunctionLike
+
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Surrogate:
-    """An activation with the value of `forward` and, in the backward pass, `scale` times the slope of `backward`.
+    """An activation with the value of `forward` and the slope of `backward`.
 
         y = forward.value(x)        dL/dx = scale * backward.slope(x) * dL/dy
 
-    `Surrogate("relu", "softplus")` is the rectifier with the sigmoid for its derivative, because a
-    backward is named by its function and not by its slope. `Surrogate(f, f)` is the ordinary
-    activation. The replaced derivative is what reverse mode, forward mode, Jacobians and,
-    differentiated once more, second derivatives see.
+    A backward is named by its function and not by its slope: `Surrogate("relu", "softplus")` is the
+    rectifier with the sigmoid for its derivative. `Surrogate(f, f)` is the ordinary activation.
+    Reverse mode, forward mode and Jacobians see the replaced derivative; second derivatives are
+    derivatives of the replaced one.
 
-    It is callable on floating tensors of any shape and serializable, so it serves as `activation=`
-    of any Keras layer:
-    `Dense(8, activation=Surrogate("relu", "softplus"))`. So does the dictionary that
-    `keras.saving.serialize_keras_object` makes of it, for JSON. The name of a preset does not:
-    Keras looks up only its own names, and `keras_surrogate.get("sugar_bsilu")` is needed.
+    It is callable on floating tensors of any shape and serializable, so it is valid as
+    `activation=` of any Keras layer: `Dense(8, activation=Surrogate("relu", "softplus"))`. The
+    dictionary that `keras.saving.serialize_keras_object` makes of it is valid there too, for JSON.
+    The name of a preset is not, because Keras looks up only its own names: pass
+    `keras_surrogate.get("sugar_bsilu")`.
 
     Args:
-        forward: gives the value. Whatever `functions.get` takes: a name, a configuration, a
-            callable, a `Function`.
-        backward: gives the slope; the same choice. Default: `forward`.
+        forward: the function of the value; anything that `functions.get` takes: a name, a
+            configuration, a callable, a `Function`.
+        backward: the function of the slope; the same choice. Default: `forward`.
         scale: multiplies the slope; any finite number, default 1. A negative one reverses the
             gradient.
-        residual: what the backward pass keeps in memory where the slope needs the input: None, the
-            default, the input; "bfloat16" or "uint8", the slope in 2 bytes or 1 (see `residuals`
-            for the errors). A compressed slope has no second derivative. In eager mode nothing is
+        residual: the tensor that the backward pass keeps in memory where the slope needs the input.
+            None, the default: the input. "bfloat16" or "uint8": the slope in 2 bytes or 1 (see
+            `residuals` for the errors); it has no second derivative. In eager mode no memory is
             saved.
-        jit_compile: whether the slope is compiled by XLA by itself, default False. Where the
-            training step is not, this makes one pass over memory of a slope of many operations
-            ("bsilu", "nelu"); each new shape takes some 0.1 s to compile, and small tensors gain
-            nothing. Where the whole step is compiled it changes nothing.
+        jit_compile: True compiles the slope by XLA on its own; default False. Outside a compiled
+            training step, a slope of many operations ("bsilu", "nelu") then takes one pass over
+            memory. Each new shape takes about 0.1 s to compile, and small tensors gain nothing. In
+            a compiled step it changes nothing.
 
     Raises:
-        ValueError: an unknown name, the name of a published pair, a parameter out of range,
+        ValueError: an unknown name, the name of a published pair, a parameter out of range, or
             something that is not a function, such as a layer.
 
     Source: Hu, Zhang and Ge 2021, doi:10.1109/ACCESS.2021.3054915, for the idea on ordinary
@@ -53,129 +61,159 @@ class Surrogate:
     """
 
     forward: functions.Function
-    backward: functions.Function | None = None
-    scale: float = 1.0
-    residual: str | None = None
-    jit_compile: bool = False
+    backward: functions.Function
+    scale: float
+    residual: Literal["bfloat16", "uint8"] | None
+    jit_compile: bool
 
-    def __post_init__(self):
-        forward = functions.get(self.forward)
-        backward = forward if self.backward is None else functions.get(self.backward)
-        object.__setattr__(self, "forward", forward)
-        object.__setattr__(self, "backward", backward)
-        object.__setattr__(self, "scale", functions.real_number(self.scale, "Surrogate", "scale"))
-        if self.residual not in residuals.NAMES:
+    def __init__(
+        self,
+        forward: FunctionLike,
+        backward: FunctionLike | None = None,
+        scale: float = 1.0,
+        residual: Literal["bfloat16", "uint8"] | None = None,
+        jit_compile: bool = False,
+    ) -> None:
+        value_of = functions.get(forward)
+        slope_of = value_of if backward is None else functions.get(backward)
+        scale = functions.real_number(scale, "Surrogate", "scale")
+        residual = one_of(residual, "Surrogate: residual", residuals.NAMES)
+        if not isinstance(jit_compile, bool):
             raise ValueError(
-                f"Surrogate: residual must be one of {residuals.NAMES}, but is {self.residual!r}."
+                f"Surrogate: jit_compile must be True or False, but is {jit_compile!r}."
             )
-        if not isinstance(self.jit_compile, bool):
-            raise ValueError(
-                f"Surrogate: jit_compile must be True or False, but is {self.jit_compile!r}."
-            )
-        if self.residual == "uint8":
-            residuals.slope_range(backward)
+        if residual == "uint8":
+            # Raises a ValueError for a slope without bounds.
+            residuals.slope_range(slope_of)
 
-    def __call__(self, x):
+        # A frozen dataclass refuses ordinary assignment.
+        object.__setattr__(self, "forward", value_of)
+        object.__setattr__(self, "backward", slope_of)
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "residual", residual)
+        object.__setattr__(self, "jit_compile", jit_compile)
+
+    @overload
+    def __call__(self, x: keras.KerasTensor) -> keras.KerasTensor: ...
+
+    @overload
+    def __call__(self, x: Any) -> tf.Tensor: ...
+
+    def __call__(self, x: Any) -> Any:
+        """The activation of `x`, a floating tensor or array of any shape, or a `KerasTensor`.
+
+        Raises:
+            ValueError: `x` is not floating, or is ragged or sparse.
+        """
         if isinstance(x, keras.KerasTensor):
             return keras.layers.Activation(self)(x)
         return with_gradient(_floating_tensor(x), self._evaluate, self._primitive)
 
-    def blended(self, x, blend):
-        """The same value with slope `blend` * surrogate + (1 - `blend`) * true; `blend` may be a tensor."""
-        x, true = _floating_tensor(x), self.true()
+    def blended(self, x: tf.Tensor, blend: float | tf.Tensor) -> tf.Tensor:
+        """The same value with slope `blend` * surrogate + (1 - `blend`) * true.
+
+        Args:
+            x: a floating tensor of any shape.
+            blend: the share of the surrogate, from 0 to 1; a number or a scalar tensor.
+        """
+        x = _floating_tensor(x)
+        true = self.true()
         blend = tf.cast(blend, x.dtype)
 
         def evaluate(x):
             y, gradient = self._evaluate(x)
-            return (
-                y,
-                lambda upstream: (
-                    blend * gradient(upstream) + (1 - blend) * true._gradient(upstream, x, y)
-                ),
-            )
 
-        return with_gradient(
-            x, evaluate, lambda x: blend * self._primitive(x) + (1 - blend) * true._primitive(x)
-        )
+            def blended_gradient(upstream):
+                own = gradient(upstream)
+                return blend * own + (1 - blend) * true._gradient(upstream, x, y)
 
-    def _evaluate(self, x):
-        """The value, and the function from the incoming gradient to the outgoing one."""
+            return y, blended_gradient
+
+        def primitive(x):
+            return blend * self._primitive(x) + (1 - blend) * true._primitive(x)
+
+        return with_gradient(x, evaluate, primitive)
+
+    def _evaluate(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        """The value, and the function from the gradient of the value to the gradient of `x`."""
         y = self.forward.value(x)
         if self.residual and self.backward.gradient_from_output(y, y, of=self.forward) is None:
             slope = residuals.compressed(self.residual, self.backward, x)
             return y, lambda upstream: self._scaled(upstream) * slope(upstream)
         return y, lambda upstream: self._gradient(self._scaled(upstream), x, y)
 
-    def _gradient(self, upstream, x, y):
-        """`upstream` times the slope, from the output where that suffices, so that the input need not be kept."""
+    def _gradient(self, upstream: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """`upstream` times the slope."""
+        # From the output where that suffices, so that the input need not be kept.
         from_output = self.backward.gradient_from_output(upstream, y, of=self.forward)
         if from_output is not None:
             return from_output
-        gradient = _compiled_gradient(self.backward) if self.jit_compile else self.backward.gradient
-        return gradient(upstream, x)
+        if self.jit_compile:
+            return _compiled_gradient(self.backward)(upstream, x)
+        return self.backward.gradient(upstream, x)
 
-    def _primitive(self, x):
+    def _primitive(self, x: tf.Tensor) -> tf.Tensor:
         return self._scaled(self.backward.value(x))
 
-    def _scaled(self, tensor):
+    def _scaled(self, tensor: tf.Tensor) -> tf.Tensor:
         return tensor if self.scale == 1 else self.scale * tensor
 
     @property
-    def slope_title(self):
-        """What the backward pass takes, as people read it: "tanh" or "4 * tanh"."""
-        return self.backward.title if self.scale == 1 else f"{self.scale:g} * {self.backward.title}"
+    def slope_title(self) -> str:
+        """The name of the slope in tables and pictures: "tanh" or "4 * tanh"."""
+        if self.scale == 1:
+            return self.backward.title
+        return f"{self.scale:g} * {self.backward.title}"
 
     @property
-    def title(self):
-        """The pair as people read it: "sigmoid with the slope of tanh", or "sigmoid" where that is its own slope."""
-        own = self.scale == 1 and self.backward == self.forward
-        return (
-            self.forward.title
-            if own
-            else f"{self.forward.title} with the slope of {self.slope_title}"
-        )
+    def title(self) -> str:
+        """The name in tables and pictures: "sigmoid with the slope of tanh", or "sigmoid"."""
+        if self.scale == 1 and self.backward == self.forward:
+            return self.forward.title
+        return f"{self.forward.title} with the slope of {self.slope_title}"
 
-    def true(self):
+    def true(self) -> Surrogate:
         """The ordinary activation with the same value: `Surrogate(forward, forward)`."""
         return Surrogate(self.forward)
 
-    def scaled(self, factor):
-        """The same surrogate with its slope multiplied by `factor`."""
-        return dataclasses.replace(
-            self, scale=self.scale * functions.real_number(factor, "Surrogate", "scale")
-        )
+    def scaled(self, factor: float) -> Surrogate:
+        """The same surrogate with its slope multiplied by `factor`, any finite number."""
+        factor = functions.real_number(factor, "Surrogate", "scale")
+        return dataclasses.replace(self, scale=self.scale * factor)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """A dictionary of plain values that `from_config` turns into an equal surrogate."""
-        pair = {"forward": self.forward.get_config(), "backward": self.backward.get_config()}
         return {
-            **pair,
+            "forward": self.forward.get_config(),
+            "backward": self.backward.get_config(),
             "scale": self.scale,
             "residual": self.residual,
             "jit_compile": self.jit_compile,
         }
 
     @classmethod
-    def from_config(cls, config):
-        """The surrogate that `get_config` described."""
+    def from_config(cls, config: dict[str, Any]) -> Surrogate:
+        """The surrogate of a configuration made by `get_config`."""
         return cls(**config)
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled_gradient(function):
+def _compiled_gradient(function: functions.Function) -> Callable[..., tf.Tensor]:
     return tf.function(function.gradient, jit_compile=True, autograph=False)
 
 
-def _floating_tensor(x):
-    """`x` as a dense floating tensor, or a ValueError that says how to make it one."""
+def _floating_tensor(x: Any) -> tf.Tensor:
+    """`x` as a dense floating tensor; a ValueError for integers, ragged and sparse tensors."""
     if isinstance(x, tf.RaggedTensor | tf.SparseTensor):
         raise ValueError(
-            f"An activation needs a dense tensor, but got a {type(x).__name__}. For ragged values use "
-            "tf.ragged.map_flat_values(activation, x); a sparse tensor must be made dense by tf.sparse.to_dense."
+            f"An activation needs a dense tensor, but got a {type(x).__name__}. For ragged values "
+            "use tf.ragged.map_flat_values(activation, x); make a sparse tensor dense by "
+            "tf.sparse.to_dense."
         )
     x = tf.convert_to_tensor(x)
     if not x.dtype.is_floating:
         raise ValueError(
-            f"An activation needs floating numbers, but got {x.dtype.name}. Convert them by tf.cast."
+            f"An activation needs floating numbers, but got {x.dtype.name}. Convert them by "
+            "tf.cast."
         )
     return x

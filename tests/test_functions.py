@@ -25,7 +25,7 @@ def throw_away():
     class SteepAtan(functions.Function):
         """value: arctan(b * x)"""
 
-        b: float = functions.positive(1.0)
+        b: float = functions.positive(default=1.0)
 
         def value(self, x):
             return tf.atan(self.b * x)
@@ -161,7 +161,7 @@ def test_what_cannot_be_saved_says_so_when_saved_and_works_before():
         (("relu",), {"alpha": 1.0}, re.escape("relu has no parameter ['alpha']; it has none")),
         (("elu",), {"beta": 1.0}, re.escape("elu has no parameter ['beta']; it has ['alpha']")),
         (("sparse_plus",), {"alpha": 1.0}, "'sparse_plus' takes no parameters"),
-        ((functions.Relu(),), {"alpha": 1.0}, "go with a name"),
+        ((functions.Relu(),), {"alpha": 1.0}, "need a function's name"),
         (
             ("LeakyReLU",),
             {},
@@ -180,15 +180,15 @@ def test_what_cannot_be_saved_says_so_when_saved_and_works_before():
         (
             (keras.layers.ReLU(name="mine"),),
             {},
-            r"the layer 'mine' \(ReLU\). Give the name .*SurrogateActivation\(",
+            r"the layer 'mine' \(ReLU\). Pass the name .*SurrogateActivation\(",
         ),
-        ((SurrogateActivation("relu"),), {}, "Give its surrogate, layer.surrogate"),
+        ((SurrogateActivation("relu"),), {}, "Pass its surrogate, layer.surrogate"),
         (
             (keras.Sequential(name="mine"),),
             {},
             r"the model 'mine'.*diagnosis.diagnose\(model, x, y\)",
         ),
-        ((keras.layers.ReLU,), {}, "the class ReLU. Give the name"),
+        ((keras.layers.ReLU,), {}, "the class ReLU. Pass the name"),
         (
             (Surrogate("relu", "softplus"),),
             {},

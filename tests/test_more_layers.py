@@ -316,7 +316,7 @@ def test_integers_are_refused(cls):
         (lambda: SurrogateStep(surrogate="stp"), "'stp'. Did you mean 'step'"),
         (
             lambda: SurrogateStep(surrogate="atan"),
-            """'atan' has its own slope.*Surrogate\\("step", "atan"\\)""",
+            """'atan' has the slope of its own forward.*Surrogate\\("step", "atan"\\)""",
         ),
         (
             lambda: SurrogateStep(learn_threshold=1),

@@ -76,7 +76,7 @@ def test_another_backend_is_one_clear_error(tmp_path):
 
 def test_every_module_has_a_test_module():
     for path in (ROOT / "keras_surrogate").glob("*.py"):
-        if not path.stem.startswith("__"):
+        if not path.stem.startswith("_"):
             assert (ROOT / "tests" / f"test_{path.stem}.py").exists(), path
 
 

@@ -119,10 +119,10 @@ def test_a_new_preset_is_one_function():
             {"slope": 1.0},
             r"flat_spot has no parameter \['slope'\]; it has \['constant'\]",
         ),
-        (Surrogate("relu"), {"alpha": 1.0}, "go with a name"),
+        (Surrogate("relu"), {"alpha": 1.0}, "need a function's name"),
         (5, {}, "not 5"),
         (keras.layers.ReLU(), {}, "needs a function, but got the layer 're_lu"),
-        (SurrogateActivation("relu", "softplus"), {}, "Give its surrogate, layer.surrogate"),
+        (SurrogateActivation("relu", "softplus"), {}, "Pass its surrogate, layer.surrogate"),
     ],
 )
 def test_mistakes_are_explained(identifier, parameters, message):

@@ -6,6 +6,26 @@ import tensorflow as tf
 
 from keras_surrogate.functions.base import Function, between, finite, flag, positive, zero
 
+__all__ = [
+    "Bsilu",
+    "Celu",
+    "ClippedRelu",
+    "Elu",
+    "Exponential",
+    "Gelu",
+    "HardSilu",
+    "LeakyRelu",
+    "Linear",
+    "Mish",
+    "Nelu",
+    "Relu",
+    "Relu6",
+    "Selu",
+    "Silu",
+    "Softplus",
+    "Squareplus",
+]
+
 
 class Linear(Function):
     """The identity; as a backward it is the straight-through estimator.
@@ -20,13 +40,13 @@ class Linear(Function):
     keeps_sign = True
     slope_needs_only_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.identity(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return 1 + zero(x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.LeakyReluGrad(gradients=upstream, features=x, alpha=1.0)
 
 
@@ -42,13 +62,13 @@ class Relu(Function):
     keeps_sign = True
     slope_needs_only_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(tf.sign(x))
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.ReluGrad(gradients=upstream, features=x)
 
 
@@ -65,19 +85,19 @@ class LeakyRelu(Function):
     increasing = True
     keeps_sign = True
     slope_needs_only_sign = True
-    negative_slope: float = between(0, 1, 0.2)
+    negative_slope: float = between(0, 1, default=0.2)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         if self.negative_slope == 0:
             return tf.nn.relu(x)
         if x.dtype == tf.float64:
             return tf.maximum(self.negative_slope * x, x)
         return tf.nn.leaky_relu(x, self.negative_slope)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.maximum(tf.sign(x), self.negative_slope)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         # The kernels keep negative_slope in float32, which is not enough for float64.
         if x.dtype == tf.float64:
             return super().gradient(upstream, x)
@@ -96,15 +116,17 @@ class Elu(Function):
 
     increasing = True
     keeps_sign = True
-    alpha: float = positive(1.0)
+    alpha: float = positive(default=1.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.where(x > 0, x, self.alpha * tf.nn.elu(x))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.where(x > 0, tf.ones_like(x), self.alpha * tf.exp(tf.minimum(x, 0)))
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return (
             tf.raw_ops.EluGrad(gradients=upstream, outputs=y)
             if of == self and self.alpha == 1
@@ -123,14 +145,16 @@ class Selu(Function):
     increasing = True
     keeps_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.selu(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         scale, alpha = 1.0507009873554805, 1.6732632423543772
         return tf.where(x >= 0, scale * tf.ones_like(x), scale * alpha * tf.exp(tf.minimum(x, 0)))
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return tf.raw_ops.SeluGrad(gradients=upstream, outputs=y) if of == self else None
 
 
@@ -146,15 +170,15 @@ class Gelu(Function):
     Source: Hendrycks and Gimpel 2016, arXiv:1606.08415; as Keras.
     """
 
-    approximate: bool = flag(False)
+    approximate: bool = flag(default=False)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.math.multiply_no_nan(x, self._gate(x))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self._gate(x) + tf.math.multiply_no_nan(x, self._gate_slope(x))
 
-    def _gate(self, x):
+    def _gate(self, x: tf.Tensor) -> tf.Tensor:
         if self.approximate:
             x = tf.clip_by_value(
                 x, -30, 30
@@ -162,7 +186,7 @@ class Gelu(Function):
             return tf.sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
         return tf.math.erfc(-x / math.sqrt(2)) / 2
 
-    def _gate_slope(self, x):
+    def _gate_slope(self, x: tf.Tensor) -> tf.Tensor:
         if self.approximate:
             gate, x = self._gate(x), tf.clip_by_value(x, -30, 30)
             return math.sqrt(8 / math.pi) * (1 + 0.134145 * x**2) * gate * (1 - gate)
@@ -177,10 +201,10 @@ class Silu(Function):
     Source: Elfwing et al. 2018, arXiv:1702.03118; as Keras.
     """
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.math.multiply_no_nan(x, tf.sigmoid(x))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         gate = tf.sigmoid(x)
         return gate + tf.math.multiply_no_nan(x, gate * (1 - gate))
 
@@ -195,15 +219,15 @@ class Bsilu(Function):
     Source: SUGAR, Horuz et al. 2025, arXiv:2505.22074.
     """
 
-    alpha: float = positive(1.67)
+    alpha: float = positive(default=1.67)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.math.multiply_no_nan(x + self.alpha, tf.sigmoid(x)) - self.alpha / 2
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.gradient(tf.ones_like(x), x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         gate = tf.sigmoid(x)
         return (gate + tf.raw_ops.SigmoidGrad(y=gate, dy=finite(x, 0.25) + self.alpha)) * upstream
 
@@ -218,15 +242,15 @@ class Nelu(Function):
     Source: SUGAR, Horuz et al. 2025, arXiv:2505.22074 (0.1 and 0.01 are used there).
     """
 
-    alpha: float = positive(0.05)
+    alpha: float = positive(default=0.05)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.where(x > 0, x, -self.alpha / (1 + tf.minimum(x, 0) ** 2))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.gradient(tf.ones_like(x), x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         # Outside XLA Select is cheaper than tf.where, and one square root in Python than a second
         # product.
         negative = tf.clip_by_value(x, -(float(x.dtype.max) ** 0.5) / 2, 0)
@@ -245,13 +269,13 @@ class Softplus(Function):
 
     increasing = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.softplus(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.SoftplusGrad(gradients=upstream, features=x)
 
 
@@ -266,16 +290,18 @@ class Relu6(Function):
     increasing = True
     keeps_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu6(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(tf.sign(x)) * tf.nn.relu(tf.sign(6 - x))
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.Relu6Grad(gradients=upstream, features=x)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return self.gradient(upstream, y) if of in (self, Relu()) else None
 
 
@@ -291,16 +317,18 @@ class ClippedRelu(Function):
 
     increasing = True
     keeps_sign = True
-    max_value: float = positive(1.0)
+    max_value: float = positive(default=1.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         # In this order the slope of `minimum` at the maximum is 0.
         return tf.minimum(tf.constant(self.max_value, x.dtype), tf.nn.relu(x))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(tf.sign(x)) * tf.nn.relu(tf.sign(self.max_value - x))
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return self.gradient(upstream, y) if of in (self, Relu()) else None
 
 
@@ -317,15 +345,17 @@ class Celu(Function):
 
     increasing = True
     keeps_sign = True
-    alpha: float = positive(1.0)
+    alpha: float = positive(default=1.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(x) + self.alpha * tf.math.expm1(tf.minimum(x, 0) / self.alpha)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.exp(tf.minimum(x, 0) / self.alpha)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return (
             tf.raw_ops.EluGrad(gradients=upstream, outputs=y / self.alpha) if of == self else None
         )
@@ -341,10 +371,10 @@ class Mish(Function):
 
     keeps_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.math.multiply_no_nan(x, tf.tanh(tf.nn.softplus(x)))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         gate = tf.tanh(tf.nn.softplus(x))
         x = tf.clip_by_value(x, -1000, 1000)  # beyond, the product is 0 in every dtype
         return gate + x * tf.sigmoid(x) * (1 - gate**2)
@@ -360,10 +390,10 @@ class HardSilu(Function):
 
     keeps_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.math.multiply_no_nan(x, tf.nn.relu6(x + 3) / 6)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu6(x + 3) / 6 + tf.math.multiply_no_nan(x, Relu6().slope(x + 3) / 6)
 
 
@@ -378,17 +408,17 @@ class Squareplus(Function):
     """
 
     increasing = True
-    b: float = positive(4.0)
+    b: float = positive(default=4.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         # Left of 0 the same without cancellation.
         root = self._root(x)
         return tf.where(x > 0, x / 2 + root / 2, self.b / (root - tf.minimum(x, 0)) / 2)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.value(finite(x)) / self._root(x)
 
-    def _root(self, x):
+    def _root(self, x: tf.Tensor) -> tf.Tensor:
         """sqrt(x**2 + b), also where the square overflows."""
         x, width = finite(x), math.sqrt(self.b)
         size = tf.stop_gradient(tf.maximum(tf.abs(x), width))
@@ -405,11 +435,13 @@ class Exponential(Function):
 
     increasing = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.exp(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.exp(x)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return upstream * y if of == self else None

@@ -4,6 +4,16 @@ import tensorflow as tf
 
 from keras_surrogate.functions.base import Function, nonnegative, outside, real, zero
 
+__all__ = [
+    "Floor",
+    "HardShrink",
+    "Round",
+    "SoftShrink",
+    "TanhShrink",
+    "Ternary",
+    "Threshold",
+]
+
 
 class TanhShrink(Function):
     """What the hyperbolic tangent takes away.
@@ -16,10 +26,10 @@ class TanhShrink(Function):
     odd = True
     increasing = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return x - tf.tanh(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.square(tf.tanh(x))
 
 
@@ -35,15 +45,17 @@ class HardShrink(Function):
 
     odd = True
     increasing = True
-    threshold: float = nonnegative(0.5)
+    threshold: float = nonnegative(default=0.5)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.where(tf.abs(x) > self.threshold, x, zero(x))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return outside(x, self.threshold)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return upstream * tf.abs(tf.sign(y)) if of == self else None
 
 
@@ -59,15 +71,17 @@ class SoftShrink(Function):
 
     odd = True
     increasing = True
-    threshold: float = nonnegative(0.5)
+    threshold: float = nonnegative(default=0.5)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return x - tf.clip_by_value(x, -self.threshold, self.threshold)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return outside(x, self.threshold)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return upstream * tf.abs(tf.sign(y)) if of == self else None
 
 
@@ -84,13 +98,13 @@ class Threshold(Function):
     """
 
     increasing = True
-    threshold: float = real(1.0)
-    default_value: float = real(0.0)
+    threshold: float = real(default=1.0)
+    default_value: float = real(default=0.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.where(x > self.threshold, x, self.default_value + zero(x))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(tf.sign(x - self.threshold))
 
 
@@ -106,10 +120,10 @@ class Round(Function):
     increasing = True
     slope_needs_only_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.round(x) + zero(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)
 
 
@@ -124,10 +138,10 @@ class Floor(Function):
     increasing = True
     slope_needs_only_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.floor(x) + zero(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)
 
 
@@ -144,10 +158,10 @@ class Ternary(Function):
     odd = True
     increasing = True
     slope_needs_only_sign = True
-    threshold: float = nonnegative(0.5)
+    threshold: float = nonnegative(default=0.5)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.sign(x) * outside(x, self.threshold)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)

@@ -7,6 +7,21 @@ import tensorflow as tf
 from keras_surrogate.functions.base import Function, finite, nonnegative, outside, positive
 from keras_surrogate.functions.rectifiers import Relu6
 
+__all__ = [
+    "Boxcar",
+    "Erf",
+    "FlatSpotSigmoid",
+    "HardSigmoid",
+    "HardTanh",
+    "LecunTanh",
+    "LogSigmoid",
+    "ScaledSigmoid",
+    "ScaledTanh",
+    "Sigmoid",
+    "Softsign",
+    "Tanh",
+]
+
 
 class Sigmoid(Function):
     """The logistic function.
@@ -19,16 +34,18 @@ class Sigmoid(Function):
     odd = True
     increasing = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.gradient(tf.ones_like(x), x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.SigmoidGrad(y=tf.sigmoid(x), dy=upstream)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return tf.raw_ops.SigmoidGrad(y=y, dy=upstream) if of == self else None
 
 
@@ -45,18 +62,20 @@ class FlatSpotSigmoid(Function):
 
     odd = True
     increasing = True
-    constant: float = nonnegative(0.1)
+    constant: float = nonnegative(default=0.1)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(x) + tf.math.multiply_no_nan(x, self.constant)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.gradient(tf.ones_like(x), x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return self.gradient_from_output(upstream, tf.sigmoid(x), Sigmoid())
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return (
             tf.raw_ops.SigmoidGrad(y=y, dy=upstream) + self.constant * upstream
             if of == Sigmoid()
@@ -76,16 +95,18 @@ class Tanh(Function):
     increasing = True
     keeps_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.tanh(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.gradient(tf.ones_like(x), x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.TanhGrad(y=tf.tanh(x), dy=upstream)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         if of == Sigmoid():
             # With y = 1 / (1 + exp(-x)), tanh(x) is a rational function of y.
             y = (2 * y - 1) / (2 * y * (y - 1) + 1)
@@ -106,18 +127,20 @@ class ScaledTanh(Function):
     odd = True
     increasing = True
     keeps_sign = True
-    n: float = positive(2.0)
+    n: float = positive(default=2.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.tanh(self.n * x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.gradient(tf.ones_like(x), x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return self.gradient_from_output(upstream, self.value(x), self)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return self.n * tf.raw_ops.TanhGrad(y=y, dy=upstream) if of == self else None
 
 
@@ -133,10 +156,10 @@ class HardTanh(Function):
     increasing = True
     keeps_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(x, -1, 1)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return 1 - tf.nn.relu(tf.sign(tf.abs(x) - 1))
 
 
@@ -152,13 +175,13 @@ class Softsign(Function):
     increasing = True
     keeps_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         # tf.nn.softsign is NaN at infinity, and its gradient has no gradient: no forward mode, no
         # second derivative.
         bounded = finite(x)
         return bounded / (1 + tf.abs(bounded))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return 1 / (1 + tf.abs(x)) ** 2
 
 
@@ -172,16 +195,18 @@ class LogSigmoid(Function):
 
     increasing = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.math.log_sigmoid(x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(-x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.SoftplusGrad(gradients=upstream, features=-x)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return -upstream * tf.math.expm1(y) if of == self else None
 
 
@@ -196,16 +221,18 @@ class HardSigmoid(Function):
     odd = True
     increasing = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu6(x + 3) / 6
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return Relu6().slope(x + 3) / 6
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.Relu6Grad(gradients=upstream / 6, features=x + 3)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return tf.raw_ops.Relu6Grad(gradients=upstream / 6, features=6 * y) if of == self else None
 
 
@@ -221,16 +248,18 @@ class LecunTanh(Function):
     increasing = True
     keeps_sign = True
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return 1.7159 * tf.tanh(2 / 3 * x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.gradient(tf.ones_like(x), x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return 1.7159 * 2 / 3 * tf.raw_ops.TanhGrad(y=tf.tanh(2 / 3 * x), dy=upstream)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return (
             1.7159 * 2 / 3 * tf.raw_ops.TanhGrad(y=y / 1.7159, dy=upstream) if of == self else None
         )
@@ -248,18 +277,20 @@ class ScaledSigmoid(Function):
 
     odd = True
     increasing = True
-    alpha: float = positive(4.0)
+    alpha: float = positive(default=4.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(self.alpha * x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.gradient(tf.ones_like(x), x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return self.gradient_from_output(upstream, self.value(x), self)
 
-    def gradient_from_output(self, upstream, y, of):
+    def gradient_from_output(
+        self, upstream: tf.Tensor, y: tf.Tensor, of: Function
+    ) -> tf.Tensor | None:
         return self.alpha * tf.raw_ops.SigmoidGrad(y=y, dy=upstream) if of == self else None
 
 
@@ -275,12 +306,12 @@ class Erf(Function):
 
     odd = True
     increasing = True
-    alpha: float = positive(2.0)
+    alpha: float = positive(default=2.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.math.erfc(-self.alpha * x) / 2
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.alpha / math.sqrt(math.pi) * tf.exp(-(finite(self.alpha * x) ** 2))
 
 
@@ -296,10 +327,10 @@ class Boxcar(Function):
 
     odd = True
     increasing = True
-    width: float = positive(2.0)
+    width: float = positive(default=2.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(x / self.width + 0.5, 0, 1)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return (1 - outside(x, self.width / 2)) / self.width

@@ -16,6 +16,22 @@ from keras_surrogate.functions.base import (
     zero,
 )
 
+__all__ = [
+    "Atan",
+    "ExponentialSpike",
+    "FastSigmoid",
+    "LogTailedRelu",
+    "MultiGaussian",
+    "NonzeroSignLogAbs",
+    "PiecewiseLeaky",
+    "PiecewiseQuadratic",
+    "QPseudoSpike",
+    "S2nn",
+    "Sign",
+    "Step",
+    "SwishSign",
+]
+
 
 def _sign(x, at_zero):
     """The sign, -1, 0 or 1 at 0, in operations that are cheap outside XLA and keep NaN."""
@@ -33,14 +49,14 @@ class Step(Function):
     """
 
     increasing = True
-    at_zero: float = between(0, 1, 1.0)
+    at_zero: float = between(0, 1, default=1.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         if self.at_zero in (0, 1):
             return tf.nn.relu(_sign(x, self.at_zero))
         return tf.where(tf.equal(x, 0), tf.constant(self.at_zero, x.dtype), tf.nn.relu(tf.sign(x)))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)
 
 
@@ -55,14 +71,14 @@ class Sign(Function):
     """
 
     increasing = True
-    at_zero: float = between(-1, 1, 0.0)
+    at_zero: float = between(-1, 1, default=0.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         if self.at_zero in (-1, 0, 1):
             return _sign(x, self.at_zero)
         return tf.where(tf.equal(x, 0), tf.constant(self.at_zero, x.dtype), tf.sign(x))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)
 
 
@@ -81,13 +97,13 @@ class FastSigmoid(Function):
     increasing = True
     keeps_sign = True
     aliases = MappingProxyType({"slope": "k"})
-    k: float = positive(25.0)
+    k: float = positive(default=25.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         scaled = finite(self.k * x)
         return scaled / (1 + tf.abs(scaled)) / self.k
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return 1 / finite(1 + self.k * tf.abs(x)) ** 2
 
 
@@ -103,12 +119,12 @@ class Atan(Function):
 
     odd = True
     increasing = True
-    alpha: float = positive(2.0)
+    alpha: float = positive(default=2.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.atan(math.pi / 2 * self.alpha * x) / math.pi + 0.5
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.alpha / 2 / (1 + finite(math.pi / 2 * self.alpha * x) ** 2)
 
 
@@ -125,13 +141,13 @@ class PiecewiseQuadratic(Function):
 
     odd = True
     increasing = True
-    alpha: float = positive(1.0)
+    alpha: float = positive(default=1.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         clipped = tf.clip_by_value(self.alpha * x, -1, 1)
         return 0.5 + clipped * (1 - tf.abs(clipped) / 2)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.alpha * tf.nn.relu(1 - tf.abs(self.alpha * x))
 
 
@@ -148,15 +164,15 @@ class ExponentialSpike(Function):
 
     odd = True
     increasing = True
-    alpha: float = positive(1.0)
+    alpha: float = positive(default=1.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return (
             tf.exp(self.alpha * tf.minimum(x, 0)) / 2
             - tf.math.expm1(-self.alpha * tf.nn.relu(x)) / 2
         )
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.alpha / 2 * tf.exp(-self.alpha * tf.abs(x))
 
 
@@ -179,14 +195,14 @@ class MultiGaussian(Function):
     """
 
     odd = True
-    h: float = nonnegative(0.15)
-    s: float = positive(6.0)
-    sigma: float = positive(0.5)
+    h: float = nonnegative(default=0.15)
+    s: float = positive(default=6.0)
+    sigma: float = positive(default=0.5)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return self._mixture(_normal_distribution, x)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self._mixture(_normal_density, x)
 
     def _mixture(self, normal, x):
@@ -215,16 +231,16 @@ class SwishSign(Function):
 
     odd = True
     keeps_sign = True
-    beta: float = positive(5.0)
+    beta: float = positive(default=5.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         scaled = finite(self.beta * x)
         return tf.tanh(scaled / 2) + 2 * _logistic_density(scaled) * scaled
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.gradient(tf.ones_like(x), x)
 
-    def gradient(self, upstream, x):
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         # One exponential: with e = sigmoid(-abs(beta * x)), tanh(abs(beta * x) / 2) is 1 - 2 e.
         scaled = tf.abs(finite(self.beta * x, 1 / 1024))
         small = tf.sigmoid(-scaled)
@@ -232,7 +248,7 @@ class SwishSign(Function):
         return (2 - (1 - 2 * small) * scaled) * density
 
 
-def _logistic_density(x):
+def _logistic_density(x: tf.Tensor) -> tf.Tensor:
     """The slope of the logistic function, 1 / (2 + 2 cosh(x))."""
     return tf.sigmoid(x) * tf.sigmoid(-x)
 
@@ -251,13 +267,13 @@ class QPseudoSpike(Function):
 
     odd = True
     increasing = True
-    alpha: float = above(1, 2.0)
+    alpha: float = above(1, default=2.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         left, right = self._log_base(-tf.minimum(x, 0)), self._log_base(tf.nn.relu(x))
         return tf.exp((1 - self.alpha) * left) / 2 - tf.math.expm1((1 - self.alpha) * right) / 2
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.exp(-self.alpha * self._log_base(tf.abs(x)))
 
     def _log_base(self, distance):
@@ -283,13 +299,13 @@ class LogTailedRelu(Function):
 
     increasing = True
     keeps_sign = True
-    alpha: float = nonnegative(0.0)
+    alpha: float = nonnegative(default=0.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         left = tf.math.multiply_no_nan(tf.minimum(x, 0), self.alpha)
         return left + tf.nn.relu(tf.minimum(x, 1)) + tf.math.log1p(tf.nn.relu(x - 1))
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.where(x > 0, 1 / tf.maximum(x, 1), self.alpha + zero(x))
 
 
@@ -306,14 +322,14 @@ class NonzeroSignLogAbs(Function):
     odd = True
     increasing = True
     keeps_sign = True
-    alpha: float = positive(1.0)
+    alpha: float = positive(default=1.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return _log1p_of_multiple(self.alpha, tf.nn.relu(x)) - _log1p_of_multiple(
             self.alpha, -tf.minimum(x, 0)
         )
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         return 1 / (1 / self.alpha + tf.abs(x))
 
 
@@ -330,15 +346,15 @@ class S2nn(Function):
     """
 
     increasing = True
-    alpha: float = positive(4.0)
-    beta: float = positive(1.0)
+    alpha: float = positive(default=4.0)
+    beta: float = positive(default=1.0)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         return tf.where(
             x < 0, tf.sigmoid(self.alpha * x), 0.5 + self.beta * tf.math.log1p(tf.maximum(x, 0))
         )
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         left = self.alpha * _logistic_density(self.alpha * x)
         return tf.where(x < 0, left, self.beta / (1 + tf.maximum(x, 0)))
 
@@ -357,13 +373,13 @@ class PiecewiseLeaky(Function):
 
     odd = True
     increasing = True
-    w: float = positive(1.0)
-    c: float = nonnegative(0.01)
+    w: float = positive(default=1.0)
+    c: float = nonnegative(default=0.01)
 
-    def value(self, x):
+    def value(self, x: tf.Tensor) -> tf.Tensor:
         inner = tf.clip_by_value(x, -self.w, self.w)
         return 0.5 + inner / (2 * self.w) + tf.math.multiply_no_nan(x - inner, self.c)
 
-    def slope(self, x):
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
         beyond = outside(x, self.w)
         return (1 - beyond) / (2 * self.w) + self.c * beyond

@@ -1,0 +1,196 @@
+"""What editors and type checkers know of the package: pyright and mypy on small files of calls."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_surrogate as ks
+
+ROOT = Path(__file__).parents[1]
+
+RIGHT = """
+import keras
+import numpy as np
+import keras_surrogate as ks
+
+model = keras.Sequential()
+x = np.zeros((4, 3))
+y = np.zeros(4)
+logger = ks.callbacks.GradientNormLogger(every=2, also="activations")
+
+ks.Surrogate("relu", "softplus")
+ks.Surrogate(ks.functions.Relu(), lambda x: x, scale=2.0, residual="uint8")
+ks.get("sugar_bsilu")
+ks.get("leaky_backward", negative_slope=0.3)
+ks.get("relu").scaled(2).true().title.upper()
+ks.presets.flat_spot(constant=0.2).get_config()["forward"]
+ks.layers.SurrogateActivation("relu", "softplus")
+ks.layers.SurrogateActivation("sugar_bsilu", name="first")
+ks.layers.SurrogatePReLU(shared_axes=[1, 2])
+ks.layers.SurrogateStep(0.5, "superspike", learn_threshold=False)
+ks.initializers.CriticalNormal("tanh", bias_variance=0.05)
+ks.functions.LeakyRelu(0.1)
+ks.functions.LeakyRelu(negative_slope=0.1).negative_slope.is_integer()
+ks.functions.LeakyRelu()
+ks.functions.get("elu", alpha=2.0).get_config()
+ks.callbacks.GradientAlerts(logger)
+ks.plots.gradient_flow(logger)
+ks.conversion.swap(model, {"relu": "leaky_backward"})
+ks.theory.predict("relu", 20, "he_normal")
+ks.diagnosis.diagnose(model, x, y)
+ks.testing.check_function(ks.functions.Relu())
+with ks.true_gradients(model):
+    pass
+
+
+class Mine(ks.functions.Function):
+    width: float = ks.functions.positive(default=2.0)
+
+    def value(self, x):
+        return self.width * x
+
+
+Mine()
+Mine(3.0)
+Mine(width=3.0)
+"""
+
+WRONG = [
+    "ks.functions.LeakyReluu",
+    "ks.functions.Function.no_method",
+    "ks.plots.nothing",
+    "ks.layers.Nothing",
+    "ks.presets.nothing",
+    "ks.no_room",
+    "ks.importlib",
+    'ks.Surrogate("relu", sclae=2.0)',
+    'ks.Surrogate("relu", scale="two")',
+    'ks.Surrogate("relu", residual="int4")',
+    "ks.Surrogate(3)",
+    'ks.Surrogate("relu").titel',
+    "ks.functions.LeakyRelu(slope=1.0)",
+    'ks.functions.LeakyRelu("0.1")',
+    "ks.presets.flat_spot(constnt=1.0)",
+    "ks.get(3)",
+    'ks.layers.SurrogateActivation("relu", 3)',
+    'ks.callbacks.GradientNormLogger(every="two")',
+    "ks.callbacks.GradientNormLogger(evry=2)",
+    "ks.testing.check_functoin",
+]
+
+
+# Errors in the README and the examples that the sources of other packages cause.
+FOREIGN = re.compile(
+    # Keras: a parameter without annotation whose default is a string or a number.
+    r"(verbose|kernel_initializer|bias_initializer|initializer)\" of type \"str\""
+    r"|\"learning_rate\" of type \"float\""
+    # Keras: results that may be None or of any class.
+    r"|known attribute of \"None\"|for class \"object\"|not supported for \"None\""
+    r"|OpenVINO|No overloads for \"gradient\"|\"None\" is not subscriptable"
+    # NumPy and typeshed: np.savez(**arrays), sys.modules[name] = None, main(*sys.argv[1:]).
+    r"|\"allow_pickle\"|\"ModuleType\" in function|\"epochs\" of type \"int\" in function \"main\""
+)
+
+
+def errors_of_pyright(folder):
+    """A dictionary from a file's name to its errors, pairs of a line's number and a message."""
+    files = [*folder.glob("*.py"), *(ROOT / "examples").glob("*.py")]
+    command = ["pyright", "--outputjson", "--pythonpath", sys.executable]
+    finished = run(command + ["--project", str(ROOT)] + [str(path) for path in files])
+    found = {}
+    for diagnostic in json.loads(finished)["generalDiagnostics"]:
+        if diagnostic["severity"] == "error":
+            error = diagnostic["range"]["start"]["line"] + 1, diagnostic["message"]
+            found.setdefault(Path(diagnostic["file"]).name, []).append(error)
+    return found
+
+
+def errors_of_mypy(folder):
+    """The same by mypy, for the calls only."""
+    files = [str(folder / "right.py"), str(folder / "wrong.py")]
+    options = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(folder / "cache")]
+    # The package is read for its types; its own errors are not reported.
+    finished = run(["mypy", *options, "--follow-imports", "silent", *files])
+    found = {}
+    for path, line, message in re.findall(r"^(.*?):(\d+): error: (.*)$", finished, re.MULTILINE):
+        found.setdefault(Path(path).name, []).append((int(line), message))
+    return found
+
+
+def run(command):
+    environment = {**os.environ, "MYPYPATH": str(ROOT), "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    finished = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, env=environment, cwd=ROOT
+    )
+    # 1 means that there are errors in the files; wrong.py always has some.
+    assert finished.returncode == 1, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+CHECKERS = {"pyright": errors_of_pyright, "mypy": errors_of_mypy}
+
+
+@pytest.fixture(scope="module", params=CHECKERS)
+def errors(request, tmp_path_factory):
+    """The errors that one checker finds in all files, in one run."""
+    if importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "right.py").write_text(RIGHT)
+    (folder / "wrong.py").write_text("\n".join(["import keras_surrogate as ks", *WRONG]))
+    for number, block in enumerate(readme_blocks()):
+        (folder / f"readme_{number}.py").write_text(block)
+    return CHECKERS[request.param](folder)
+
+
+def readme_blocks():
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def test_right_calls_have_no_error(errors):
+    lines = RIGHT.split("\n")
+    assert not [(lines[line - 1], message) for line, message in errors.get("right.py", [])]
+
+
+def test_every_wrong_line_is_an_error(errors):
+    found = {line for line, _ in errors["wrong.py"]}
+    assert not [call for line, call in enumerate(WRONG, start=2) if line not in found]
+
+
+def test_the_readme_and_the_examples_have_no_error_of_ours(errors):
+    ours = [
+        (name, line, message)
+        for name, found in errors.items()
+        for line, message in found
+        if name not in ("right.py", "wrong.py") and not FOREIGN.search(message)
+    ]
+    assert not ours
+
+
+def test_completion_shows_the_public_names_only():
+    assert dir(ks) == sorted(ks.__all__)
+    assert dir(ks.functions) == sorted(ks.functions.__all__)
+    assert not [name for name in dir(ks.functions) if name.startswith("_")]
+    for hidden in ("importlib", "keras", "recording", "surrogate", "checks"):
+        assert hidden not in dir(ks)
+
+
+def test_every_function_of_the_collection_is_a_public_name():
+    """A class that its file's `__all__` lacks would be unknown to type checkers."""
+    own = {
+        cls.__name__
+        for cls in map(type, map(ks.functions.get, ks.functions.names()))
+        if cls.__module__.startswith("keras_surrogate.")
+    }
+    assert own <= set(ks.functions.__all__)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (ROOT / "keras_surrogate" / "py.typed").exists()
+    assert "keras_surrogate = py.typed" in (ROOT / "setup.cfg").read_text()

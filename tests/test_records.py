@@ -75,10 +75,10 @@ def test_an_empty_record_has_no_layers():
 def test_what_was_not_recorded_is_named():
     with pytest.raises(
         ValueError,
-        match=r"No quantity 'update_ratio' was recorded. There is: gradient_norm, activa",
+        match=r"No quantity 'update_ratio' was recorded. Recorded quantities: gradient_norm, activa",
     ):
         make()["update_ratio"]
-    with pytest.raises(ValueError, match="activation_mean was recorded layer by layer only"):
+    with pytest.raises(ValueError, match="activation_mean was recorded only layer by layer"):
         make().total("activation_mean")
 
 
@@ -147,9 +147,7 @@ def continued(path, record, **arguments):
 def test_a_file_that_is_there_is_set_aside_with_a_warning(tmp_path):
     path = tmp_path / "run.csv"
     path.write_text("something else")
-    with pytest.warns(
-        UserWarning, match=r"run.csv is begun anew, .* is now .*run.old.csv: .* append=True"
-    ):
+    with pytest.warns(UserWarning, match=r"run.csv was renamed to .*run.old.csv, .*append=True"):
         assert_same(continued(path, make()), make())
     assert (tmp_path / "run.old.csv").read_text() == "something else"
     assert_same(continued(path, make(3), append=False), make(3))
@@ -178,7 +176,7 @@ def test_steps_that_are_trained_again_are_recorded_anew(incomplete, tmp_path):
     record.rows(slice(0, 6)).to_csv(path)
     path.write_text(path.read_text() + incomplete)
     with pytest.warns(
-        UserWarning, match=r"goes on from step 12. The 2 recorded steps from there on"
+        UserWarning, match=r"continues from step 12. The 2 recorded steps from that step on"
     ):
         found = continued(path, record.rows(slice(4, None)), resumed=True)
     assert_same(found, record)
@@ -194,12 +192,12 @@ def test_a_file_of_another_run_does_not_go_on(change, tmp_path):
     other.to_csv(path)
     with pytest.raises(
         ValueError,
-        match=r"run.csv cannot be continued: .*Record the same as before, or name another",
+        match=r"run.csv cannot be continued: .*Record the same quantities as before, or name another",
     ):
         continued(path, record, append=True)
     assert_same(records.load(path), other)
     with pytest.warns(
-        UserWarning, match=r"what it held is now .*run.old.csv: it is of another run"
+        UserWarning, match=r"was renamed to .*run.old.csv, .*: it is from another run"
     ):
         assert_same(continued(path, record, resumed=True), record)
     assert_same(records.load(tmp_path / "run.old.csv"), other)

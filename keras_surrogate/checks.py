@@ -22,8 +22,8 @@ def integer(number: object, name: str, least: int = 1) -> int:
     Raises:
         ValueError: `number` is not an integer, or is below `least`.
     """
-    is_integer = isinstance(number, int | np.integer)
-    if not is_integer or isinstance(number, bool) or number < least:
+    # A bool is an int to Python.
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, but is {number!r}.")
     return int(number)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 # A function from an object and its present method to the new method.
-Wrap = Callable[[Any, Callable[..., Any]], Callable[..., Any]]
+Wrap: TypeAlias = Callable[[Any, Callable[..., Any]], Callable[..., Any]]
 
 
 def replace(owner: object, name: str, wrap: Wrap) -> Callable[[], None]:

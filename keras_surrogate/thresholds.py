@@ -35,8 +35,8 @@ SIGNAL_EXPLODES: float = 1e3
 # abs(mean) / rms. At sqrt(1/2) the mean is as large as the standard deviation. Outputs of ReLU
 # have 0.56, strokes on black (digits) 0.6, photographs 0.9, outputs of sigmoid 0.97.
 UNCENTRED: float = 0.5**0.5
-# Share of equal signs at the same ratio. 1/2 + arctan(mean / standard deviation) / pi is 0.75 there;
-# the threshold is a little lower, because it is compared with a mean over few units.
+# Share of equal signs at the same ratio. 1/2 + arctan(mean / standard deviation) / pi is 0.75
+# there; the threshold is a little lower, because it is compared with a mean over few units.
 SIGNS_AGREE: float = 0.7
 # Size of a feature over that of the median feature. When one feature of wine, breast cancer or
 # digits (scikit-learn, standardised) is multiplied by 30, an MLP under SGD loses 3 to 12 points; by

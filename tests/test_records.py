@@ -1,4 +1,4 @@
-"""Records: what comes back from a file is what went in, whatever became of the run that wrote it."""
+"""Files give back what was recorded, also after the run was interrupted."""
 
 import dataclasses
 import os
@@ -75,7 +75,7 @@ def test_an_empty_record_has_no_layers():
 def test_what_was_not_recorded_is_named():
     with pytest.raises(
         ValueError,
-        match=r"No quantity 'update_ratio' was recorded. Recorded quantities: gradient_norm, activa",
+        match=r"No quantity 'update_ratio' was recorded. Recorded quantities: gradient_norm,",
     ):
         make()["update_ratio"]
     with pytest.raises(ValueError, match="activation_mean was recorded only layer by layer"):
@@ -121,7 +121,7 @@ def test_nonfinite_names_the_first_layer_in_the_backward_pass(kind):
 
 
 def growing(path, steps=5):
-    """The lines that a run has written by and by."""
+    """A file that a run has written in several parts."""
     record, writer = make(steps), records.Writer(path, "raw")
     for row in range(steps):
         writer.write(
@@ -137,7 +137,7 @@ def test_a_file_grows_line_by_line(tmp_path):
 
 
 def continued(path, record, **arguments):
-    """What the file holds after another writer has written a record to it."""
+    """The contents of the file after another writer has written a `Record` to it."""
     records.Writer(path, "raw", **arguments).write(
         record.columns, record.steps, record.epochs, record.values
     )
@@ -192,7 +192,7 @@ def test_a_file_of_another_run_does_not_go_on(change, tmp_path):
     other.to_csv(path)
     with pytest.raises(
         ValueError,
-        match=r"run.csv cannot be continued: .*Record the same quantities as before, or name another",
+        match=r"run.csv cannot be continued: .*Record the same quantities as before, or name",
     ):
         continued(path, record, append=True)
     assert_same(records.load(path), other)

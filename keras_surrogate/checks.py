@@ -1,32 +1,49 @@
-"""Checks of arguments that several rooms share."""
+"""Checks of arguments that several modules share."""
+
+from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
+_Value = TypeVar("_Value")
 
-def integer(number, name, least=1):
-    """`number` as an int, or a ValueError that says what it must be.
+
+def integer(number: object, name: str, least: int = 1) -> int:
+    """Return `number` as an int.
 
     Args:
-        number: a Python or NumPy integer.
-        name: what it is called in the message, as "GradientNormLogger: every".
-        least: the smallest valid one, default 1.
+        number: a Python or NumPy integer; a bool is not valid.
+        name: the argument's name in the message, such as "GradientNormLogger: every".
+        least: the smallest valid number, default 1.
+
+    Raises:
+        ValueError: `number` is not an integer, or is below `least`.
     """
-    is_integer = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    if not is_integer or number < least:
+    # A bool is an int to Python.
+    if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, but is {number!r}.")
     return int(number)
 
 
-def one_of(value, name, valid):
-    """`value` if it is among the valid ones, or a ValueError that lists them, the nearest first if one is near."""
+def one_of(value: _Value, name: str, valid: Sequence[_Value]) -> _Value:
+    """Return `value` if it is one of the valid values.
+
+    Args:
+        value: any value.
+        name: the argument's name in the message, such as "GradientNormLogger: kind".
+        valid: the valid values.
+
+    Raises:
+        ValueError: `value` is not valid. The message lists the valid values, and suggests one of
+            similar spelling.
+    """
     if value in valid:
         return value
-    near = difflib.get_close_matches(
-        str(value), [str(one) for one in valid if one is not None], n=1
-    )
+    spellings = [str(one) for one in valid if one is not None]
+    near = difflib.get_close_matches(str(value), spellings, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(
-        f"{name} must be one of {', '.join(map(repr, valid))}, but is {value!r}.{hint}"
-    )
+    listed = ", ".join(map(repr, valid))
+    raise ValueError(f"{name} must be one of {listed}, but is {value!r}.{hint}")

@@ -1,4 +1,6 @@
-"""What was recorded of a training run, as arrays and as files."""
+"""The numbers that were recorded of a training run, as arrays and as files."""
+
+from __future__ import annotations
 
 import collections
 import csv
@@ -8,44 +10,52 @@ import os
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, TextIO
 
 import numpy as np
 
 from keras_surrogate.files import check_writable, replacing_file
 from keras_surrogate.reprs import Shown
 
+if TYPE_CHECKING:
+    import pandas
+
+    from keras_surrogate._types import PathLike
+
+# The first columns of a CSV file.
 _INDEX = ("step", "epoch", "kind")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Record(Shown):
-    """Rows of numbers, one a recorded step.
+    """The numbers of a training run, with one row for each recorded step.
+
+    `record["update_ratio"]` is an array of shape (steps, layers), with the layers
+    `record.names("update_ratio")`.
 
     Attributes:
-        columns: their names, "<quantity>/<layer>", as "gradient_norm/global" or
+        columns: names of the columns, "<quantity>/<layer>", such as "gradient_norm/global" or
             "update_ratio/encoder/dense".
-        steps: the numbers of the steps, from 0, shape (steps,).
-        epochs: the numbers of their epochs, from 0, shape (steps,).
+        steps: numbers of the steps, from 0, shape (steps,).
+        epochs: numbers of their epochs, from 0, shape (steps,).
         values: shape (steps, columns), in float64.
         kind: "raw" for gradients as they reach the optimizer, "applied" for those that the updates
             are made with.
-
-    `record["update_ratio"]` is an array of shape (steps, layers), of the layers
-    `record.names("update_ratio")`.
     """
 
-    columns: tuple
+    columns: tuple[str, ...]
     steps: np.ndarray
     epochs: np.ndarray
     values: np.ndarray
     kind: str = "raw"
 
-    _more = "record[quantity], record.names(quantity), record.to_dataframe()"
+    _more: ClassVar[str] = "record[quantity], record.names(quantity), record.to_dataframe()"
 
-    def _facts(self):
+    def _facts(self) -> dict[str, object]:
         steps = self.steps
-        facts = {
+        facts: dict[str, object] = {
             "kind": self.kind,
             "steps": f"{len(steps)} ({steps[0]} to {steps[-1]})" if len(steps) else 0,
             "epochs": len(np.unique(self.epochs)),
@@ -56,129 +66,146 @@ class Record(Shown):
             facts["last global norm"] = float(self.global_norms[-1])
         return facts
 
-    def _table(self):
-        """The newest number of each quantity, layer by layer."""
+    def _table(self) -> tuple[list[str], list[list[object]]]:
+        """The last number of each quantity, layer by layer."""
         quantities = [quantity for quantity in self.quantities if "[" not in quantity]
-        newest = self.values[-1] if len(self.values) else np.full(len(self.columns), np.nan)
-        rows = []
+        last = self.values[-1] if len(self.values) else np.full(len(self.columns), np.nan)
+        rows: list[list[object]] = []
         for layer in ["global", *self._layers()]:
             places = [self._places.get(f"{quantity}/{layer}") for quantity in quantities]
-            rows.append(
-                [layer, *("" if place is None else float(newest[place]) for place in places)]
-            )
+            numbers = ["" if place is None else float(last[place]) for place in places]
+            rows.append([layer, *numbers])
         return ["at the last step", *quantities], rows
 
-    def _layers(self):
+    def _layers(self) -> list[str]:
         names = dict.fromkeys(column.split("/", 1)[1] for column in self.columns)
         return [name for name in names if name != "global"]
 
-    def _kinds_of_quantity(self):
-        """The quantities, those of several bins once."""
+    def _kinds_of_quantity(self) -> list[str]:
+        """The quantities. A quantity of several bins appears once."""
         return list(dict.fromkeys(quantity.split("[")[0] for quantity in self.quantities))
 
     @property
-    def quantities(self):
-        """The quantities that were recorded, in order."""
+    def quantities(self) -> tuple[str, ...]:
+        """The recorded quantities, in the order of the columns."""
         return tuple(dict.fromkeys(column.split("/")[0] for column in self.columns))
 
-    def names(self, quantity):
+    def names(self, quantity: str) -> tuple[str, ...]:
         """The layers (or variables) of a quantity, in order, without "global"."""
         self._check(quantity)
         split = [column.split("/", 1) for column in self.columns]
         return tuple(name for owner, name in split if owner == quantity and name != "global")
 
-    def __getitem__(self, quantity):
+    def __getitem__(self, quantity: str) -> np.ndarray:
         return self._of(quantity, self.names(quantity))
 
-    def total(self, quantity):
-        """The numbers of a quantity over all layers, shape (steps,).
+    def total(self, quantity: str) -> np.ndarray:
+        """The numbers of a quantity over all layers together, shape (steps,).
 
         Raises:
-            ValueError: the quantity was not recorded, or, as those of the layers' outputs, not over
-                all layers.
+            ValueError: the quantity was not recorded; it has no number for all layers, as the
+                quantities of layers' outputs.
         """
         self._check(quantity)
         if f"{quantity}/global" not in self._places:
             raise ValueError(
-                f"{quantity} was recorded layer by layer only: use record[{quantity!r}]."
+                f"{quantity} was recorded only layer by layer: use record[{quantity!r}]."
             )
         return self._of(quantity, ["global"])[:, 0]
 
     @functools.cached_property
-    def _places(self):
+    def _places(self) -> dict[str, int]:
         return {column: place for place, column in enumerate(self.columns)}
 
-    def _of(self, quantity, names):
+    def _of(self, quantity: str, names: Iterable[str]) -> np.ndarray:
         return self.values[:, [self._places[f"{quantity}/{name}"] for name in names]]
 
-    def _check(self, quantity):
+    def _check(self, quantity: str) -> None:
         if quantity not in self.quantities:
+            recorded = ", ".join(self.quantities)
             raise ValueError(
-                f"No quantity {quantity!r} was recorded. There is: {', '.join(self.quantities)}."
+                f"No quantity {quantity!r} was recorded. Recorded quantities: {recorded}."
             )
 
-    def rows(self, which):
-        """The same with some of the steps only, a slice or an array of indices."""
+    def rows(self, which: slice | np.ndarray) -> Record:
+        """A `Record` with some of the steps.
+
+        Args:
+            which: a slice or an array of indices.
+        """
         return dataclasses.replace(
             self, steps=self.steps[which], epochs=self.epochs[which], values=self.values[which]
         )
 
-    def histograms(self):
-        """The counts of the gradient histograms: a dictionary from layer to an array of shape (steps, bins).
+    def histograms(self) -> dict[str, np.ndarray]:
+        """The counts of the gradient histograms.
 
-        The bins are those of `quantities.GradientHistogram.labels`. Empty where no histograms were
-        recorded.
+        Returns:
+            A dictionary from layer to an array of shape (steps, bins), with the bins
+            `quantities.GradientHistogram.labels`. Empty if no histograms were recorded.
         """
         bins = [
             quantity for quantity in self.quantities if quantity.startswith("gradient_histogram[")
         ]
-        owners = ("global", *self.names(bins[0])) if bins else ()
+        if not bins:
+            return {}
+        owners = ("global", *self.names(bins[0]))
         return {
             name: np.stack([self._of(one, [name])[:, 0] for one in bins], axis=1) for name in owners
         }
 
     @property
-    def layer_names(self):
+    def layer_names(self) -> list[str]:
+        """The names of the layers (or variables) with a gradient norm, in order."""
         return list(self.names("gradient_norm")) if self.columns else []
 
     @property
-    def norms(self):
+    def norms(self) -> np.ndarray:
         """The gradient norm of each layer, shape (steps, layers)."""
         return self["gradient_norm"] if self.columns else np.empty((0, 0))
 
     @property
-    def global_norms(self):
+    def global_norms(self) -> np.ndarray:
         """The gradient norm over all layers, shape (steps,)."""
         return self.total("gradient_norm") if self.columns else np.empty(0)
 
     @property
-    def nonfinite(self):
-        """Where gradients were NaN or infinite: a dictionary from step to layer, the first in the backward pass.
+    def nonfinite(self) -> dict[int, str]:
+        """The steps with NaN or infinite gradients.
 
-        Such are the steps that loss scaling skips. With `kind` "applied" a step that updates
-        nothing is not among them.
+        It is a dictionary from step to layer, the first such layer in the backward pass. It
+        includes the steps that loss scaling skips. With `kind` "applied" it excludes steps that
+        update nothing.
         """
-        norms, names = self.norms, self.layer_names
+        norms = self.norms
+        names = self.layer_names
         updates_nothing = np.isnan(norms).all(axis=1, keepdims=True) & (self.kind == "applied")
         steps, layers = np.nonzero(~np.isfinite(norms) & ~updates_nothing)
+        # The dictionary keeps the last layer of each step, which is the first in the backward pass.
         return {
             int(self.steps[step]): names[layer] for step, layer in zip(steps, layers, strict=True)
         }
 
-    def to_csv(self, path):
-        """Writes a header and one line a step; `load` reads it."""
+    def to_csv(self, path: PathLike) -> None:
+        """Write a CSV file, with a header and one line for each step. `load` reads it."""
         with replacing_file(path) as unfinished, _open(unfinished, "w") as file:
             _write_header(file, self.columns)
             _write_rows(file, self.kind, self.steps, self.epochs, self.values)
 
-    def to_npz(self, path):
-        """Writes the arrays as NumPy's compressed archive; `load` reads it."""
+    def to_npz(self, path: PathLike) -> None:
+        """Write the arrays as NumPy's compressed archive. `load` reads it."""
         with replacing_file(path) as unfinished, open(unfinished, "wb") as file:
-            arrays = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-            np.savez_compressed(file, **{**arrays, "columns": np.array(self.columns, dtype=str)})
+            np.savez_compressed(
+                file,
+                columns=np.array(self.columns, dtype=str),
+                steps=self.steps,
+                epochs=self.epochs,
+                values=self.values,
+                kind=np.array(self.kind),
+            )
 
-    def to_dataframe(self):
-        """A pandas `DataFrame`, one row a step, indexed by step and epoch.
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A pandas `DataFrame` with one row for each step, indexed by step and epoch.
 
         Raises:
             ImportError: pandas is not installed.
@@ -194,64 +221,80 @@ class Record(Shown):
 
 
 class Recorded:
-    """What a logger shows of its `recorded`, a `Record`: the arrays, and the files they can be written to."""
+    """The arrays and files of a `Record`, as attributes of the object that records it.
+
+    A subclass defines `recorded`.
+    """
 
     @property
-    def layer_names(self):
+    def recorded(self) -> Record:
+        """Everything recorded."""
+        raise NotImplementedError(f"{type(self).__name__} defines no `recorded`.")
+
+    @property
+    def layer_names(self) -> list[str]:
         """The names of the layers (or variables), first layer first."""
         return self.recorded.layer_names
 
     @property
-    def steps(self):
+    def steps(self) -> np.ndarray:
         """The numbers of the recorded steps, shape (steps,)."""
         return self.recorded.steps
 
     @property
-    def norms(self):
+    def norms(self) -> np.ndarray:
         """The gradient norm of each layer, shape (steps, layers)."""
         return self.recorded.norms
 
     @property
-    def global_norms(self):
+    def global_norms(self) -> np.ndarray:
         """The gradient norm over all layers, shape (steps,)."""
         return self.recorded.global_norms
 
-    def to_csv(self, path):
-        """`Record.to_csv`."""
+    def to_csv(self, path: PathLike) -> None:
+        """Call `Record.to_csv`."""
         self.recorded.to_csv(path)
 
-    def to_npz(self, path):
-        """`Record.to_npz`."""
+    def to_npz(self, path: PathLike) -> None:
+        """Call `Record.to_npz`."""
         self.recorded.to_npz(path)
 
-    def to_dataframe(self):
-        """`Record.to_dataframe`."""
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Call `Record.to_dataframe`."""
         return self.recorded.to_dataframe()
 
 
 class Series:
-    """Rows that are appended while training runs, of which the newest are kept.
+    """Rows that are appended during training. Only the newest are kept.
 
     Args:
-        keep: how many; default None, all.
+        keep: the number of rows to keep; default None, all.
 
     Attributes:
         newest: the last row of this epoch; NaN before there is one.
-        nonfinite: how many rows of this epoch have a global norm that is not finite.
+        nonfinite: the number of rows of this epoch whose global norm is not finite.
     """
 
-    def __init__(self, keep=None):
+    newest: np.ndarray | float
+    nonfinite: int
+
+    def __init__(self, keep: int | None = None) -> None:
         self._keep = keep
-        self._chunks, self._held = collections.deque(), 0
+        self._chunks: collections.deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = (
+            collections.deque()
+        )
+        self._held = 0
         self.begin_epoch()
 
-    def begin_epoch(self):
-        """Starts the means anew."""
-        self._sums, self._counts, self.nonfinite = 0.0, 0, 0
+    def begin_epoch(self) -> None:
+        """Reset the means."""
+        self._sums: np.ndarray | float = 0.0
+        self._counts: np.ndarray | int = 0
+        self.nonfinite = 0
         self.newest = np.nan
 
-    def append(self, steps, epochs, rows):
-        """Adds rows, shape (steps, columns), of which the first column is the global norm."""
+    def append(self, steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray) -> None:
+        """Add rows, shape (steps, columns). Their first column is the global norm."""
         finite = np.isfinite(rows)
         self._sums = self._sums + np.sum(rows, axis=0, where=finite)
         self._counts = self._counts + np.sum(finite, axis=0)
@@ -259,83 +302,105 @@ class Series:
         self.newest = rows[-1]
         self._chunks.append((steps, epochs, rows))
         self._held += len(steps)
+        # Chunks are dropped whole; `record` cuts the oldest one that is left.
         while self._keep and self._held - len(self._chunks[0][0]) >= self._keep:
             self._held -= len(self._chunks.popleft()[0])
 
-    def means(self):
-        """Of each column, over this epoch's rows in which it is finite; NaN where there are none."""
+    def means(self) -> np.ndarray:
+        """The mean of each column over this epoch's rows in which it is finite.
+
+        NaN where there are none.
+        """
         with np.errstate(invalid="ignore"):
             return np.divide(self._sums, self._counts)
 
-    def record(self, columns, kind):
-        """Everything kept, as a `Record`."""
+    def record(self, columns: Sequence[str], kind: str) -> Record:
+        """All rows that are kept, as a `Record`."""
+        # An empty chunk gives the arrays their types where there are no rows.
         none = (np.empty(0, int), np.empty(0, int), np.empty((0, len(columns))))
-        arrays = (
-            np.concatenate(chunks)[-self._keep if self._keep else 0 :]
-            for chunks in zip(none, *self._chunks, strict=True)
+        newest = slice(-self._keep if self._keep else 0, None)
+        steps, epochs, values = (
+            np.concatenate(chunks)[newest] for chunks in zip(none, *self._chunks, strict=True)
         )
-        return Record(tuple(columns), *arrays, kind)
+        return Record(tuple(columns), steps, epochs, values, kind)
 
 
 class Writer:
-    """A CSV file that grows while training runs; what is killed leaves all complete lines behind.
+    """A CSV file that grows during training.
+
+    If the process is killed, the file has all complete lines.
 
     Args:
         path: the file.
-        kind: the `Record`'s.
-        append: whether a file that is there already goes on. True: it does, and must hold the same
-            columns. False: it is begun anew. None, the default: it goes on if training is resumed
-            and its columns are the same; else it is set aside under the name "<name>.old<suffix>",
-            with a warning, and a new one begun.
-        resumed: whether training goes on from an earlier step, default False. Rows of the file from
-            that step on belong to steps that are trained again: they are dropped, with a warning.
+        kind: the `Record`'s kind.
+        append: whether to continue an existing file. True: continue it; its columns must be the
+            same. False: overwrite it. None, the default: continue it if training is resumed and its
+            columns are the same; otherwise rename it to "<name>.old<suffix>", with a warning, and
+            begin a new file.
+        resumed: whether training continues from an earlier step, default False. Rows of the file
+            from that step on belong to steps that are trained again. They are dropped, with a
+            warning.
 
     Attributes:
-        next_step: the number after the last step that the file holds; 0 for a new file.
+        next_step: the number after the last step in the file; 0 for a new file.
 
     Raises:
-        ValueError: the file cannot be written; with `append` True, it holds something else.
+        ValueError: the file cannot be written; with `append` True, it cannot be continued.
     """
 
-    def __init__(self, path, kind, append=None, resumed=False):
+    next_step: int
+
+    def __init__(
+        self,
+        path: PathLike,
+        kind: str,
+        append: bool | None = None,
+        resumed: bool = False,
+    ) -> None:
         check_writable(path)
         self._path = Path(path)
         self._kind = kind
         self._append = append
         self._resumed = resumed
-        self._order = None
-        self._held = self._to_go_on_with()
-        self.next_step = 0 if self._held is None else int(max(self._held.steps, default=-1)) + 1
+        # Places of the file's columns among the columns to write; None if they are the same.
+        self._order: list[int] | None = None
+        # Contents of the file that is continued, until the first rows are written.
+        self._held = self._to_continue()
+        self.next_step = 0
         if self._held is None:
             self._begin()
+        else:
+            self.next_step = int(max(self._held.steps, default=-1)) + 1
 
-    def _to_go_on_with(self):
-        """The `Record` in the file, if it is to go on; else None."""
+    def _to_continue(self) -> Record | None:
+        """The `Record` in the file if the file is to be continued, otherwise None."""
         if self._append is False or not self._path.exists() or self._path.stat().st_size == 0:
             return None
         if self._append is None and not self._resumed:
-            return self._set_aside("it is of an earlier run; append=True would continue it")
+            self._set_aside("it is from an earlier run (append=True would continue it)")
+            return None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # The incomplete last line of a run that was killed is dropped here.
+                # `load` warns of an incomplete last line. Here the line is dropped without a
+                # warning, because a killed run is continued.
+                warnings.simplefilter("ignore")
                 return load(self._path)
         except ValueError as error:
             if self._append:
                 raise
-            return self._set_aside(f"it cannot be continued ({error})")
+            self._set_aside(f"it cannot be continued ({error})")
+            return None
 
-    def _set_aside(self, reason):
+    def _set_aside(self, reason: str) -> None:
         old = self._path.with_name(f"{self._path.stem}.old{self._path.suffix}")
         os.replace(self._path, old)
         warnings.warn(
-            f"{self._path} is begun anew, and what it held is now {old}: {reason}.", stacklevel=5
+            f"{self._path} was renamed to {old}, and a new file is begun: {reason}.", stacklevel=5
         )
 
-    def _begin(self):
+    def _begin(self) -> None:
         self._order = None
-        self._begun = False
+        self._has_header = False
         try:
             _open(self._path, "w").close()
         except OSError as error:
@@ -343,9 +408,8 @@ class Writer:
                 f"{self._path} cannot be written: {error.strerror or error}."
             ) from error
 
-    def _go_on(self, columns, first):
-        """Goes on with the file from a step on, if its columns are the same."""
-        held, self._held = self._held, None
+    def _continue(self, held: Record, columns: list[str], first: int) -> None:
+        """Continue the file from a step on, if its columns are the same."""
         if {*held.columns} != {*columns} or (len(held.steps) and held.kind != self._kind):
             self._refuse(held, columns)
             return
@@ -353,65 +417,80 @@ class Writer:
         dropped = len(held.steps) - len(kept.steps)
         if dropped:
             warnings.warn(
-                f"{self._path}: training goes on from step {first}. The {dropped} recorded steps from there on, of "
-                "training that was lost, are recorded anew.",
+                f"{self._path}: training continues from step {first}. The {dropped} recorded steps "
+                "from that step on are dropped and recorded again, because their training was "
+                "lost.",
                 stacklevel=5,
             )
         kept.to_csv(self._path)
         self._order = [columns.index(column) for column in held.columns]
-        self._begun = True
+        self._has_header = True
 
-    def _refuse(self, held, columns):
+    def _refuse(self, held: Record, columns: list[str]) -> None:
         differing = sorted({*held.columns} ^ {*columns})
-        what = (
-            f"columns {', '.join(differing[:3])}, ... differ"
-            if differing
-            else f"it holds {held.kind} gradients"
-        )
+        what = f"it holds {held.kind} gradients"
+        if differing:
+            what = f"columns {', '.join(differing[:3])}, ... differ"
         if self._append:
             raise ValueError(
-                f"{self._path} cannot be continued: {what}. Record the same as before, or name another file."
+                f"{self._path} cannot be continued: {what}. Record the same quantities as before, "
+                "or name another file."
             )
-        self._set_aside(f"it is of another run ({what})")
+        self._set_aside(f"it is from another run ({what})")
         self._begin()
 
-    def write(self, columns, steps, epochs, rows):
-        """Appends rows, and before the first of them the header."""
+    def write(
+        self, columns: Sequence[str], steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """Append rows, after the header if there is none yet.
+
+        Raises:
+            OSError: the file cannot be written.
+            ValueError: with `append` True, the file has other columns.
+        """
         if not len(steps):
             return
         columns = list(columns)
         if self._held is not None:
-            self._go_on(columns, steps[0])
+            held = self._held
+            self._held = None
+            self._continue(held, columns, steps[0])
         with _open(self._path, "a") as file:
-            if not self._begun:
+            if not self._has_header:
                 _write_header(file, columns)
-                self._begun = True
+                self._has_header = True
             ordered = rows if self._order is None else np.asarray(rows)[:, self._order]
             _write_rows(file, self._kind, steps, epochs, ordered)
 
 
-def _open(path, mode):
+def _open(path: Path, mode: Literal["w", "a"]) -> TextIO:
     return open(path, mode, newline="", encoding="utf-8")
 
 
-def _write_header(file, columns):
+def _write_header(file: TextIO, columns: Sequence[str]) -> None:
     csv.writer(file).writerow([*_INDEX, *columns])
 
 
-def _write_rows(file, kind, steps, epochs, rows):
+def _write_rows(
+    file: TextIO, kind: str, steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray
+) -> None:
     writer = csv.writer(file)
     for step, epoch, row in zip(steps, epochs, rows, strict=True):
+        # The repr of a float has all its digits.
         writer.writerow([step, epoch, kind, *map(repr, map(float, row))])
 
 
-def load(path):
-    """Reads a `Record` from a CSV or NPZ file, also from the CSV of a run that was killed or goes on.
+def load(path: PathLike) -> Record:
+    """Read a `Record` from a CSV or NPZ file.
+
+    The CSV file may be that of a run that was killed or is not finished.
 
     Raises:
-        ValueError: the file does not exist, is empty, or holds something else.
+        ValueError: the file does not exist, is empty, or has other contents.
     """
     try:
         with open(path, "rb") as file:
+            # An NPZ file is a ZIP archive, which begins with these bytes.
             is_archive = file.read(2) == b"PK"
         return _from_npz(path) if is_archive else _from_csv(path)
     except OSError as error:
@@ -425,14 +504,17 @@ def load(path):
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        message = f"{path} is no record of a training run, as to_csv and to_npz write it ({error})."
-        raise ValueError(message) from error
+        raise ValueError(
+            f"{path} is no record of a training run, as to_csv and to_npz write it ({error})."
+        ) from error
 
 
-def _from_npz(path):
+def _from_npz(path: PathLike) -> Record:
     with open(path, "rb") as file, np.load(file) as arrays:
         columns = tuple(str(name) for name in arrays["columns"])
-        steps, epochs, values = arrays["steps"], arrays["epochs"], arrays["values"]
+        steps = arrays["steps"]
+        epochs = arrays["epochs"]
+        values = arrays["values"]
         if values.shape != (len(steps), len(columns)) or epochs.shape != steps.shape:
             raise ValueError(
                 f"{len(steps)} steps of {len(columns)} columns have values of shape {values.shape}"
@@ -440,17 +522,18 @@ def _from_npz(path):
         return Record(columns, steps, epochs, values, str(arrays["kind"]))
 
 
-def _from_csv(path):
+def _from_csv(path: PathLike) -> Record:
     with open(path, newline="", encoding="utf-8", errors="replace") as file:
         lines = file.readlines()
     if lines and not lines[-1].endswith("\n"):
         warnings.warn(f"{path}: the last line is incomplete and was dropped.", stacklevel=3)
         lines.pop()
     if not lines:
-        raise ValueError("it has no complete line: no step was recorded, or none written yet")
+        raise ValueError("it has no complete line, because no step was recorded or written yet")
     header, *rows = csv.reader(lines)
-    if tuple(header[: len(_INDEX)]) != _INDEX:
-        raise ValueError(f"the first columns are {header[: len(_INDEX)]}, not {list(_INDEX)}")
+    index = tuple(header[: len(_INDEX)])
+    if index != _INDEX:
+        raise ValueError(f"the first columns are {list(index)}, not {list(_INDEX)}")
     return Record(
         columns=tuple(header[len(_INDEX) :]),
         steps=np.array([int(row[0]) for row in rows], dtype=int),
@@ -460,7 +543,7 @@ def _from_csv(path):
     )
 
 
-def _numbers(rows, width):
+def _numbers(rows: list[list[str]], width: int) -> np.ndarray:
     for number, row in enumerate(rows, 2):
         if len(row) != width:
             raise ValueError(f"line {number} has {len(row)} entries, the header {width}")
@@ -468,6 +551,6 @@ def _numbers(rows, width):
     return np.array(numbers, dtype=float).reshape(len(rows), width - len(_INDEX))
 
 
-def shortened(name, length=24):
-    """The end of a long name, which tells layers of one model apart better than its beginning."""
+def shortened(name: str, length: int = 24) -> str:
+    """The end of a long name, because names of layers in one model often begin alike."""
     return name if len(name) <= length else "\u2026" + name[1 - length :]

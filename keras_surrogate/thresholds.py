@@ -1,67 +1,71 @@
-"""From where on a number is a fault, and why there. The one place: for diagnosis, theory, alerts and pictures."""
+"""Thresholds above or below which a number is a fault, each with its reason.
 
-# First over last gradient norm. Plain SGD does not learn where it is smaller: in the README's table
-# 1.1e-3 and 6.2e-3 learn nothing, 0.6 and more do. Healthy networks have 0.1 and more.
-VANISHING = 1e-2
-# Optimizers that rescale gradients (Adam) learn down to about AUTOTRAINER's bound (Zhang et al.
-# 2021, doi:10.1109/ICSE43902.2021.00043), only more slowly.
-VANISHING_RESCALED = 1e-3
-# AUTOTRAINER's. B-SiLU's slope on twenty ReLU layers has 170, and diverges under SGD.
-EXPLODING = 70.0
-# With batch normalisation the gradient grows in each layer (Yang et al. 2019, arXiv:1902.08129),
-# and what is normalised bears it, since its gradient falls as its weights grow: ResNet50 starts at
-# 40 to 110.
-EXPLODING_NORMALISED = 1e3
-# Share of units that are 0 for the whole batch; AUTOTRAINER's. For one input half are off, so that
-# in deep networks, where inputs become alike, up to a half are off for all: 0.5 measured at 30
-# layers.
-DEAD = 0.7
+Diagnosis, theory, alerts and plots share them.
+"""
+
+# Gradient norm of the first layer over that of the last. Below it plain SGD does not learn: in the
+# README's table the networks at 1.1e-3 and 6.2e-3 learn nothing, and those at 0.6 and more learn.
+# Healthy networks have 0.1 and more.
+VANISHING: float = 1e-2
+# Optimizers that rescale gradients (Adam) still learn, more slowly, down to about AUTOTRAINER's
+# threshold (Zhang et al. 2021, doi:10.1109/ICSE43902.2021.00043).
+VANISHING_RESCALED: float = 1e-3
+# AUTOTRAINER's threshold. The slope of B-SiLU on twenty ReLU layers reaches 170, and SGD diverges.
+EXPLODING: float = 70.0
+# With batch normalisation the gradient grows in each layer (Yang et al. 2019, arXiv:1902.08129).
+# Normalised layers tolerate it, because their gradient becomes smaller as their weights grow.
+# ResNet50 starts at 40 to 110.
+EXPLODING_NORMALISED: float = 1e3
+# Share of units that are 0 for the whole batch; AUTOTRAINER's threshold. For one input half of the
+# units are 0. In deep networks the inputs become similar, so up to half of the units are 0 for all
+# of them: 0.5 was measured at 30 layers.
+DEAD: float = 0.7
 # Share of saturated elements. hard_tanh on standard normal pre-activations has 0.32, and is
 # healthy.
-SATURATED = 1 / 3
-# What ends a gradient is its flat ends, and not its nature, where practically all elements are
-# there.
-ALL_SATURATED = 0.99
+SATURATED: float = 1 / 3
+# Share of saturated elements from which saturation, and not the kind of the function, is the cause
+# of a gradient of 0.
+ALL_SATURATED: float = 0.99
 # Share of the mean square that differs between inputs. Five sigmoid layers (Glorot) leave 1e-7 and
-# can be trained, eight leave 2e-11 and cannot. Rounding in float32 makes 1e-14.
-COLLAPSED = 1e-9
-# Mean square of the signal over that of the input, since the last normalisation: 30 times the
-# input's size.
-SIGNAL_EXPLODES = 1e3
-# abs(mean) / rms at which the mean is as large as the standard deviation, sqrt(1/2). ReLU's outputs
-# have 0.56, strokes on black (digits) 0.6, photographs 0.9, sigmoid's outputs 0.97.
-UNCENTRED = 0.5**0.5
-# What the same ratio makes of the signs: 1/2 + arctan(mean / standard deviation) / pi is 0.75 at
-# that point; a little less, because it is a mean over a few units.
-SIGNS_AGREE = 0.7
-# Size of a feature over that of the median one. One feature of wine, breast cancer and digits
-# (scikit-learn, standardised) made 30 times larger costs an MLP under SGD 3 to 12 points, 100 times
-# 6 to 24, 300 times 10 to 86; raw wine has 310 (77 % under Adam and 30 % under SGD, where
+# can be trained; eight leave 2e-11 and cannot. Rounding in float32 gives 1e-14.
+COLLAPSED: float = 1e-9
+# Mean square of the signal over that of the input, since the last normalisation. 1e3 is 30 times
+# the size of the input.
+SIGNAL_EXPLODES: float = 1e3
+# abs(mean) / rms. At sqrt(1/2) the mean is as large as the standard deviation. Outputs of ReLU
+# have 0.56, strokes on black (digits) 0.6, photographs 0.9, outputs of sigmoid 0.97.
+UNCENTRED: float = 0.5**0.5
+# Share of equal signs at the same ratio. 1/2 + arctan(mean / standard deviation) / pi is 0.75
+# there; the threshold is a little lower, because it is compared with a mean over few units.
+SIGNS_AGREE: float = 0.7
+# Size of a feature over that of the median feature. When one feature of wine, breast cancer or
+# digits (scikit-learn, standardised) is multiplied by 30, an MLP under SGD loses 3 to 12 points; by
+# 100, 6 to 24; by 300, 10 to 86. Raw wine has 310 (77 % under Adam and 30 % under SGD, where
 # standardised data give 98 %), raw breast cancer 5900. One-hot columns beside an age in years have
-# 40, counts of words 20; digits, MNIST, iris and diabetes as they come below 5.
-FEATURE_TOO_LARGE = 100.0
-# Adam loses 0 to 6 points up to 300 times, and 2 to 28 at 1000.
-FEATURE_TOO_LARGE_RESCALED = 1e3
-# Distance of the targets from the mean of the first outputs, over the deviation of these (or 1, if
-# that is less). An MLP on 1024 examples, 30 epochs: from 30 on SGD (0.01) diverges; Adam (0.001)
-# explains 45 % of the variance at 25, 38 % at 75 and 33 % at 250, where standardised targets give
-# 97 %. Where the targets differ less than the outputs, Adam explains 96 % at 1/10 and less than
-# nothing at 1/100.
-TARGETS_TOO_LARGE = 30.0
-# At 2500 it explains 21 %, at 25 000 less than nothing.
-TARGETS_OUT_OF_REACH = 1e3
+# 40, word counts 20; unchanged digits, MNIST, iris and diabetes have less than 5.
+FEATURE_TOO_LARGE: float = 100.0
+# Adam loses 0 to 6 points up to a factor of 300, and 2 to 28 at 1000.
+FEATURE_TOO_LARGE_RESCALED: float = 1e3
+# Distance of the targets from the mean of the first outputs, over the standard deviation of these
+# outputs (or over 1 if that is less). Measured on an MLP with 1024 examples and 30 epochs: SGD
+# (0.01) diverges from 30 on. Adam (0.001) explains 45 % of the variance at 25, 38 % at 75 and 33 %
+# at 250, where standardised targets give 97 %. For targets that vary less than the outputs, Adam
+# explains 96 % at 1/10 and less than nothing at 1/100.
+TARGETS_TOO_LARGE: float = 30.0
+# Adam explains 21 % at 2500, and less than nothing at 25 000.
+TARGETS_OUT_OF_REACH: float = 1e3
 # Cosine with the true gradient, at the first layer. Twenty ReLU layers with 0.56 trained as well as
-# with 1, thirty with 0.35 lost 18 points.
-MISALIGNED = 0.7
-LOST = 0.4
-# Norm of the update over norm of the weights: 1e-3 is usual (Karpathy, cs231n). Adam's first step
-# in a wide layer may reach 0.1. Below 1.2e-7 float32 rounds the update away.
-UPDATE_TOO_LARGE = 0.3
-UPDATE_TOO_SMALL = 1.2e-7
+# with 1; thirty with 0.35 lost 18 points.
+MISALIGNED: float = 0.7
+LOST: float = 0.4
+# Norm of the update over norm of the weights. 1e-3 is usual (Karpathy, cs231n). The first step of
+# Adam in a wide layer may reach 0.1. Below 1.2e-7 the update is lost to rounding in float32.
+UPDATE_TOO_LARGE: float = 0.3
+UPDATE_TOO_SMALL: float = 1.2e-7
 
-# A census of random networks counts a single gradient as vanished below the first and as exploded
-# above the second.
-VANISHED_IN_CENSUS = 1e-3
-EXPLODED_IN_CENSUS = 1e3
-# A run explodes where the gradient norm is so many times that of its first steps.
-EXPLODING_RUN = 1e3
+# In a census of random networks a single gradient counts as vanished below the first, and as
+# exploded above the second.
+VANISHED_IN_CENSUS: float = 1e-3
+EXPLODED_IN_CENSUS: float = 1e3
+# Gradient norm over that of the run's first steps. Above it the run explodes.
+EXPLODING_RUN: float = 1e3

@@ -1,4 +1,4 @@
-"""Alerts come for what they are about, at the step and with the layer they name, and for nothing else."""
+"""Alerts name the right fault, step and layer, and there are no others."""
 
 import warnings
 
@@ -53,7 +53,7 @@ def test_vanishing_is_seen_after_patience_and_told_once():
     assert alerts[0].value == pytest.approx(logger.norms[6, 0] / logger.norms[6, -1])
     assert "first layer, dense, is" in alerts[0].message
     assert (
-        "that of the last, dense_8, and has been below 0.001 times it for 7 recorded steps"
+        "that of the last layer, dense_8; the ratio has been below 0.001 for 7 recorded steps"
         in alerts[0].message
     )
 
@@ -84,7 +84,8 @@ def test_vanishing_can_be_left_out_and_its_threshold_moved():
 
 def test_exploding_and_stopping():
     with pytest.warns(
-        UserWarning, match=r"Gradients explode: .* most of it in dense.* the start of this fit"
+        UserWarning,
+        match=r"Gradients explode: .* at the start of this fit; the largest part is in dense",
     ):
         alerts, history, logger = diverging(1.0, action="stop")
     assert {alert.kind for alert in alerts} == {"exploding"}
@@ -96,7 +97,7 @@ def test_exploding_and_stopping():
 
 
 def diverging(scale, learning_rate=1.5, **arguments):
-    """Least squares with a step that is too large: the gradient grows by a factor a step."""
+    """Least squares with too large a learning rate: the gradient grows by a factor in each step."""
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(learning_rate), "mse")
     logger = GradientNormLogger()
@@ -162,7 +163,8 @@ def test_dead_layers_are_named_at_the_end_of_the_epoch():
     ]
     assert (
         alerts[0].message
-        == "Units are dead: 100% of the units of dense were 0 during the whole epoch (step 19, epoch 0)."
+        == "Units are dead: 100% of the units of dense were 0 during the whole epoch "
+        "(step 19, epoch 0)."
     )
     settings = {"vanishing": None, "dead": None, "zero": False}
     assert fitted(2, "relu", also="activations", bias_initializer=low, **settings)[0] == []
@@ -174,9 +176,10 @@ def test_layers_that_no_gradient_reaches_are_named_with_common_causes():
         ("zero", 3, "dense", 0.0)
     ]
     assert (
-        "it has not reached dense (nor dense_1, dense_2) for 4 recorded steps" in alerts[0].message
+        "the gradients of dense, dense_1, dense_2 have been 0 for 4 recorded steps (step 3"
+        in alerts[0].message
     )
-    assert "a zero slope on the way" in alerts[0].message
+    assert "an operation whose derivative is zero" in alerts[0].message
     assert (logger.norms[:, :3] == 0).all() and (logger.norms[:, 3] > 0).all()
 
 
@@ -251,7 +254,7 @@ def test_what_is_no_logger_is_an_error_that_says_what_to_write(callback, logger)
     )
     with pytest.raises(
         TypeError,
-        match=rf"{callback.__name__} watches a GradientNormLogger, but got .*callbacks=\[",
+        match=rf"{callback.__name__} needs a GradientNormLogger, but got .*callbacks=\[",
     ):
         callback(logger)
 

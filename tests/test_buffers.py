@@ -1,4 +1,4 @@
-"""The buffer between graph and host, also where several replicas write."""
+"""The buffer between graph and host, with one replica and with several."""
 
 import numpy as np
 import pytest

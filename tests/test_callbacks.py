@@ -1,4 +1,4 @@
-"""`GradientNormLogger` against an independent twin: a plain `GradientTape` on the same batches and weights."""
+"""`GradientNormLogger` agrees with a plain `GradientTape` on the same batches and weights."""
 
 import csv
 
@@ -43,7 +43,7 @@ def make_model():
 
 
 def twin_norms(make_optimizer, loss, epochs):
-    """Global norm and one norm a layer for each step, by a hand-written loop."""
+    """The global norm and one norm a layer for each step, from a hand-written loop."""
     model, optimizer = make_model(), make_optimizer()
     rows = []
     for start in [*range(0, len(X), BATCH)] * epochs:
@@ -209,7 +209,7 @@ def test_nothing_stays_on_the_model():
 
 
 class Interrupt(keras.callbacks.Callback):
-    """Raises as Ctrl-C does, after or before a given batch."""
+    """Raises KeyboardInterrupt, as Ctrl-C does, after or before a given batch."""
 
     def __init__(self, hook):
         super().__init__()

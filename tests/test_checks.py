@@ -1,4 +1,4 @@
-"""Arguments that several rooms check alike."""
+"""Checks of arguments that several modules share."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all."""
+"""Files and folders are written completely or not at all."""
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_a_folder_cannot_be_or_lie_below_a_file(name, tmp_path):
 
 
 def test_a_folder_that_cannot_be_made():
-    with pytest.raises(ValueError, match="cannot be made"), files.replacing_folder("/proc/none"):
+    with pytest.raises(ValueError, match="cannot be created"), files.replacing_folder("/proc/none"):
         pass
 
 

@@ -1,4 +1,4 @@
-"""The pieces of the measurement: norms, names of layers, the tap, the buffer."""
+"""The parts of the measurement: norms, names of layers, and `GradientNorms`."""
 
 import keras
 import numpy as np
@@ -96,7 +96,7 @@ def test_equal_names_are_told_apart_and_a_models_own_variable_has_its_name():
 
 
 def custom_loop(make_norms, jit_compile=False, steps=4):
-    """A hand-written loop with Adam, recorded by `GradientNorms`; also the norms that NumPy finds."""
+    """A hand-written loop with Adam, recorded by `GradientNorms`, and its norms by NumPy."""
     keras.utils.set_random_seed(0)
     layers = [
         keras.layers.Embedding(5, 3, name="table"),
@@ -170,7 +170,7 @@ def test_norms_made_outside_of_the_strategy_that_they_are_used_in(two_replicas):
     with two_replicas.scope():
         variable = tf.Variable([1.0])
     norms = gradients.GradientNorms([variable])
-    with pytest.raises(ValueError, match=r"make it within `with strategy\.scope\(\):`"):
+    with pytest.raises(ValueError, match=r"create it within `with strategy\.scope\(\):`"):
         two_replicas.run(lambda: norms.record([(tf.constant([1.0]), variable)]))
 
 
@@ -178,7 +178,7 @@ def test_norms_of_nothing_and_of_strange_variables():
     with pytest.raises(ValueError, match="there are no trainable variables"):
         gradients.GradientNorms(keras.Sequential([keras.layers.Dense(1)]))
     norms = gradients.GradientNorms([tf.Variable(1.0)])
-    with pytest.raises(ValueError, match="no such variables were given to it: other"):
+    with pytest.raises(ValueError, match="created without these variables: other"):
         norms.record([(tf.constant(1.0), tf.Variable(2.0, name="other"))])
     with pytest.raises(ValueError, match="no gradients"):
         norms.record([])
@@ -195,7 +195,7 @@ def test_gradients_and_variables_turned_round():
     norms = gradients.GradientNorms(model)
     pairs = [(variable, tf.zeros(variable.shape)) for variable in model.trainable_variables]
     with pytest.raises(
-        ValueError, match=r"a variable came first: record\(zip\(gradients, variables\)\)"
+        ValueError, match=r"a variable came first. Write record\(zip\(gradients, variables\)\)"
     ):
         norms.record(pairs)
 

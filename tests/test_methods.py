@@ -1,4 +1,4 @@
-"""A wrapped method is on one object only, and leaves nothing behind."""
+"""A method is wrapped on one object only, and is restored completely."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Layers have one name each, and stand in the order in which they are called."""
+"""Layers have unique names, in the order of their calls."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ X = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
 
 
 class Block(keras.layers.Layer):
-    """Two Dense layers, of which the second is called first, and a weight of its own."""
+    """Two Dense layers, the second of which is called first, and a weight of the model itself."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -29,7 +29,7 @@ class Block(keras.layers.Layer):
 
 
 class HeadFirst(keras.Model):
-    """A model whose attributes stand in another order than its calls."""
+    """A model whose attributes have another order than its calls."""
 
     def __init__(self, parts):
         super().__init__(name="head_first")
@@ -43,7 +43,7 @@ class HeadFirst(keras.Model):
 
 
 def trained(model, **arguments):
-    """The logger of a short fit."""
+    """The logger after a short fit."""
     logger = GradientNormLogger(**arguments)
     model.compile(keras.optimizers.SGD(0.01), "mse")
     model.fit(X, X[:, :1], batch_size=4, verbose=0, callbacks=[logger])

@@ -1,4 +1,4 @@
-"""Every quantity against NumPy, on gradients, weights and outputs that a plain `GradientTape` loop gives."""
+"""Every quantity agrees with NumPy, computed from a plain `GradientTape` loop."""
 
 import keras
 import numpy as np
@@ -39,7 +39,10 @@ def make_optimizer():
 
 
 def twin(epochs):
-    """For each step: gradients, weights before and after, outputs, and gradients of the outputs, in order of layers."""
+    """Tensors of each step, in the order of the layers.
+
+    They are gradients, weights before and after, outputs, and gradients of the outputs.
+    """
     model, optimizer = make_model(), make_optimizer()
     for start in [*range(0, len(X), BATCH)] * epochs:
         x, y = X[start : start + BATCH], Y[start : start + BATCH]
@@ -64,7 +67,7 @@ def twin(epochs):
 
 
 def per_layer(variables):
-    """Kernel and bias of each layer in one vector, after all of them in one: global, hidden, squash, head."""
+    """Kernels and biases in one vector for all layers, and in one for each layer."""
     joined = [
         np.concatenate([np.ravel(kernel), bias])
         for kernel, bias in zip(variables[::2], variables[1::2], strict=True)

@@ -1,4 +1,4 @@
-"""The recorder and the logger in the course of a training: when, where to, and what is left behind."""
+"""The recorder and the logger during training: when they measure, and where they write."""
 
 import os
 import signal
@@ -94,7 +94,7 @@ def test_a_logger_is_reused_on_other_models_and_after_another_compile():
 
 
 def count_traces(model):
-    """The model's train step, counting how often it is traced."""
+    """The model's train step, which counts its tracings."""
     traces, step = [], model.train_step
     model.train_step = lambda data: traces.append(1) or step(data)
     return traces
@@ -250,7 +250,7 @@ def test_when_the_disk_is_full_training_goes_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(records.Writer, "write", write)
     model, logger = make_model(), GradientNormLogger(path=tmp_path / "run.csv")
-    with pytest.warns(UserWarning, match="stops writing, training goes on: .*No space left"):
+    with pytest.warns(UserWarning, match="stops writing, but training continues: .*No space left"):
         fit(model, logger, epochs=2)
     assert len(logger.steps) == 2 * STEPS
 
@@ -264,7 +264,7 @@ def test_before_the_first_step_is_traced_there_is_nothing_to_read():
 
 
 class ClaimsToBeBuilt(keras.layers.Layer):
-    """A layer that is built before its part is, as where a class builds its parts when it is called."""
+    """A layer that is built before its part. The part is built in the first call."""
 
     def __init__(self, **arguments):
         super().__init__(**arguments)

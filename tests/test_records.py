@@ -1,4 +1,4 @@
-"""Records: what comes back from a file is what went in, whatever became of the run that wrote it."""
+"""Files give back what was recorded, also after the run was interrupted."""
 
 import dataclasses
 import os
@@ -75,10 +75,10 @@ def test_an_empty_record_has_no_layers():
 def test_what_was_not_recorded_is_named():
     with pytest.raises(
         ValueError,
-        match=r"No quantity 'update_ratio' was recorded. There is: gradient_norm, activa",
+        match=r"No quantity 'update_ratio' was recorded. Recorded quantities: gradient_norm,",
     ):
         make()["update_ratio"]
-    with pytest.raises(ValueError, match="activation_mean was recorded layer by layer only"):
+    with pytest.raises(ValueError, match="activation_mean was recorded only layer by layer"):
         make().total("activation_mean")
 
 
@@ -121,7 +121,7 @@ def test_nonfinite_names_the_first_layer_in_the_backward_pass(kind):
 
 
 def growing(path, steps=5):
-    """The lines that a run has written by and by."""
+    """A file that a run has written in several parts."""
     record, writer = make(steps), records.Writer(path, "raw")
     for row in range(steps):
         writer.write(
@@ -137,7 +137,7 @@ def test_a_file_grows_line_by_line(tmp_path):
 
 
 def continued(path, record, **arguments):
-    """What the file holds after another writer has written a record to it."""
+    """The contents of the file after another writer has written a `Record` to it."""
     records.Writer(path, "raw", **arguments).write(
         record.columns, record.steps, record.epochs, record.values
     )
@@ -147,9 +147,7 @@ def continued(path, record, **arguments):
 def test_a_file_that_is_there_is_set_aside_with_a_warning(tmp_path):
     path = tmp_path / "run.csv"
     path.write_text("something else")
-    with pytest.warns(
-        UserWarning, match=r"run.csv is begun anew, .* is now .*run.old.csv: .* append=True"
-    ):
+    with pytest.warns(UserWarning, match=r"run.csv was renamed to .*run.old.csv, .*append=True"):
         assert_same(continued(path, make()), make())
     assert (tmp_path / "run.old.csv").read_text() == "something else"
     assert_same(continued(path, make(3), append=False), make(3))
@@ -178,7 +176,7 @@ def test_steps_that_are_trained_again_are_recorded_anew(incomplete, tmp_path):
     record.rows(slice(0, 6)).to_csv(path)
     path.write_text(path.read_text() + incomplete)
     with pytest.warns(
-        UserWarning, match=r"goes on from step 12. The 2 recorded steps from there on"
+        UserWarning, match=r"continues from step 12. The 2 recorded steps from that step on"
     ):
         found = continued(path, record.rows(slice(4, None)), resumed=True)
     assert_same(found, record)
@@ -194,12 +192,12 @@ def test_a_file_of_another_run_does_not_go_on(change, tmp_path):
     other.to_csv(path)
     with pytest.raises(
         ValueError,
-        match=r"run.csv cannot be continued: .*Record the same as before, or name another",
+        match=r"run.csv cannot be continued: .*Record the same quantities as before, or name",
     ):
         continued(path, record, append=True)
     assert_same(records.load(path), other)
     with pytest.warns(
-        UserWarning, match=r"what it held is now .*run.old.csv: it is of another run"
+        UserWarning, match=r"was renamed to .*run.old.csv, .*: it is from another run"
     ):
         assert_same(continued(path, record, resumed=True), record)
     assert_same(records.load(tmp_path / "run.old.csv"), other)

@@ -1,4 +1,4 @@
-"""A training that goes on has a record that goes on; nothing that was recorded is lost without a word."""
+"""A resumed training continues its files, and nothing is lost without a warning."""
 
 import copy
 import pickle
@@ -94,7 +94,7 @@ def test_the_same_script_after_an_interruption_goes_on_where_the_backup_was(tmp_
     assert interrupted.steps[-1] >= 2 * STEPS
     again = run_interrupted(tmp_path / "cut", -1)
     assert again.returncode == 0, again.stderr
-    assert "training goes on from step 12. The" in again.stderr
+    assert "training continues from step 12. The" in again.stderr
     whole, resumed = (records.load(tmp_path / name / "run.csv") for name in ("whole", "cut"))
     np.testing.assert_array_equal(resumed.steps, np.arange(4 * STEPS))
     np.testing.assert_array_equal(resumed.epochs, whole.epochs)
@@ -105,7 +105,7 @@ def test_a_new_model_sets_the_file_aside_or_goes_on_as_told(tmp_path):
     path = tmp_path / "run.csv"
     fit(make_model(), GradientNormLogger(path=path))
     with pytest.warns(
-        UserWarning, match="run.csv is begun anew, and what it held is now .*run.old.csv"
+        UserWarning, match="run.csv was renamed to .*run.old.csv, and a new file is begun"
     ):
         fit(make_model(), GradientNormLogger(path=path))
     assert (
@@ -122,7 +122,7 @@ def test_a_new_model_sets_the_file_aside_or_goes_on_as_told(tmp_path):
 def test_other_columns_do_not_go_on(tmp_path):
     model = make_model()
     fit(model, GradientNormLogger(path=tmp_path / "run.csv"))
-    with pytest.warns(UserWarning, match="it is of another run"):
+    with pytest.warns(UserWarning, match="it is from another run"):
         fit(model, GradientNormLogger(path=tmp_path / "run.csv", also="norm_1"))
     assert "gradient_norm_1" in records.load(tmp_path / "run.csv").quantities
     with pytest.raises(ValueError, match=r"run.csv cannot be continued: columns gradient_norm_1"):
@@ -205,7 +205,7 @@ def test_trainable_that_was_changed_after_compiling_is_warned_of():
     fit(model, GradientNormLogger())  # Nothing was changed.
     model.get_layer("a").trainable = False
     with pytest.warns(
-        UserWarning, match=r"`trainable` was changed after .*a/kernel.*Call model.compile"
+        UserWarning, match=r"`trainable` was changed for .*a/kernel.*Call model.compile"
     ):
         fit(model, GradientNormLogger())
     model.compile("adam", "mse")

@@ -1,10 +1,11 @@
-"""TensorBoard reads back what was written for it."""
+"""TensorBoard reads the numbers that were recorded."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_surrogate import files
 from keras_surrogate.callbacks import GradientNormLogger, summaries
 from keras_surrogate.callbacks.summaries import SummaryWriter
 from keras_surrogate.recording.quantities import GradientHistogram
@@ -18,7 +19,7 @@ X, Y = RANDOM.normal(size=(60, 6)).astype("float32"), RANDOM.normal(size=(60, 3)
 
 
 def read(folder):
-    """TensorBoard's reader, with everything kept; importing it takes a while."""
+    """TensorBoard's reader, which keeps everything. Its import takes some seconds."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     return EventAccumulator(str(folder), {"scalars": 0, "histograms": 0}).Reload()
@@ -84,7 +85,7 @@ def test_histograms_have_the_counted_elements_in_their_decades(run):
             np.testing.assert_array_equal(histogram.bucket, count[1:-1])
             np.testing.assert_array_equal(histogram.bucket_limit, np.arange(-12, 5))
             assert (histogram.min, histogram.num) == (-13, count[1:-1].sum())
-    # The label of a decade is where it begins.
+    # The label of a power of ten is the lower limit of its bin.
     assert GradientHistogram.labels[2] == f"1e{-12}" and GradientHistogram.labels[-2] == ">=1e3"
 
 
@@ -140,15 +141,16 @@ def test_a_folder_that_cannot_be_one_is_refused_at_once(tmp_path):
     for log_dir in (tmp_path / "file", tmp_path / "file" / "logs"):
         for refuse in (SummaryWriter, summaries.check_log_dir):
             with pytest.raises(
-                ValueError, match=f"{log_dir} cannot be used: {tmp_path / 'file'} is a file. Name a"
+                ValueError,
+                match=f"{log_dir} cannot be a folder, because {tmp_path / 'file'} is a file",
             ):
                 refuse(log_dir)
 
 
 def test_a_folder_without_permission_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(summaries.os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr(files.os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(
-        ValueError, match=f"{tmp_path / 'a'} cannot be used: {tmp_path} cannot be written to"
+        ValueError, match=f"{tmp_path / 'a'} cannot be written to, because {tmp_path} is not"
     ):
         SummaryWriter(tmp_path / "a")
 

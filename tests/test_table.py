@@ -1,4 +1,4 @@
-"""The table in the terminal: the logs' numbers, where they belong, and nothing overwritten that is not ours."""
+"""The table in the terminal has the logs' numbers and overwrites only itself."""
 
 import io
 
@@ -46,7 +46,7 @@ def printed(console):
 
 
 def tables(text):
-    """Of each printed table the title, and the words of its rows."""
+    """The title and the words of the rows of each printed table."""
     titles = text.split("raw gradient norms, ")[1:]
     return [
         (title.splitlines()[0].strip(), [row.split() for row in title.splitlines()[2:]])

@@ -1,4 +1,4 @@
-"""What a traced step shows, and that nothing stays wrapped."""
+"""A traced step shows its tensors, and no method stays wrapped afterwards."""
 
 import threading
 

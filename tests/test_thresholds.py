@@ -1,4 +1,4 @@
-"""Every room takes its bounds from one place."""
+"""Every module takes its thresholds from one place."""
 
 import inspect
 

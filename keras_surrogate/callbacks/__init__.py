@@ -1,4 +1,15 @@
-"""Callbacks for `model.fit`: when to measure, where to write, and when to speak up."""
+"""Callbacks for `model.fit`: when to measure, where to write, and when to warn.
+
+logger         `GradientNormLogger` measures with `recording`, and writes to Keras's logs and to
+paths          a CSV file (`records.Writer`), whose path is chosen when `fit` begins,
+summaries      TensorBoard, and
+listening      callbacks that receive its rows:
+alerts         `GradientAlerts` warns,
+table          `GradientTable` prints
+progress_bar   keeps all but the global norm out of Keras's progress bar
+annealing      `SurrogateAnnealing` changes the slope of the activations
+base           makes all of them picklable
+"""
 
 from keras_surrogate.callbacks.alerts import Alert, GradientAlerts
 from keras_surrogate.callbacks.annealing import SurrogateAnnealing

@@ -1,6 +1,12 @@
-"""From the surrogate to the true derivative in the course of training."""
+"""The transition from the surrogate to the true derivative during training."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any, ClassVar, SupportsFloat
+
+import keras
 
 from keras_surrogate.callbacks.base import Callback
 from keras_surrogate.layers import SurrogateActivation, checked_blend
@@ -9,31 +15,38 @@ from keras_surrogate.recording.optimizers import iterations
 
 
 class SurrogateAnnealing(Callback):
-    """Changes, step by step, the share of the surrogate in the slope of every `SurrogateActivation` of the model.
+    """Changes the share of the surrogate in the slope of every `SurrogateActivation` of a model.
 
         slope = blend * surrogate slope + (1 - blend) * true slope,        blend = schedule(step)
 
-    so that training may begin with a surrogate and end with the true derivative. The train function
-    is compiled once, at the start. The share is saved with the model, in each layer's
-    configuration.
+    The share changes at each step, so training can begin with a surrogate and end with the true
+    derivative. The train function is compiled once, at the start. The share is saved with the
+    model, in the configuration of each layer.
 
     Args:
-        schedule: from the number of steps the optimizer has made to a share from 0 to 1: any
-            callable, or a `keras.optimizers.schedules.LearningRateSchedule`, such as
+        schedule: a callable from the number of steps that the optimizer has made to a share from 0
+            to 1. A `keras.optimizers.schedules.LearningRateSchedule` is valid, such as
             `PolynomialDecay(1.0, 1000, 0.0)`.
 
     Attributes:
-        blend: the share in the last step, a float; None before the first.
+        schedule: the argument.
+        blend: the share in the last step, a float; None before the first step.
 
     Raises:
-        ValueError: the schedule is not callable, or gives something else than a number from 0 to 1;
-            the model has no `SurrogateActivation` (a bare `Surrogate` as `activation=` has a fixed
-            slope).
+        ValueError: the schedule is not callable, or returns something other than a number from 0
+            to 1; the model has no `SurrogateActivation` (a bare `Surrogate` as `activation=` has a
+            fixed slope).
     """
 
-    _of_the_fit = MappingProxyType({"_blends": ()})
+    schedule: Callable[[int], SupportsFloat] | keras.optimizers.schedules.LearningRateSchedule
+    blend: float | None
 
-    def __init__(self, schedule):
+    _of_the_fit: ClassVar[Mapping[str, object]] = MappingProxyType({"_blends": ()})
+
+    def __init__(
+        self,
+        schedule: Callable[[int], SupportsFloat] | keras.optimizers.schedules.LearningRateSchedule,
+    ) -> None:
         super().__init__()
         if not callable(schedule):
             raise ValueError(
@@ -42,26 +55,28 @@ class SurrogateAnnealing(Callback):
         self.schedule = schedule
         self.blend = None
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         layers = [
             layer for layer in everything_within(model) if isinstance(layer, SurrogateActivation)
         ]
         if not layers:
             raise ValueError(
-                "SurrogateAnnealing found no SurrogateActivation in the model. Use that layer, or "
-                "activation=SurrogateActivation(...), in place of a Surrogate, whose slope is fixed."
+                "SurrogateAnnealing found no SurrogateActivation in the model. Replace each "
+                "Surrogate, whose slope is fixed, with this layer or with "
+                "activation=SurrogateActivation(...)."
             )
         self._blends = [layer.hold_blend() for layer in layers]
+        # The step is traced again, with the variables that now hold the shares.
         model.train_function = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._step = iterations(self.model.optimizer)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.blend = checked_blend(float(self.schedule(self._step)))
         for variable in self._blends:
             variable.assign(self.blend)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._step += self.model.steps_per_execution

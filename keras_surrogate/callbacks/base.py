@@ -1,20 +1,24 @@
-"""What all callbacks of this package have in common."""
+"""Base class of this package's callbacks."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any, ClassVar
 
 import keras
 
 
 class Callback(keras.callbacks.Callback):
-    """A callback that can be copied and pickled after a fit, as tuners do it: without the model it was used with.
+    """A callback that can be copied and pickled after a fit, as tuners do it.
 
-    A subclass names in `_of_the_fit` the attributes that belong to a fit, with the value that they
-    have before one.
+    The copy does not contain the model. A subclass names in `_of_the_fit` the attributes that
+    belong to one fit, with their values before a fit; the copy has these values.
     """
 
-    _of_the_fit = MappingProxyType({})
+    _of_the_fit: ClassVar[Mapping[str, object]] = MappingProxyType({})
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         kept = {
             name: value for name, value in vars(self).items() if not isinstance(value, keras.Model)
         }

@@ -1,41 +1,58 @@
-"""Numbers that all loggers see, and Keras's progress bar does not."""
+"""Numbers that all loggers receive, and that Keras's progress bar does not print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import keras
+
+from keras_surrogate import methods
+
+_Event: TypeAlias = Literal["on_epoch_end", "on_train_batch_end"]
 
 
 class ShortBar:
     """Keeps numbers out of the progress bar that Keras puts after all other callbacks.
 
-    Keras hands one dictionary of logs to all callbacks in turn: to the user's, then to its own
-    History, last to its progress bar. So the numbers are taken out of it as soon as History has
-    seen them. A `ProgbarLogger` that the user puts into the list himself prints what the callbacks
-    before it have logged.
+    Keras passes one dictionary of logs to all callbacks in turn: to the user's callbacks, then to
+    its own History, and last to its progress bar. So the numbers are removed from the dictionary
+    after History has received them. A `ProgbarLogger` in the user's own list prints the numbers of
+    the callbacks before it.
 
     Args:
-        history: the fit's `History`, as `model.history`; None where there is none.
+        history: the fit's `History`, `model.history`; None if there is none.
     """
 
-    def __init__(self, history):
+    def __init__(self, history: keras.callbacks.History | None) -> None:
         self._history = history
+        self._restore: dict[_Event, Callable[[], None]] = {}
 
-    def hide(self, event, names):
-        """Keeps numbers out of the bar this time.
+    def hide(self, event: _Event, names: Sequence[str]) -> None:
+        """Keep numbers out of the bar once.
 
         Args:
             event: the method that Keras is calling, "on_epoch_end" or "on_train_batch_end".
-            names: the numbers' names in the logs.
+            names: the names of the numbers in the logs.
         """
         if self._history is None:
             return
 
-        def see_and_hide(number, logs=None):
-            self.restore(event)
-            getattr(self._history, event)(number, logs)
-            for name in names:
-                (logs or {}).pop(name, None)
+        def hiding(history: keras.callbacks.History, receive: Callable[..., None]):
+            def receive_and_hide(number: int, logs: dict[str, Any] | None = None) -> None:
+                self.restore(event)
+                receive(number, logs)
+                for name in names:
+                    (logs or {}).pop(name, None)
 
-        vars(self._history)[event] = see_and_hide
+            return receive_and_hide
 
-    def restore(self, *events):
-        """Gives History its own methods back."""
+        self.restore(event)
+        self._restore[event] = methods.replace(self._history, event, hiding)
+
+    def restore(self, *events: _Event) -> None:
+        """Restore History's own methods."""
         for event in events:
-            if self._history is not None:
-                vars(self._history).pop(event, None)
+            restore = self._restore.pop(event, None)
+            if restore is not None:
+                restore()

@@ -1,54 +1,54 @@
-"""What is recorded, for TensorBoard."""
+"""Recorded numbers for TensorBoard."""
+
+from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate.files import nearest_folder
+from keras_surrogate.files import check_folder
 from keras_surrogate.recording.quantities import GradientHistogram
 from keras_surrogate.records import Record
 
+if TYPE_CHECKING:
+    from keras_surrogate._types import PathLike
 
-def check_log_dir(log_dir):
-    """Raises if nothing can be written for TensorBoard into a folder, which need not exist yet.
+
+def check_log_dir(log_dir: PathLike) -> None:
+    """Check that TensorBoard's files can be written into a folder. It need not exist yet.
 
     Raises:
-        ValueError: `log_dir` or what it lies in is a file, or cannot be written to.
+        ValueError: `log_dir` is a file, is below a file, or is not writable.
         ImportError: the tensorboard package is missing.
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise ImportError("log_dir needs TensorBoard: python -m pip install tensorboard.")
-    # Folders elsewhere, "gs://bucket/logs", are TensorFlow's to find.
-    existing = nearest_folder(log_dir)
-    if "://" not in str(log_dir) and not (
-        existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    ):
-        what = "is a file" if not existing.is_dir() else "cannot be written to"
-        raise ValueError(
-            f"log_dir {log_dir} cannot be used: {existing} {what}. Name a folder, or one to be made."
-        )
+    # TensorFlow itself resolves remote folders, such as "gs://bucket/logs".
+    if "://" not in str(log_dir):
+        check_folder(log_dir)
 
 
 class SummaryWriter:
-    """Writes rows as TensorBoard's scalars, tags "<layer>/<quantity>", and gradient histograms as histograms.
+    """Writes rows as TensorBoard's scalars, and gradient histograms as its histograms.
 
-    A histogram shows log10(abs(gradient)), since that is what was counted, without elements that
-    are 0 or not finite; of those below 1e-12 and from 1e3 on only the number is known, and they
-    stand in a decade of their own at the ends.
+    The tags are "<layer>/<quantity>". A histogram shows log10(abs(gradient)), because elements are
+    counted by their power of ten. It leaves out elements that are 0 or not finite. Elements below
+    1e-12, and those from 1e3 on, are counted together, in the first and in the last bin.
 
     Args:
-        log_dir: the folder, made if need be.
+        log_dir: the folder. It is created if it does not exist.
 
     Raises:
-        ValueError: the folder cannot be made or written to.
+        ValueError: the folder cannot be created or written to.
         ImportError: the tensorboard package is missing.
     """
 
-    def __init__(self, log_dir):
+    def __init__(self, log_dir: PathLike) -> None:
         check_log_dir(log_dir)
         try:
             self._writer = tf.summary.create_file_writer(str(log_dir))
@@ -57,14 +57,17 @@ class SummaryWriter:
                 f"log_dir {log_dir} cannot be used: {_short(error.message)}."
             ) from error
 
-    def write(self, columns, steps, epochs, rows):
-        """Writes rows, one number a column, and flushes.
+    def write(
+        self, columns: Sequence[str], steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """Write rows, with one number a column, and flush the file.
 
         Raises:
-            OSError: they cannot be written.
+            OSError: the file cannot be written.
         """
         columns = tuple(columns)
         histograms = Record(columns, steps, epochs, rows).histograms()
+        # The columns of histograms are "<quantity>[<bin>]/<layer>".
         scalars = [
             (_tag(column), number)
             for number, column in enumerate(columns)
@@ -76,19 +79,19 @@ class SummaryWriter:
                 values += [_histogram(name, counts[number]) for name, counts in histograms.items()]
                 # One write a step: `tf.summary.scalar` for each number takes a hundred times as
                 # long.
-                tf.summary.experimental.write_raw_pb(
-                    _Summary(value=values).SerializeToString(), int(step)
-                )
+                summary = _Summary(value=values).SerializeToString()
+                tf.summary.experimental.write_raw_pb(summary, int(step))
             self._writer.flush()
 
 
-_Summary, _Value = tf.compat.v1.Summary, tf.compat.v1.Summary.Value
+_Summary = tf.compat.v1.Summary
+_Value = tf.compat.v1.Summary.Value
 
-# The decades of the bins between the first ("0") and the last ("not finite").
+# The limits of the bins between the first ("0") and the last ("not finite"), as powers of ten.
 _EDGES = np.arange(GradientHistogram.lowest - 1, GradientHistogram.highest + 2, dtype=float)
 
 
-def _histogram(name, counts):
+def _histogram(name: str, counts: np.ndarray) -> tf.compat.v1.Summary.Value:
     counts = np.nan_to_num(counts[1:-1])
     histogram = tf.compat.v1.HistogramProto(
         min=_EDGES[0], max=_EDGES[-1], num=counts.sum(), bucket_limit=_EDGES[1:], bucket=counts
@@ -96,20 +99,23 @@ def _histogram(name, counts):
     return _Value(tag=_tag(f"log10_gradient/{name}"), histo=histogram)
 
 
-def _tag(column):
-    """ "<layer>/<quantity>"; the layer without slashes, at the first of which TensorBoard would split its groups."""
+def _tag(column: str) -> str:
+    """The tag "<layer>/<quantity>". TensorBoard groups tags by the text before the first slash.
+
+    So slashes within the layer's name become points.
+    """
     quantity, layer = column.split("/", 1)
     return f"{layer.replace('/', '.')}/{quantity}"
 
 
 @contextlib.contextmanager
-def _as_os_error():
+def _as_os_error() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
         raise OSError(f"TensorBoard's file cannot be written ({_short(error.message)})") from error
 
 
-def _short(message):
-    """The first line of TensorFlow's message, without its operations."""
+def _short(message: str) -> str:
+    """The first line of TensorFlow's message, without the names of operations."""
     return re.sub(r"\{\{.*?\}\} | \[Op:.*", "", message.splitlines()[0])

@@ -1,16 +1,17 @@
-"""How a number leaves the training step.
+"""The path of a number out of the training step.
 
-taps                 what a step shows while it is traced: gradients, updates, the outputs of layers
-applied              what the updates are made with, stored from within the optimizer
-quantities,          from what a step shows to numbers: one class for each quantity
+taps                 what a step shows while it is traced: gradients, updates, outputs of layers
+applied              gradients that the updates are made with, stored from within the optimizer
+quantities,          numbers from what a step shows, with one class for each quantity
 output_quantities
-norms, names         of tensors; of layers and variables, in the order of calls
-recorder             a second train function that writes the numbers of each step into
-buffers              which the host reads
+norms                norms of tensors, and their totals for each layer
+names, optimizers    layers and variables in the order of calls; optimizers and those within them
+recorder             a second train function, which writes the numbers of each step into
+buffers              rows that the host reads
 
-`callbacks.GradientNormLogger` is the public face for `fit`, `gradients.GradientNorms` the one for
-loops of one's own.
+The public classes are `callbacks.GradientNormLogger` for `fit` and `gradients.GradientNorms` for
+custom training loops.
 """
 
-# Its classes enter the collection of quantities by being defined.
+# The import defines its classes, which enters them into the collection of quantities.
 from keras_surrogate.recording import output_quantities as output_quantities

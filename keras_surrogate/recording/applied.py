@@ -1,36 +1,50 @@
-"""What the updates are made with: gradients that are accumulated, clipped and reduced across replicas."""
+"""Gradients that the updates are made with: accumulated, clipped and reduced across replicas."""
+
+from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_surrogate.recording.buffers import local_variable
 from keras_surrogate.recording.norms import at_least_float32
 
+if TYPE_CHECKING:
+    from keras_surrogate.recording.quantities import GradientQuantity
+
 
 class AppliedGradients:
-    """Measurements of the gradients that the updates are made with: accumulated, clipped and reduced across replicas.
+    """Measurements of the gradients that the updates are made with.
 
-    Optimizers use them within branches of the graph, which tensors cannot leave; so what is
-    measured is stored at once.
+    Optimizers use these gradients within branches of the graph. Tensors cannot leave a branch, so
+    the measurements are stored in a variable.
 
     Args:
-        model: whose variables are updated.
+        model: the model whose variables are updated.
         quantities: the `GradientQuantity` objects to measure.
     """
 
-    def __init__(self, model, quantities):
+    def __init__(self, model: keras.Model, quantities: Sequence[GradientQuantity]) -> None:
         self._model = model
+        ends = itertools.accumulate(quantity.width for quantity in quantities)
         self._columns = {
             quantity: slice(end - quantity.width, end)
-            for quantity, end in _ends(quantities).items()
+            for quantity, end in zip(quantities, ends, strict=True)
         }
-        self._values, self._count = None, None
-        self._seen = {}
+        self._values: tf.Variable | None = None
+        self._count: int | None = None
+        # The variable of each row that the step has written.
+        self._seen: dict[int, keras.Variable] = {}
 
-    def see(self, gradient, variable):
-        """Stores the measurements of one gradient, on the replica whose part of the variable it updates."""
+    def see(self, gradient: tf.Tensor | tf.IndexedSlices, variable: keras.Variable) -> None:
+        """Store the measurements of one gradient.
+
+        They are stored on the replica whose copy of the variable is updated.
+        """
         if self._count != len(self._model.trainable_variables):
             self.allocate()
         tensor = at_least_float32(tf.convert_to_tensor(gradient))
@@ -39,10 +53,11 @@ class AppliedGradients:
         self._seen[row] = owner
         _parts(self._values)[replica].scatter_update(tf.IndexedSlices(measured, tf.constant([row])))
 
-    def allocate(self):
-        """Makes place for the model's variables, which are built."""
+    def allocate(self) -> None:
+        """Create the storage for the model's variables, which must be built."""
         variables = self._model.trainable_variables
-        self._count, self._seen = len(variables), {}
+        self._count = len(variables)
+        self._seen = {}
         width = max(columns.stop for columns in self._columns.values())
         self._values = local_variable(np.full((len(variables), width), np.nan))
         self._places = {
@@ -51,24 +66,19 @@ class AppliedGradients:
             for replica, part in enumerate(_parts(variable.value))
         }
 
-    def measured(self, quantity):
-        """One row a variable, and the variables; NaN where the step updated nothing."""
+    def measured(self, quantity: GradientQuantity) -> tuple[tf.Tensor, list[keras.Variable]]:
+        """The measurements of a quantity, one row for each variable, and the variables.
+
+        NaN where the step updated nothing.
+        """
         seen = self._seen or dict(enumerate(self._model.trainable_variables))
         return tf.gather(self._values[:, self._columns[quantity]], list(seen)), list(seen.values())
 
-    def forget(self):
-        """Makes the next step begin with NaN."""
+    def forget(self) -> None:
+        """Reset the storage to NaN for the next step."""
         self._values.assign(tf.fill(self._values.shape, tf.constant(np.nan, tf.float64)))
 
 
-def _ends(quantities):
-    return dict(
-        zip(
-            quantities, itertools.accumulate(quantity.width for quantity in quantities), strict=True
-        )
-    )
-
-
-def _parts(variable):
-    """The parts of a variable on the local replicas."""
+def _parts(variable: tf.Variable) -> Sequence[tf.Variable]:
+    """The copies of a variable on the local replicas."""
     return tf.distribute.get_strategy().experimental_local_results(variable)

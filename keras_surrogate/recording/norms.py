@@ -1,23 +1,29 @@
-"""The L2 norms of tensors, and what they add up to for each layer."""
+"""L2 norms of tensors, and their totals for each layer."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 
-def norms(gradients):
+def norms(gradients: Sequence[tf.Tensor | tf.IndexedSlices]) -> tf.Tensor:
     """The L2 norms sqrt(sum(gradient**2)) of some tensors, in float64, shape (tensors,).
 
-    One pass over each tensor as long as all sums of squares fit its dtype; otherwise, as in
-    gradients that vanish or explode by twenty orders of magnitude, the same is done in float64.
+    One pass over each tensor is enough if all sums of squares fit its dtype. Otherwise, as in
+    gradients that vanish or explode by twenty orders of magnitude, a second pass computes them in
+    float64.
 
     Args:
         gradients: floating tensors of any shape, or `tf.IndexedSlices`, whose repeated rows are
             added up; at least one.
     """
-    gradients = [at_least_float32(tf.convert_to_tensor(gradient)) for gradient in gradients]
-    squares = _sums_of_squares(gradients)
+    tensors = [at_least_float32(tf.convert_to_tensor(gradient)) for gradient in gradients]
+    squares = _sums_of_squares(tensors)
     fit = tf.reduce_all((squares > _LEAST_SQUARE) & tf.math.is_finite(squares))
-    return tf.sqrt(tf.cond(fit, lambda: squares, lambda: _sums_of_squares(gradients, tf.float64)))
+    return tf.sqrt(tf.cond(fit, lambda: squares, lambda: _sums_of_squares(tensors, tf.float64)))
 
 
 # Sums of squares below this may have lost elements to underflow in float32, whose smallest normal
@@ -25,17 +31,20 @@ def norms(gradients):
 _LEAST_SQUARE = 1e-30
 
 
-def _sums_of_squares(tensors, dtype=None):
-    """One float64 number a tensor, squared in `dtype`, default the widest that is among them.
+def _sums_of_squares(tensors: Sequence[tf.Tensor], dtype: tf.DType | None = None) -> tf.Tensor:
+    """The sum of squares of each tensor, in float64, shape (tensors,).
 
-    Biases are joined before anything is done with them, because a model may have thousands to
-    trace.
+    Args:
+        tensors: floating tensors.
+        dtype: the type in which they are squared; default the widest among them.
     """
     dtype = dtype or max((tensor.dtype for tensor in tensors), key=lambda dtype: dtype.size)
+    # Vectors (biases) are joined before all other operations, so that a model with thousands of
+    # them is traced fast.
     vectors = {number: tensor for number, tensor in enumerate(tensors) if _is_vector(tensor)}
     columns = {
-        number: _columns(tf.cast(t, dtype))
-        for number, t in enumerate(tensors)
+        number: _columns(tf.cast(tensor, dtype))
+        for number, tensor in enumerate(tensors)
         if number not in vectors
     }
     joined = [tf.square(_joined(list(vectors.values()), dtype))] if vectors else []
@@ -45,45 +54,53 @@ def _sums_of_squares(tensors, dtype=None):
     return tf.math.unsorted_segment_sum(tf.cast(parts, tf.float64), owners, len(tensors))
 
 
-def _joined(vectors, dtype):
-    same = len({vector.dtype for vector in vectors}) == 1
-    return tf.cast(
-        tf.concat(vectors if same else [tf.cast(vector, dtype) for vector in vectors], axis=0),
-        dtype,
-    )
+def _joined(vectors: list[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    if len({vector.dtype for vector in vectors}) > 1:
+        vectors = [tf.cast(vector, dtype) for vector in vectors]
+    return tf.cast(tf.concat(vectors, axis=0), dtype)
 
 
-def _is_vector(tensor):
+def _is_vector(tensor: tf.Tensor) -> bool:
     return tensor.shape.rank == 1 and tensor.shape[0] is not None
 
 
-def _columns(tensor):
-    """A vector whose sum is the sum of squares: XLA is fast at sums over all axes but the last, and slow over all."""
+def _columns(tensor: tf.Tensor) -> tf.Tensor:
+    """A vector whose sum is the tensor's sum of squares."""
     squares = tf.square(tensor)
     if tensor.shape.rank and tensor.shape[-1] is not None:
+        # XLA sums fast over all axes but the last, and slowly over all axes.
         return tf.reduce_sum(squares, axis=list(range(tensor.shape.rank - 1)))
     return tf.reshape(tf.reduce_sum(squares), [1])
 
 
-def at_least_float32(tensor):
-    """In float32 where the dtype is a shorter one."""
+def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor in float32 if its dtype is float16 or bfloat16, otherwise unchanged."""
     return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.float16, tf.bfloat16) else tensor
 
 
-def totals(values, variables, groups, segment=tf.math.unsorted_segment_sum):
-    """What values make together: first over all variables, then for each group.
+def totals(
+    values: tf.Tensor,
+    variables: Sequence[keras.Variable | tf.Variable],
+    groups: Mapping[str, Sequence[keras.Variable | tf.Variable]],
+    segment: Callable[[tf.Tensor, tf.Tensor, int], tf.Tensor] = tf.math.unsorted_segment_sum,
+) -> tf.Tensor:
+    """The totals of values over all variables, and then over the variables of each group.
 
     Args:
-        values: a tensor whose rows belong to the variables.
-        variables: as many variables.
-        groups: a dictionary from name to variables, as `layer_variables` gives it.
-        segment: how rows are joined, default their sum.
+        values: a tensor with one row for each variable.
+        variables: the variables.
+        groups: a dictionary from name to variables, as `layer_variables` returns it.
+        segment: the function that joins rows, such as `tf.math.unsorted_segment_sum`, the default.
+
+    Returns:
+        A tensor of shape (1 + groups, ...).
     """
     index = {
         id(variable): number
         for number, group in enumerate(groups.values(), 1)
         for variable in group
     }
+    # Segment 0 has the variables of no group; it is dropped.
     group_of = tf.constant([index.get(id(variable), 0) for variable in variables])
     everything = segment(values, tf.zeros_like(group_of), 1)
     return tf.concat([everything, segment(values, group_of, 1 + len(groups))[1:]], axis=0)

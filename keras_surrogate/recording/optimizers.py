@@ -1,42 +1,46 @@
-"""What is asked of Keras's optimizers, also of those that hold another one."""
+"""Facts about Keras's optimizers, including those that contain another optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 
-def optimizers_of(model):
-    """Every optimizer that the model holds: the compiled one, and those a custom train step uses."""
+def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """Every optimizer of a model: the compiled one, and those of a custom train step."""
     held = [model.optimizer, *vars(model).values()]
-    return list(
-        {id(item): item for item in held if isinstance(item, keras.optimizers.Optimizer)}.values()
-    )
+    found = {id(item): item for item in held if isinstance(item, keras.optimizers.Optimizer)}
+    return list(found.values())
 
 
-def iterations(optimizer):
-    """The number of updates that an optimizer has made, also where each replica has a copy of it."""
+def iterations(optimizer: keras.optimizers.Optimizer) -> int:
+    """The number of updates that an optimizer has made. It may have a copy on each replica."""
     return int(keras.ops.convert_to_numpy(optimizer.iterations))
 
 
-def innermost(optimizer):
-    """The optimizer itself, or the one within a `LossScaleOptimizer`."""
+def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer within a `LossScaleOptimizer`; any other optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def with_inner(optimizers):
-    """The optimizers, and those that they hand their gradients on to."""
+def with_inner(
+    optimizers: Sequence[keras.optimizers.Optimizer],
+) -> list[keras.optimizers.Optimizer]:
+    """The optimizers, and those within them."""
     inner = [
-        optimizer.inner_optimizer
-        for optimizer in optimizers
-        if hasattr(optimizer, "inner_optimizer")
+        innermost(optimizer) for optimizer in optimizers if innermost(optimizer) is not optimizer
     ]
     return [*optimizers, *inner]
 
 
-def changed_since_built(model):
-    """The paths of variables whose `trainable` is not what it was when the compiled optimizer made its own variables.
+def changed_since_built(model: keras.Model) -> list[str]:
+    """The paths of variables whose `trainable` was changed after the optimizer was built.
 
-    That shows by momenta and the like, which are named after the variable they belong to. For an
-    optimizer that has none, such as SGD without momentum, nothing is known, and the list is empty.
+    The optimizer's own variables (such as momenta) are named after the variables that were
+    trainable then. For an optimizer without such variables, such as SGD without momentum, the list
+    is empty.
     """
     # "adam/dense_kernel_momentum" belongs to the variable "dense/kernel".
     slots = [
@@ -56,10 +60,11 @@ def changed_since_built(model):
     return [*frozen, *(path for path, was_trained in trained.items() if not was_trained)]
 
 
-def _flat_name(variable):
+def _flat_name(variable: keras.Variable) -> str:
+    """The path of a variable as it stands in the names of the optimizer's variables."""
     return variable.path.replace("/", "_")
 
 
-def loss_scale(optimizer):
-    """The factor that the loss, and so every gradient, is multiplied by."""
+def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor | float:
+    """The factor by which the optimizer multiplies the loss, and so every gradient."""
     return optimizer.scale_loss(tf.constant(1.0))

@@ -1,5 +1,11 @@
-"""A second train function for a model, which also records what is asked for of each step it runs."""
+"""A second train function for a model, which also records the quantities of each step."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -11,31 +17,49 @@ from keras_surrogate.recording.optimizers import optimizers_of
 
 
 class StepRecorder:
-    """A second train function for a compiled model, which also records quantities of each step it runs.
+    """A second train function for a compiled model, which also records quantities of each step.
 
-    The columns stand in the order in which the layers are called. It is known when the first step
-    has been traced.
+    The columns are in the order in which the layers are called. This order is known after the first
+    step has been traced.
 
     Args:
-        model: a compiled Keras model. Its own `train_function` is left as it was, and nothing stays
-            patched.
+        model: a compiled Keras model. Its own `train_function` is unchanged, and no method stays
+            wrapped.
         capacity: the number of steps kept until they are read.
-        kind: whether gradients are measured as they reach the optimizer, "raw", or as they are
-            used, "applied".
-        also: names of further quantities, from `quantities.names()`.
-        per: "layer" or "variable", whose gradients are put together.
-        depth: how far to look into layers that hold layers, as in `names.layer_variables`.
+        kind: "raw", the default: gradients as they reach the optimizer; or "applied": gradients
+            that the updates are made with.
+        also: names of further quantities, from `quantities.names()`; default none.
+        per: "layer", the default, or "variable": the owner of each number.
+        depth: the number of levels of layers that hold layers, as in `names.layer_variables`;
+            default 1.
 
     Attributes:
         plain: the model's own train function.
-        function: the recording one; takes what the plain one takes, and trains the same.
-        columns: names of the recorded columns; empty until the first step is traced.
-        logged: for each column whether it goes into Keras's logs.
-        last: for each column whether an epoch's value is that of its last step, and not the mean.
-        saw_gradients: whether the traced step handed any gradients to an optimizer.
+        function: the recording train function. It takes the same argument, and trains the same.
+        columns: names of the recorded columns; empty until the model is built.
+        logged: for each column whether Keras's logs contain it.
+        last: for each column whether its value for an epoch is that of the last step, instead of
+            the mean.
+        quantities: the recorded quantities.
+        saw_gradients: whether the traced step passed any gradients to an optimizer.
     """
 
-    def __init__(self, model, capacity, kind="raw", also=(), per="layer", depth=1):
+    plain: Callable[..., Any]
+    function: Callable[..., Any]
+    columns: list[str]
+    logged: np.ndarray
+    last: np.ndarray
+    saw_gradients: bool
+
+    def __init__(
+        self,
+        model: keras.Model,
+        capacity: int,
+        kind: Literal["raw", "applied"] = "raw",
+        also: Sequence[str] = (),
+        per: Literal["layer", "variable"] = "layer",
+        depth: int = 1,
+    ) -> None:
         model.make_train_function()
         self.plain = model.train_function
         self.columns = []
@@ -44,48 +68,51 @@ class StepRecorder:
         self.saw_gradients = False
         self._model = model
         self._capacity = capacity
+        self._per = per
         self._depth = depth
-        self._depth_of_calls = names.EVERY_DEPTH if per == "variable" else depth
-        self._variables_of = {"layer": names.layer_variables, "variable": names.variables_by_path}[
-            per
-        ]
-        self.quantities = [
-            quantities.GradientNorm(),
-            *(new() for name in also for new in quantities.COLLECTION[name]),
-        ]
+        further = [new() for name in also for new in quantities.COLLECTION[name]]
+        self.quantities: list[quantities.Quantity] = [quantities.GradientNorm(), *further]
         if any(quantities.clips(optimizer) for optimizer in optimizers_of(model)):
             self.quantities.append(quantities.GradientClipped())
         self._observes = any(one.outputs for one in self.quantities)
-        self._layout = None
-        self._calls = []
+        self._layout: quantities.Layout | None = None
+        # Ids of the layers in the order of their calls; empty until the first step is traced.
+        self._calls: list[int] = []
         self._tap(kind)
         if all(layer.built for layer in names.layers_by_name(model).values()):
-            # Variables made while a step is traced would have it traced twice, and by each replica.
+            # If variables were created while a step is traced, it would be traced twice, and by
+            # each replica.
             with model.distribute_strategy.scope():
                 self._allocate()
                 if self._applied:
                     self._applied.allocate()
         self.function = self._make_function(model)
 
-    def _tap(self, kind):
-        of_gradients = [
-            one for one in self.quantities if isinstance(one, quantities.GradientQuantity)
-        ]
-        self._applied = AppliedGradients(self._model, of_gradients) if kind == "applied" else None
+    def _tap(self, kind: Literal["raw", "applied"]) -> None:
+        self._applied: AppliedGradients | None = None
+        if kind == "applied":
+            of_gradients = [
+                one for one in self.quantities if isinstance(one, quantities.GradientQuantity)
+            ]
+            self._applied = AppliedGradients(self._model, of_gradients)
+        # Variables are in the order of their own layers' calls, at every depth.
+        depth_of_calls = names.EVERY_DEPTH if self._per == "variable" else self._depth
         self._taps = taps.Taps(
             self._model,
-            layers=names.layers_within(self._model, self._depth_of_calls),
+            layers=names.layers_within(self._model, depth_of_calls),
             observed=self._observed().values(),
             deltas=any(one.deltas for one in self.quantities),
             weights=any(one.weights for one in self.quantities),
             applied=self._applied,
         )
 
-    def _observed(self):
+    def _observed(self) -> dict[str, keras.layers.Layer]:
         """The layers whose outputs are measured, by name."""
-        return names.layers_by_name(self._model, self._depth, self._calls) if self._observes else {}
+        if not self._observes:
+            return {}
+        return names.layers_by_name(self._model, self._depth, self._calls)
 
-    def _make_function(self, model):
+    def _make_function(self, model: keras.Model) -> Callable[..., Any]:
         with methods.replaced([model], "train_step", self._recording):
             try:
                 model.make_train_function(force=True)
@@ -93,7 +120,7 @@ class StepRecorder:
             finally:
                 model.train_function = self.plain
 
-    def _recording(self, model, train_step):
+    def _recording(self, model: keras.Model, train_step: Callable[..., Any]) -> Callable[..., Any]:
         def recording_step(data):
             with self._taps.step() as step:
                 outputs = train_step(data)
@@ -108,14 +135,24 @@ class StepRecorder:
 
         return recording_step
 
-    def _allocate(self):
-        """Done before the first step is traced, or, of a model that is not built yet, in the course of it."""
+    def _allocate(self) -> None:
+        """Create the columns and the buffer.
+
+        It is called before the first step is traced. If the model is not built yet, it is called
+        while that step is traced.
+        """
         self._lay_out()
         self._buffer = RowBuffer(len(self.columns), self._capacity)
 
-    def _lay_out(self):
-        """Gives each column its place. Their number, and so the buffer, does not depend on the order of calls."""
-        groups = self._variables_of(self._model, self._depth, self._calls)
+    def _lay_out(self) -> None:
+        """Order the columns.
+
+        Their number, and so the size of the buffer, does not depend on the order of calls.
+        """
+        if self._per == "variable":
+            groups = names.variables_by_path(self._model, self._calls)
+        else:
+            groups = names.layer_variables(self._model, self._depth, self._calls)
         self._layout = quantities.Layout(groups, self._observed())
         columns = [
             (quantity, column)
@@ -126,11 +163,12 @@ class StepRecorder:
         self.logged = np.array([quantity.logged for quantity, _ in columns])
         self.last = np.array([quantity.last for quantity, _ in columns])
 
-    def _write(self, step):
-        """One row; NaN where the step applied no gradients at all."""
+    def _write(self, step: taps.TracedStep) -> None:
+        """Write the row of a step. It is NaN if the step applied no gradients."""
         self.saw_gradients = bool(step.gradients)
         if not step.gradients:
-            return self._buffer.write(tf.fill([len(self.columns)], tf.constant(np.nan, tf.float64)))
+            self._buffer.write(tf.fill([len(self.columns)], tf.constant(np.nan, tf.float64)))
+            return
         row = tf.concat(
             [quantity.values(step, self._layout) for quantity in self.quantities], axis=0
         )
@@ -138,10 +176,14 @@ class StepRecorder:
         if self._applied:
             self._applied.forget()
 
-    def begin_epoch(self):
+    def begin_epoch(self) -> None:
+        """Reset the quantities' state at the start of an epoch."""
         for quantity in self.quantities:
             quantity.begin_epoch()
 
-    def read(self):
-        """The rows recorded since the last call, shape (steps, columns)."""
+    def read(self) -> np.ndarray:
+        """The rows recorded since the last call, shape (steps, columns).
+
+        It waits for the device.
+        """
         return self._buffer.read() if self._layout else np.empty((0, 0))

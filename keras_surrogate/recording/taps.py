@@ -1,12 +1,16 @@
-"""What a train step shows while it is traced: gradients, updates, the outputs of layers and their gradients.
+"""Gradients, updates and outputs of layers, as a train step shows them while it is traced.
 
 Methods of the model's optimizers and layers are wrapped while the step is traced, and only then.
-There is no second backward pass, no subclass, and nothing here knows the loss.
+There is no second backward pass and no subclass, and the loss may be any.
 """
+
+from __future__ import annotations
 
 import contextlib
 import functools
 import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -16,22 +20,34 @@ from keras_surrogate.custom_gradient import with_gradient
 from keras_surrogate.recording.norms import at_least_float32
 from keras_surrogate.recording.optimizers import loss_scale, optimizers_of, with_inner
 
+if TYPE_CHECKING:
+    from keras_surrogate.recording.applied import AppliedGradients
+    from keras_surrogate.recording.quantities import GradientQuantity
 
-class Step:
-    """What one tracing of a train step has shown.
+
+class TracedStep:
+    """The tensors that one tracing of a train step has shown.
+
+    Args:
+        applied: the `AppliedGradients` that the step writes; default None.
 
     Attributes:
-        calls: the ids of the layers that were called, in the order in which their first calls
-            ended.
-        gradients: (optimizer, gradient, variable) in the order of their application, without
+        calls: the ids of the called layers, in the order in which their first calls ended.
+        gradients: tuples (optimizer, gradient, variable) in the order of their application, without
             gradients that are None.
-        weights_before: a variable's value before its first application, by the variable's id.
-        outputs: the floating outputs of each observed layer, a list over its calls, by the layer's
-            id.
-        deltas: the gradients that reached those outputs in the backward pass, by the layer's id.
+        weights_before: from a variable's id to its value before its first application.
+        outputs: from an observed layer's id to its floating outputs, a list over its calls.
+        deltas: from an observed layer's id to the gradients that reached those outputs in the
+            backward pass.
     """
 
-    def __init__(self, applied=None):
+    calls: dict[int, None]
+    gradients: list[tuple[keras.optimizers.Optimizer, tf.Tensor | tf.IndexedSlices, keras.Variable]]
+    weights_before: dict[int, tf.Tensor]
+    outputs: dict[int, list[tf.Tensor]]
+    deltas: dict[int, list[tf.Tensor]]
+
+    def __init__(self, applied: AppliedGradients | None = None) -> None:
         self.calls = {}
         self.gradients = []
         self.weights_before = {}
@@ -40,72 +56,89 @@ class Step:
         self._applied = applied
         self._graph = _graph()
 
-    def add(self, where, layer, tensor):
-        """Notes a tensor of a layer; not from within a loop or branch, whose tensors cannot leave it."""
+    def add(
+        self, where: dict[int, list[tf.Tensor]], layer: keras.layers.Layer, tensor: tf.Tensor
+    ) -> None:
+        """Add a tensor of a layer to `outputs` or `deltas`.
+
+        Tensors within a loop or branch are left out, because they cannot leave it.
+        """
         if _graph() is self._graph:
             where.setdefault(id(layer), []).append(tensor)
 
-    def optimizers(self):
-        """Those that were given gradients, each once."""
+    def optimizers(self) -> list[keras.optimizers.Optimizer]:
+        """The optimizers that received gradients, each once."""
         return list({id(optimizer): optimizer for optimizer, _, _ in self.gradients}.values())
 
-    def unscaled(self, optimizer):
-        """The gradients that an optimizer was given, freed of the factor that the loss was multiplied with."""
+    def unscaled(self, optimizer: keras.optimizers.Optimizer) -> list[tf.Tensor]:
+        """The gradients that an optimizer received, divided by its loss scale."""
         return _divided(
             [tensor for owner, tensor, _ in self.gradients if owner is optimizer],
             loss_scale(optimizer),
         )
 
-    def unscaled_deltas(self, layer):
-        """The gradients that reached a layer's outputs, freed of that factor."""
+    def unscaled_deltas(self, layer: keras.layers.Layer) -> list[tf.Tensor]:
+        """The gradients that reached a layer's outputs, divided by the loss scale."""
         return _divided(self.deltas.get(id(layer), []), loss_scale(self.optimizers()[0]))
 
-    def measured(self, quantity):
-        """A gradient quantity's measurements, raw or applied: one row a variable, and the variables."""
+    def measured(self, quantity: GradientQuantity) -> tuple[tf.Tensor, list[keras.Variable]]:
+        """The measurements of a raw or applied gradient quantity.
+
+        Returns:
+            A tensor with one row for each variable, and the variables.
+        """
         if self._applied:
             return self._applied.measured(quantity)
-        tensors = [tensor for optimizer in self.optimizers() for tensor in self.unscaled(optimizer)]
-        variables = [
-            v
-            for optimizer in self.optimizers()
-            for owner, _, v in self.gradients
-            if owner is optimizer
-        ]
+        tensors = []
+        variables = []
+        for optimizer in self.optimizers():
+            tensors += self.unscaled(optimizer)
+            variables += [variable for owner, _, variable in self.gradients if owner is optimizer]
         return quantity.measure(tensors), variables
 
 
-def _divided(tensors, scale):
-    tensors = [at_least_float32(tf.convert_to_tensor(tensor)) for tensor in tensors]
-    return (
-        tensors
-        if tf.get_static_value(scale) == 1
-        else [tensor / tf.cast(scale, tensor.dtype) for tensor in tensors]
-    )
+def _divided(
+    tensors: Iterable[tf.Tensor | tf.IndexedSlices], scale: tf.Tensor | float
+) -> list[tf.Tensor]:
+    dense = [at_least_float32(tf.convert_to_tensor(tensor)) for tensor in tensors]
+    if tf.get_static_value(scale) == 1:
+        return dense
+    return [tensor / tf.cast(scale, tensor.dtype) for tensor in dense]
 
 
-def _graph():
+def _graph() -> tf.Graph | None:
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
 class Taps:
     """Wrapped methods, shared by the threads that trace a step.
 
-    The replicas of a `MirroredStrategy` trace in threads that take turns in the middle of a step.
-    So the methods stay wrapped until the last one is done, and what is seen goes to the step of the
-    thread that sees it.
+    The replicas of a `MirroredStrategy` trace in threads that alternate within a step. So the
+    methods stay wrapped until the last thread has finished, and a tensor goes to the `TracedStep`
+    of the thread that computed it.
 
     Args:
-        model: whose optimizers' `apply` shows the gradients: of the compiled optimizer and of those
-            that a custom train step uses. Of optimizers within optimizers (loss scaling) only the
-            outermost is seen, since it has the step's own gradients.
-        layers: whose calls are noted; default none.
-        observed: those of them whose outputs are seen as well; default none.
-        deltas: whether the gradients that reach those outputs are seen as well.
-        weights: whether the weights are kept as they were before.
-        applied: an `AppliedGradients`, shown what the updates are made with; default none.
+        model: the model whose optimizers' `apply` shows the gradients: the compiled optimizer, and
+            those that a custom train step uses. Of optimizers within optimizers (loss scaling) only
+            the outermost is observed, because it receives the step's own gradients.
+        layers: layers whose calls are noted; default none.
+        observed: layers whose calls are noted and whose outputs are kept; default none.
+        deltas: whether the gradients that reach those outputs are kept, default False.
+        weights: whether the weights before the step are kept, default False.
+        applied: an `AppliedGradients`, which receives the gradients that the updates are made with;
+            default None.
     """
 
-    def __init__(self, model, layers=(), observed=(), deltas=False, weights=False, applied=None):
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: Iterable[keras.layers.Layer] = (),
+        observed: Iterable[keras.layers.Layer] = (),
+        deltas: bool = False,
+        weights: bool = False,
+        applied: AppliedGradients | None = None,
+    ) -> None:
+        observed = list(observed)
         self._model = model
         self._layers = {id(layer): layer for layer in (*layers, *observed)}
         self._observed = set(map(id, observed))
@@ -114,44 +147,53 @@ class Taps:
         self._applied = applied
         self._lock = threading.Lock()
         self._open = 0
+        self._restores: list[Callable[[], None]] = []
         self._thread = threading.local()
 
-    def note_no_more_calls(self):
-        """From the next step on only the observed layers are wrapped."""
+    def note_no_more_calls(self) -> None:
+        """Wrap only the observed layers from the next step on."""
         self._layers = {key: layer for key, layer in self._layers.items() if key in self._observed}
 
     @contextlib.contextmanager
-    def step(self):
-        """While open, what this thread traces goes into the `Step` that is given."""
-        self._thread.step, self._thread.inside = Step(self._applied), False
+    def step(self) -> Iterator[TracedStep]:
+        """A context that gives a `TracedStep` with the tensors which this thread traces in it."""
+        step = TracedStep(self._applied)
+        self._thread.step = step
+        self._thread.inside = False
         self._count(1)
         try:
-            yield self._thread.step
+            yield step
         finally:
             self._count(-1)
             self._thread.step = None
 
-    def _count(self, change):
+    def _count(self, change: int) -> None:
+        """Count the open contexts. The first wraps the methods, and the last restores them."""
         with self._lock:
             if self._open == 0:
-                self._restore = [methods.replace(*wrapper) for wrapper in self._wrappers()]
+                self._restores = [methods.replace(*wrapper) for wrapper in self._wrappers()]
             self._open += change
             if self._open == 0:
-                for restore in reversed(self._restore):
+                for restore in reversed(self._restores):
                     restore()
 
-    def _wrappers(self):
+    def _wrappers(self) -> Iterator[tuple[object, str, methods.Wrap]]:
+        """The arguments of `methods.replace` for every method to wrap."""
         optimizers = optimizers_of(self._model)
-        yield from ((optimizer, "apply", self._applying) for optimizer in optimizers)
-        yield from ((layer, "call", self._calling) for layer in self._layers.values())
+        for optimizer in optimizers:
+            yield optimizer, "apply", self._applying
+        for layer in self._layers.values():
+            yield layer, "call", self._calling
         if self._applied:
-            yield from (
-                (optimizer, "update_step", self._updating) for optimizer in with_inner(optimizers)
-            )
+            for optimizer in with_inner(optimizers):
+                yield optimizer, "update_step", self._updating
 
-    def _applying(self, optimizer, apply):
+    def _applying(
+        self, optimizer: keras.optimizers.Optimizer, apply: Callable[..., Any]
+    ) -> Callable[..., Any]:
         def applying(grads, trainable_variables=None):
             step = getattr(self._thread, "step", None)
+            # The call of an optimizer within another one passes on the same gradients.
             if step is None or self._thread.inside:
                 return apply(grads, trainable_variables)
             self._see_gradients(step, optimizer, grads, trainable_variables)
@@ -163,15 +205,22 @@ class Taps:
 
         return applying
 
-    def _see_gradients(self, step, optimizer, gradients, variables):
+    def _see_gradients(
+        self,
+        step: TracedStep,
+        optimizer: keras.optimizers.Optimizer,
+        gradients: Sequence[tf.Tensor | tf.IndexedSlices | None],
+        variables: Sequence[keras.Variable] | None,
+    ) -> None:
         variables = self._model.trainable_variables if variables is None else variables
         for gradient, variable in zip(gradients, variables, strict=True):
-            if gradient is not None:
-                step.gradients.append((optimizer, gradient, variable))
-                if self._weights and id(variable) not in step.weights_before:
-                    step.weights_before[id(variable)] = tf.identity(variable.value)
+            if gradient is None:
+                continue
+            step.gradients.append((optimizer, gradient, variable))
+            if self._weights and id(variable) not in step.weights_before:
+                step.weights_before[id(variable)] = tf.identity(variable.value)
 
-    def _calling(self, layer, call):
+    def _calling(self, layer: keras.layers.Layer, call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def calling(*args, **kwargs):
             outputs = call(*args, **kwargs)
@@ -185,17 +234,17 @@ class Taps:
 
         return calling
 
-    def _see(self, step, layer, output):
+    def _see(self, step: TracedStep, layer: keras.layers.Layer, output: Any) -> Any:
         if not tf.is_tensor(output) or not output.dtype.is_floating:
             return output
         step.add(step.outputs, layer, output)
-        return (
-            _watched(output, lambda delta: step.add(step.deltas, layer, delta))
-            if self._deltas
-            else output
-        )
+        if not self._deltas:
+            return output
+        return _watched(output, lambda delta: step.add(step.deltas, layer, delta))
 
-    def _updating(self, optimizer, update_step):
+    def _updating(
+        self, optimizer: keras.optimizers.Optimizer, update_step: Callable[..., Any]
+    ) -> Callable[..., Any]:
         def updating(gradient, variable, learning_rate):
             self._applied.see(gradient, variable)
             return update_step(gradient, variable, learning_rate)
@@ -203,8 +252,8 @@ class Taps:
         return updating
 
 
-def _watched(x, see):
-    """`x` itself; `see` is called with its gradient when the backward pass comes by."""
+def _watched(x: tf.Tensor, see: Callable[[tf.Tensor], None]) -> tf.Tensor:
+    """A tensor equal to `x`. The backward pass calls `see` with its gradient."""
 
     def gradient(upstream):
         see(upstream)

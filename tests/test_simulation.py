@@ -288,7 +288,7 @@ def test_shares_count_what_is_below_and_above():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([],), "Decimal logarithms"),
+        (([],), "decimal logarithms"),
         (([0, np.nan],), "none of them NaN"),
         (([0], 0), "vanishing must be a positive number"),
         (([0], 1, -1), "exploding must be"),
@@ -498,11 +498,14 @@ def test_intervals_are_those_of_wilson(count, of):
     ("states", "verdict"),
     [
         ([[0, 0], [0, 0]], "No gradient vanished."),
-        ([[0, 0], [1, 0], [1, 0]], "A one-way street, as far as seen: none of 1 steps"),
+        (
+            [[0, 0], [1, 0], [1, 0]],
+            "A one-way street in these data: no vanished gradient recovered in 1 steps",
+        ),
         ([[1, 1], [0, 1]], "No one-way street into vanishing"),
         (
             [[0] * 50 + [1] * 50, [1] * 51 + [0] + [1] * 48],
-            "Not quite one-way, but easier to enter than to leave",
+            "Not quite a one-way street",
         ),
         ([[0, 1], [1, 0]], "Not a one-way street"),
     ],
@@ -657,7 +660,7 @@ def test_the_default_grid():
         ({"learning_rate": -0.1}, "learning_rate must be"),
         ({"weights": []}, "weights must be a list of finite numbers"),
         ({"biases": [np.nan]}, "biases must be"),
-        ({"inputs": (1.0,)}, "inputs and targets must be as many, but are 1 and 4"),
+        ({"inputs": (1.0,)}, "inputs and targets must have the same length, but have 1 and 4"),
         ({"tied": 1}, "tied must be True or False"),
         ({"chunk_size": -1}, "chunk_size must be"),
         ({"surrogate": 3}, "3"),

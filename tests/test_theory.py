@@ -443,7 +443,7 @@ def test_the_effect_on_training_depends_on_norm_direction_and_optimizer(
 
 def test_what_collapses_or_grows_is_said():
     collapsed = theory.predict("sigmoid", 20, "glorot_uniform", input_correlation=0.5)
-    assert "two inputs can no longer be told apart" in collapsed.verdict
+    assert "two inputs are indistinguishable in float32" in collapsed.verdict
     assert "dies out" in theory.predict("relu", 50, 1.0).verdict
     assert "explodes" in theory.predict("relu", 50, 4.0).verdict.split(".")[0]
     silent = theory.predict("relu", 5, 2.0, input_variance=0.0, input_correlation=0.5, width=10)
@@ -575,7 +575,7 @@ def test_nothing_recommended_beats_the_true_slope_of_relu_with_he_weights():
 def test_revive_keeps_only_what_reaches_units_that_are_off():
     for item in theory.recommend("relu", 20, "he_normal", revive=True, width=64).ranking:
         assert item.revives > 0 and item.surrogate.backward != functions.get("relu")
-        assert "units that are off" in item.reason
+        assert "inactive units" in item.reason
 
 
 def test_sigmoid_layers_are_recommended_a_steeper_slope_or_other_weights():
@@ -588,7 +588,9 @@ def test_sigmoid_layers_are_recommended_a_steeper_slope_or_other_weights():
     assert shallow.ranking[0].surrogate == theory.balance("sigmoid", "glorot_uniform")
     assert shallow.ranking[0].surrogate.scale == pytest.approx(4.2, abs=0.1)
     deep = theory.recommend("sigmoid", 20, "glorot_uniform")
-    assert "which other weights repair" in deep.advice and "weight_variance=103" in deep.advice
+    assert (
+        "Change the weight initialisation" in deep.advice and "weight_variance=103" in deep.advice
+    )
 
 
 def test_steps_are_ranked_by_how_many_units_take_part():
@@ -621,6 +623,6 @@ def test_the_grid_of_the_correlation_map_agrees_with_double_quadrature():
 @pytest.mark.parametrize(("depth", "width"), [(2, 8), (10, 3)])
 def test_a_width_at_which_whole_layers_are_off_is_too_small(depth, width):
     with pytest.raises(
-        ValueError, match=f"width {width} is too small: of .* some have no unit on in layer"
+        ValueError, match=f"width {width} is too small: of .* some have no active unit in layer"
     ):
         theory.predict("relu", depth, 2.0, width=width)

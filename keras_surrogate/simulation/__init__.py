@@ -1,13 +1,15 @@
-"""Simulations on many small real networks: how often gradients vanish, from which start, and whether they come back.
+"""Simulations on many small networks: how often gradients vanish, and when they recover.
 
-    gradient_sample      gradients of random networks at their start; `shares` counts, `joint_histogram` relates them
+    gradient_sample      gradients of random networks, with `shares` and `joint_histogram`
     vanishing_rates      the same over a range of weight variances, and thus of pre-activations
-    training_paths       gradients while networks train; `two_state_chain` fits a Markov chain to them
-    gradient_map         from each initial weight and bias of a chain to its gradient at the end, and the way there
-    uniform_products     products of uniform random numbers, with `uniform_product_probability`, the exact one
+    training_paths       gradients during training; `two_state_chain` fits a Markov chain to them
+    gradient_map         from each initial weight and bias of a chain to its gradient at the end
+    uniform_products     products of uniform random numbers, and `uniform_product_probability`
 
-All of them take any `Surrogate`, but for the last, and return arrays that depend on nothing but the
-arguments.
+All of them take any `Surrogate`, except the last, and return arrays that depend only on the
+arguments. The files: `networks` draws and differentiates a batch of networks, `gradients` samples
+it, `training` trains it, `maps` trains chains, and `products` stands alone; `checks` has the
+arguments' checks.
 """
 
 from keras_surrogate.simulation.gradients import (

@@ -1,13 +1,17 @@
-"""Do vanished gradients come back? Many small networks trained at once, and a Markov chain fitted to them.
+"""The recovery of vanished gradients: networks in training, and a Markov chain fitted to them.
 
-The accepted answer to question 51545, Data Science Stack Exchange, likens training to a Markov
+The accepted answer to question 51545, Data Science Stack Exchange, compares training to a Markov
 chain of two states, [g >> 0] and [g ~ 0]: once in the second, "there is not much gradient to bring
-(change) the values back", so that it is "a one way street". Here networks train, each on data of
-its own, by plain gradient descent with the surrogate's gradient; the transitions are counted, and
-the chain's forecast stands beside what happened.
+(change) the values back", so that it is "a one way street". Here networks train, each on its own
+data, by plain gradient descent with the surrogate's gradient. The transitions are counted, and the
+chain's forecast is compared with the observed shares.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -20,10 +24,19 @@ from keras_surrogate.simulation import networks as batches
 from keras_surrogate.simulation.checks import nonnegative, positive
 from keras_surrogate.simulation.gradients import chunk_length
 
+if TYPE_CHECKING:
+    from keras_surrogate._types import SurrogateLike
+    from keras_surrogate.surrogate import Surrogate
+
+# The 97.5 % point of the normal distribution.
+_TWO_SIDED = 1.959963984540054
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class TrainingPaths(Shown):
-    """What many networks go through in training; arrays of shape (steps + 1, networks), before the first step first.
+    """The training of many networks; arrays of shape (steps + 1, networks).
+
+    The first row is before the first step.
 
     Args:
         log10_product: decimal logarithm of the product of the slopes along a path, root mean square
@@ -32,8 +45,7 @@ class TrainingPaths(Shown):
             length 1 at the last.
         loss: half the mean squared error of each network on its own samples.
 
-    All three are NaN from the step at which a network's numbers overflow; `diverged` is the share
-    of such networks.
+    All three are NaN from the step at which a network's numbers overflow.
     """
 
     log10_product: np.ndarray
@@ -42,7 +54,7 @@ class TrainingPaths(Shown):
 
     _more = "paths.log10_norm, paths.loss, simulation.two_state_chain(paths.log10_norm)"
 
-    def _facts(self):
+    def _facts(self) -> dict[str, object]:
         return {
             "networks": self.loss.shape[1],
             "steps": len(self.loss) - 1,
@@ -52,26 +64,29 @@ class TrainingPaths(Shown):
         }
 
     @property
-    def diverged(self):
+    def diverged(self) -> float:
+        """The share of networks whose numbers overflow."""
         return float(np.isnan(self.loss[-1]).mean())
 
 
 def training_paths(
-    surrogate="tanh",
-    depth=10,
-    networks=1000,
-    width=8,
-    weight_variance=1.0,
-    bias_variance=0.0,
-    input_variance=1.0,
-    samples=8,
-    steps=200,
-    learning_rate=0.1,
-    seed=0,
-    chunk_size=None,
-    verbose=0,
-):
-    """Trains random networks, all parameters and the readout, to tell random inputs apart: labels are 1/2 and -1/2.
+    surrogate: SurrogateLike = "tanh",
+    depth: int = 10,
+    networks: int = 1000,
+    width: int = 8,
+    weight_variance: float = 1.0,
+    bias_variance: float = 0.0,
+    input_variance: float = 1.0,
+    samples: int = 8,
+    steps: int = 200,
+    learning_rate: float = 0.1,
+    seed: int = 0,
+    chunk_size: int | None = None,
+    verbose: int = 0,
+) -> TrainingPaths:
+    """Train random networks, all parameters and the readout, to classify random inputs.
+
+    The labels are 1/2 and -1/2.
 
         parameter -= learning_rate * d(mean over samples of (output - label)**2 / 2) / d(parameter)
 
@@ -79,60 +94,64 @@ def training_paths(
         surrogate, depth, networks, width, weight_variance, bias_variance, input_variance, seed,
             chunk_size, verbose: as for `gradient_sample`, with defaults "tanh", 10, 1000, 8, 1, 0,
             1, 0, None and 0.
-        samples: each network's inputs ~ N(0, input_variance), at least 1; default 8.
+        samples: the number of each network's inputs ~ N(0, input_variance), at least 1; default 8.
         steps: at least 1; default 200.
         learning_rate: positive; default 0.1.
 
     Returns:
         `TrainingPaths`.
     """
-    surrogate, learning_rate = presets.get(surrogate), positive(learning_rate, "learning_rate")
-    depth, networks, width = (
-        integer(depth, "depth"),
-        integer(networks, "networks"),
-        integer(width, "width"),
-    )
-    samples, steps = integer(samples, "samples"), integer(steps, "steps")
-    variances = [
-        nonnegative(weight_variance, "weight_variance"),
-        nonnegative(bias_variance, "bias_variance"),
-    ]
+    surrogate = presets.get(surrogate)
+    learning_rate = positive(learning_rate, "learning_rate")
+    depth = integer(depth, "depth")
+    networks = integer(networks, "networks")
+    width = integer(width, "width")
+    samples = integer(samples, "samples")
+    steps = integer(steps, "steps")
+    weight_variance = nonnegative(weight_variance, "weight_variance")
+    bias_variance = nonnegative(bias_variance, "bias_variance")
     input_variance = nonnegative(input_variance, "input_variance")
-    source = batches.RandomNetworks(depth, width, *variances, integer(seed, "seed", least=0))
-    paths = TrainingPaths(*(np.empty((steps + 1, networks)) for _ in range(3)))
+    seed = integer(seed, "seed", least=0)
+    source = batches.RandomNetworks(depth, width, weight_variance, bias_variance, seed)
+    found = np.empty((3, steps + 1, networks))
     slices = batches.chunks(networks, chunk_length(chunk_size, depth, width, samples))
     progress = keras.utils.Progbar(len(slices) * (steps + 1), verbose=verbose, unit_name="step")
     step = training_step(surrogate, learning_rate)
     for chunk in slices:
         count = chunk.stop - chunk.start
         batch = source.draw(count)
-        data = (
-            source.draw_inputs(count, input_variance, samples),
-            source.draw_targets(count, samples),
-        )
+        inputs = source.draw_inputs(count, input_variance, samples)
+        targets = source.draw_targets(count, samples)
         for number in range(steps + 1):
-            batch, *found = step(batch, *data)
-            for array, values in zip(
-                (paths.log10_product, paths.log10_norm, paths.loss), found, strict=True
-            ):
-                array[number, chunk] = values[:count]
+            batch, *measured = step(batch, inputs, targets)
+            found[:, number, chunk] = [values[:count] for values in measured]
             progress.add(1)
-    return _without_infinities(paths)
+    # A network that overflows is NaN in all three from there on.
+    found[:, overflown(found)] = np.nan
+    return TrainingPaths(*found)
 
 
-def from_start_to_end(paths):
-    """The median over what did not diverge, before and after training, in words."""
-    medians = [
-        np.nanmedian(paths[time]) if np.isfinite(paths[time]).any() else np.nan for time in (0, -1)
-    ]
-    return "from {:.4g} to {:.4g}".format(*medians)
+def from_start_to_end(paths: np.ndarray) -> str:
+    """The median before and after training, over networks that did not diverge, in words."""
+    return f"from {_median(paths[0]):.4g} to {_median(paths[-1]):.4g}"
 
 
-def training_step(surrogate, learning_rate, trains_readout=True):
-    """A function of networks, inputs, targets: a step later the networks; before it log10 product, log10 norm, loss."""
+def _median(numbers: np.ndarray) -> float:
+    return np.nanmedian(numbers) if np.isfinite(numbers).any() else np.nan
+
+
+def training_step(
+    surrogate: Surrogate, learning_rate: float, trains_readout: bool = True
+) -> Callable[..., tuple[batches.Networks, tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """A step of gradient descent: a function of networks, inputs and targets.
+
+    It returns the networks after the step, and log10 product, log10 norm and loss before it.
+    """
 
     @tf.function(autograph=False)
-    def compute(parameters, depth, inputs, targets):
+    def compute(
+        parameters: tuple[object, ...], depth: int, inputs: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[object, ...]:
         networks = batches.Networks(depth, *parameters)
         measured = batches.measure(networks, surrogate, inputs)
         with tf.GradientTape() as tape:
@@ -144,32 +163,24 @@ def training_step(surrogate, learning_rate, trains_readout=True):
         moved = tf.nest.map_structure(
             lambda old, change: old - learning_rate * change, parameters, changes
         )
-        moved = moved if trains_readout else (*moved[:2], networks.readout)
+        if not trains_readout:
+            moved = (*moved[:2], networks.readout)
         return moved, measured.log10_product, measured.log10_norm, losses
 
-    def step(networks, inputs, targets):
-        parameters = networks.weights, networks.biases, networks.readout
+    def step(
+        networks: batches.Networks, inputs: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[batches.Networks, tf.Tensor, tf.Tensor, tf.Tensor]:
+        parameters = (networks.weights, networks.biases, networks.readout)
         moved, *found = compute(parameters, networks.depth, inputs, targets)
         return batches.Networks(networks.depth, *moved), *found
 
     return step
 
 
-def _without_infinities(paths):
-    """A network that overflows is NaN in everything from there on."""
-    arrays = paths.log10_product, paths.log10_norm, paths.loss
-    lost = overflown(arrays)
-    return TrainingPaths(*(np.where(lost, np.nan, array) for array in arrays))
-
-
-def overflown(arrays):
-    """Where any of some arrays, time first, is NaN or inf, or was before. -inf, the logarithm of 0, is a number."""
+def overflown(arrays: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """True where any of some arrays, time first, is or was NaN or inf; -inf, log(0), is valid."""
     lost = np.any([np.isnan(array) | (array == np.inf) for array in arrays], axis=0)
     return np.logical_or.accumulate(lost, axis=0)
-
-
-# The 97.5 % point of the normal distribution.
-_TWO_SIDED = 1.959963984540054
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -180,8 +191,8 @@ class TwoStateChain(Shown):
         counts: observed transitions, shape (2, 2): from (row) alive, vanished to (column) alive,
             vanished.
         observed: the share of vanished gradients at each time, shape (times,), among the networks
-            not diverged; NaN where all have.
-        forecast: the same as the chain forecasts it from the first time on; shape (times,).
+            not diverged; NaN where all have diverged.
+        forecast: the chain's forecast of `observed` from the first time on; shape (times,).
         left_out: transitions not counted because the network had diverged.
     """
 
@@ -192,7 +203,7 @@ class TwoStateChain(Shown):
 
     _more = "chain.observed, chain.forecast, chain.counts"
 
-    def _facts(self):
+    def _facts(self) -> dict[str, object]:
         return {
             "": self.verdict.rstrip("."),
             "vanishing per step": self.vanishing,
@@ -202,88 +213,101 @@ class TwoStateChain(Shown):
         }
 
     @property
-    def vanishing(self):
-        """The probability, per step, that a living gradient vanishes; None if there never was a living one."""
+    def vanishing(self) -> float | None:
+        """The probability, per step, that a living gradient vanishes; None without any."""
         return _probability(self.counts[0, 1], self.counts[0].sum())
 
     @property
-    def recovery(self):
-        """The probability, per step, that a vanished gradient comes back; None if none had vanished."""
+    def recovery(self) -> float | None:
+        """The probability, per step, that a vanished gradient recovers; None without any."""
         return _probability(self.counts[1, 0], self.counts[1].sum())
 
     @property
-    def vanishing_interval(self):
-        """95 % interval of `vanishing` (Wilson 1927), as if all transitions were independent; (0, 1) without any."""
+    def vanishing_interval(self) -> tuple[float, float]:
+        """95 % interval of `vanishing`, as if all transitions were independent (Wilson 1927).
+
+        (0, 1) without any transition.
+        """
         return _wilson(self.counts[0, 1], self.counts[0].sum())
 
     @property
-    def recovery_interval(self):
-        """95 % interval of `recovery`, likewise."""
+    def recovery_interval(self) -> tuple[float, float]:
+        """95 % interval of `recovery`, with the same assumption."""
         return _wilson(self.counts[1, 0], self.counts[1].sum())
 
     @property
-    def verdict(self):
-        """One sentence: is it a one-way street?"""
+    def verdict(self) -> str:
+        """A sentence about the recovery of vanished gradients ("a one-way street")."""
         (_, vanished), (recovered, stayed) = self.counts
         if not vanished + recovered + stayed:
             return "No gradient vanished."
         if not recovered:
-            chance = f"the chance per step is below {self.recovery_interval[1]:.1e}"
             return (
-                f"A one-way street, as far as seen: none of {stayed} steps brought a vanished "
-                f"gradient back; {chance}."
+                f"A one-way street in these data: no vanished gradient recovered in {stayed} "
+                f"steps; the probability per step is below {self.recovery_interval[1]:.1e}."
             )
-        back = f"per step {self.recovery:.1e} of the vanished gradients came back"
+        recovery = f"per step {self.recovery:.1e} of the vanished gradients recovered"
         if not vanished:
-            return f"No one-way street into vanishing: {back}, and no living one vanished."
-        there = f"{self.vanishing:.1e} of the living vanished"
+            return f"No one-way street into vanishing: {recovery}, and no living one vanished."
+        vanishing = f"{self.vanishing:.1e} of the living ones vanished"
         if self.recovery_interval[1] < self.vanishing_interval[0]:
-            return f"Not quite one-way, but easier to enter than to leave: {back}, {there}."
-        return f"Not a one-way street: {back}, {there}."
+            return (
+                "Not quite a one-way street, but gradients vanish more often than they recover: "
+                f"{recovery}, {vanishing}."
+            )
+        return f"Not a one-way street: {recovery}, {vanishing}."
 
 
-def two_state_chain(log10_gradients, vanishing=thresholds.VANISHED_IN_CENSUS, alive=None):
-    """Counts how gradients go between [g >> 0] and [g ~ 0], and fits a Markov chain by maximum likelihood.
+def two_state_chain(
+    log10_gradients: Sequence[Sequence[float]] | np.ndarray,
+    vanishing: float = thresholds.VANISHED_IN_CENSUS,
+    alive: float | None = None,
+) -> TwoStateChain:
+    """Count the transitions between [g >> 0] and [g ~ 0], and fit a Markov chain to them.
+
+    The fit is the one of maximum likelihood.
 
     Args:
         log10_gradients: `paths.log10_product` or `paths.log10_norm`, or other decimal logarithms,
             shape (times, networks) with at least two times; NaN where a network has diverged.
         vanishing: a gradient below has vanished; positive, default 1e-3.
-        alive: a vanished gradient is back when it reaches this, at least `vanishing`, which is the
-            default. A higher one leaves out those that tremble about the threshold.
+        alive: a vanished gradient has recovered when it reaches this, at least `vanishing`, the
+            default. A higher value leaves out gradients that oscillate about the threshold.
 
     Returns:
-        `TwoStateChain`. The chain has no memory and its probabilities do not change in time;
-        training has both, so compare `observed` with `forecast` before believing it.
+        `TwoStateChain`. The chain has no memory and its probabilities do not change in time. For
+        training neither holds, so compare `observed` with `forecast` before you rely on it.
     """
     logarithms = np.asarray(log10_gradients, dtype=float)
     if logarithms.ndim != 2 or len(logarithms) < 2 or not logarithms.shape[1]:
         raise ValueError(
-            f"Logarithms of shape (times, networks), at least two times, are needed; got {logarithms.shape}."
+            "log10_gradients must have the shape (times, networks) with at least two times, but "
+            f"has {logarithms.shape}."
         )
     known = ~np.isnan(logarithms)
     if not known[0].any():
         raise ValueError(
-            "All gradients are NaN from the start: the networks overflow before the first step."
+            "All gradients are NaN at the first time: the networks overflow before the first step. "
+            "Lower their weights."
         )
     vanished = _vanished(logarithms, vanishing, vanishing if alive is None else alive)
     both = known[:-1] & known[1:]
+    # 0: alive to alive, 1: alive to vanished, 2: vanished to alive, 3: vanished to vanished.
     transitions = 2 * vanished[:-1][both] + vanished[1:][both]
     counts = np.bincount(transitions, minlength=4).reshape(2, 2)
     observed = _share(vanished & known, known)
-    return TwoStateChain(
-        counts, observed, _forecast(observed[0], counts, len(observed)), int(both.size - both.sum())
-    )
+    forecast = _forecast(observed[0], counts, len(observed))
+    return TwoStateChain(counts, observed, forecast, left_out=int(both.size - both.sum()))
 
 
-def _share(vanished, known):
-    """The share at each time; NaN, as the doc of `observed` says, from where on all networks have diverged."""
+def _share(vanished: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The share at each time; NaN from where on all networks have diverged."""
     total = known.sum(axis=1)
     return np.divide(vanished.sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def _vanished(logarithms, vanishing, alive):
-    """Whether each gradient has vanished: it does below one threshold, and stays so until it reaches the other."""
+def _vanished(logarithms: np.ndarray, vanishing: float, alive: float) -> np.ndarray:
+    """True where a gradient has fallen below `vanishing` and has not reached `alive` since."""
     low, high = np.log10([positive(vanishing, "vanishing"), positive(alive, "alive")])
     if high < low:
         raise ValueError(
@@ -295,27 +319,28 @@ def _vanished(logarithms, vanishing, alive):
     return vanished
 
 
-def _forecast(share, counts, times):
-    """The share of vanished gradients at each time; a state never seen is as good as one that is never left."""
+def _forecast(share: float, counts: np.ndarray, times: int) -> np.ndarray:
+    """The share of vanished gradients at each time; a state never seen is never left."""
     vanishing = _probability(counts[0, 1], counts[0].sum()) or 0.0
     recovery = _probability(counts[1, 0], counts[1].sum()) or 0.0
     shares = [share]
     for _ in range(times - 1):
-        shares.append(shares[-1] * (1 - recovery) + (1 - shares[-1]) * vanishing)
+        share = share * (1 - recovery) + (1 - share) * vanishing
+        shares.append(share)
     return np.array(shares)
 
 
-def _probability(count, of):
+def _probability(count: int, of: int) -> float | None:
     return float(count / of) if of else None
 
 
-def _wilson(count, of):
+def _wilson(count: int, of: int) -> tuple[float, float]:
     """Wilson's score interval for a share of `count` in `of` trials."""
     if not of:
         return 0.0, 1.0
-    share, square = count / of, _TWO_SIDED**2 / of
+    share = count / of
+    square = _TWO_SIDED**2 / of
     middle = (share + square / 2) / (1 + square)
-    half = (
-        _TWO_SIDED / (1 + square) * np.sqrt(share * (1 - share) / of + _TWO_SIDED**2 / (4 * of**2))
-    )
+    spread = np.sqrt(share * (1 - share) / of + _TWO_SIDED**2 / (4 * of**2))
+    half = _TWO_SIDED / (1 + square) * spread
     return float(max(0.0, middle - half)), float(min(1.0, middle + half))

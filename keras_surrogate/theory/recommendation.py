@@ -1,32 +1,43 @@
-"""Which backward for this forward, this depth and these weights: all candidates predicted, ranked and explained."""
+"""Recommended backwards for a forward, a depth and weights: predicted, ranked and explained."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_surrogate import functions, presets
+from keras_surrogate import checks, functions, presets
 from keras_surrogate.reprs import Shown
 from keras_surrogate.surrogate import Surrogate
 from keras_surrogate.theory import criticality, moments, verdicts
 from keras_surrogate.theory.prediction import Prediction, predict
 
+if TYPE_CHECKING:
+    from keras_surrogate._types import FunctionLike
+    from keras_surrogate.functions.base import Function
+    from keras_surrogate.theory.weights import WeightsLike
+
 # A scale this close to 1 is left out.
 _NEGLIGIBLE = 0.02
-# Slopes whose gradient is carried by a smaller share of the units than this are as good as sparse.
+# A gradient carried by a smaller share of the units than this is called sparse.
 _SMALL_SHARE = 0.05
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Recommendation(Shown):
-    """One rank: a surrogate, its prediction, and why it stands there.
+    """One rank: a surrogate, its prediction, and the reason for its rank.
 
-    score: from 0 to 1: the alignment at the first layer, where there is one, divided by the decades
-        that the gradient's norm is off, if more than one.
-    revives: the share of the gradient's mean square that goes to units whose true slope is 0; 0 for
-        the true slope.
-    share: the share of units that carry the gradient, E[g**2]**2 / E[g**4].
-    reason: a sentence.
+    Attributes:
+        surrogate: the pair.
+        prediction: its `Prediction`.
+        score: from 0 to 1: the alignment at the first layer, where there is one, divided by the
+            decades that the gradient's norm is off, if more than one.
+        revives: the share of the gradient's mean square that goes to units whose true slope is 0; 0
+            for the true slope.
+        share: the share of units that carry the gradient, E[g**2]**2 / E[g**4].
     """
 
     surrogate: Surrogate
@@ -37,45 +48,37 @@ class Recommendation(Shown):
 
     _more = "recommendation.reason, recommendation.surrogate, recommendation.prediction"
 
-    def _facts(self):
+    def _facts(self) -> dict[str, object]:
         return {
             "": self.name,
             "score": self.score,
             "gradient of the first layer over the last": self.prediction.gradient_ratio,
-            "share of it to units that are off": self.revives,
+            "share of it to inactive units": self.revives,
             "share of units that carry it": self.share,
         }
 
     @property
-    def name(self):
-        """The pair as one would type it."""
-        pair, scale = self.surrogate, self.surrogate.scale
-        backward = (
-            "true slope"
-            if pair.backward == pair.forward
-            else f"slope of {_described(pair.backward)}"
-        )
-        return backward if scale == 1 else f"{scale:.3g} x {backward}"
+    def name(self) -> str:
+        """The pair in short: "true slope", "2.5 x slope of softplus"."""
+        pair = self.surrogate
+        backward = "true slope"
+        if pair.backward != pair.forward:
+            backward = f"slope of {_described(pair.backward)}"
+        return backward if pair.scale == 1 else f"{pair.scale:.3g} x {backward}"
 
     @property
-    def reason(self):
-        ratio, off = (
-            self.prediction.gradient_ratio,
-            f"units that are off get {100 * self.revives:.2g} % of its square",
-        )
-        parts = [
-            f"The first layer gets {ratio:.2g} times the last one's gradient",
-            self._direction(),
-        ]
-        parts += [off] if self.revives > 0 else []
-        parts += (
-            [f"only {100 * self.share:.2g} % of the units carry it"]
-            if self.share < _SMALL_SHARE
-            else []
-        )
+    def reason(self) -> str:
+        """A sentence about the gradient's norm, its direction and the units that receive it."""
+        ratio = self.prediction.gradient_ratio
+        parts = [f"The first layer gets {ratio:.2g} times the last one's gradient"]
+        parts.append(self._direction())
+        if self.revives > 0:
+            parts.append(f"inactive units get {100 * self.revives:.2g} % of its square")
+        if self.share < _SMALL_SHARE:
+            parts.append(f"only {100 * self.share:.2g} % of the units carry it")
         return ", ".join(parts) + "."
 
-    def _direction(self):
+    def _direction(self) -> str:
         if self.surrogate.backward == self.surrogate.forward:
             return "in the true direction"
         if self.prediction.alignment is None:
@@ -85,25 +88,30 @@ class Recommendation(Shown):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Recommendations(Shown):
-    """What `recommend` returns: `ranking`, a tuple of `Recommendation`, best first, and `advice`, sentences."""
+    """The result of `recommend`.
 
-    ranking: tuple
+    Attributes:
+        ranking: a tuple of `Recommendation`, best first.
+        advice: sentences about the weights and the true slope.
+    """
+
+    ranking: tuple[Recommendation, ...]
     advice: str
 
     _more = "print(recommendations), recommendations.ranking, recommendations.advice"
 
-    def _facts(self):
+    def _facts(self) -> dict[str, object]:
         forward = self.ranking[0].surrogate.forward.title
         best = [f"{item.name} ({item.score:.2f})" for item in self.ranking]
         return {"slopes for": forward, "best first:": best}
 
-    def _table(self):
+    def _table(self) -> tuple[list[str], Iterable[Iterable[object]]]:
         headings = [
             "rank",
             "slope",
             "score",
             "first layer over last",
-            "to units that are off",
+            "to inactive units",
             "units that carry it",
         ]
         rows = [
@@ -112,37 +120,37 @@ class Recommendations(Shown):
         ]
         return headings, rows
 
-    def __str__(self):
+    def __str__(self) -> str:
         ranks = [f"{rank}. {item.name}: {item.reason}" for rank, item in enumerate(self.ranking, 1)]
         return "\n".join([self.advice, *ranks])
 
 
 def recommend(
-    forward,
-    depth,
-    weight_variance,
+    forward: FunctionLike,
+    depth: int,
+    weight_variance: WeightsLike,
     *,
-    candidates=None,
-    count=5,
-    revive=False,
-    width=None,
-    **options,
-):
-    """Ranks slopes for a forward in a network of this depth and these weights.
+    candidates: Iterable[FunctionLike] | None = None,
+    count: int = 5,
+    revive: bool = False,
+    width: int | None = None,
+    **options: object,
+) -> Recommendations:
+    """Rank slopes for a forward in a network of this depth and these weights.
 
-    Every candidate is balanced (`theory.balance`), the true slope also taken as it is, and
-    predicted; the best are those that keep the direction of the true gradient and bring its norm
-    through. Where there is no true gradient, as for steps, those rank first that let most units
-    take part. Equals rank by how little they change.
+    Every candidate is balanced (`theory.balance`) and predicted; the true slope is also predicted
+    without balancing. The best candidates keep the direction of the true gradient and its norm.
+    Where there is no true gradient, as for steps, the slopes that involve most units rank first.
+    Equal scores rank by how little they change.
 
     Args:
-        forward: whatever `keras_surrogate.functions.get` takes.
+        forward: any argument of `keras_surrogate.functions.get`.
         depth, weight_variance: as in `predict`.
         candidates: backwards, names or functions; default every function of the collection, and the
             backward of every published pair with this forward.
         count: how many to return, at least 1; default 5.
-        revive: whether to keep only slopes that reach units whose true slope is 0; default False.
-        width: as in `predict`, for those that are returned; they are chosen by the limit of
+        revive: True keeps only slopes that reach units whose true slope is 0; default False.
+        width: as in `predict`, for those that are returned; they are chosen in the limit of
             infinite width.
         options: `bias_variance`, `input_variance`, `fans`, as in `predict`.
 
@@ -153,46 +161,61 @@ def recommend(
         ValueError: an argument out of range, or no candidate with a gradient.
     """
     forward = functions.get(forward)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"recommend: count must be an integer of at least 1, but is {count!r}.")
+    count = checks.integer(count, "recommend: count")
     reference = predict(
         Surrogate(forward), depth, weight_variance, input_correlation=0.5, **options
     )
     pairs = _pairs(forward, candidates, weight_variance, options)
     rated = _rated(pairs, depth, weight_variance, None, options)
-    ranking = _ranked([item for item in rated if item.revives > 0 or not revive])[:count]
+    if revive:
+        rated = [item for item in rated if item.revives > 0]
+    ranking = _ranked(rated)[:count]
     if not ranking:
         raise ValueError(
-            f"recommend: none of the candidates brings a gradient back through {forward.title} at this depth."
+            "recommend: none of the candidates brings a gradient back through "
+            f"{forward.title} at this depth."
         )
     if width is not None:
-        ranking = _ranked(
-            _rated([item.surrogate for item in ranking], depth, weight_variance, width, options)
-        )
+        chosen = [item.surrogate for item in ranking]
+        ranking = _ranked(_rated(chosen, depth, weight_variance, width, options))
     return Recommendations(tuple(ranking), _advice(forward, reference, options))
 
 
-def _pairs(forward, candidates, weight_variance, options):
+def _pairs(
+    forward: Function,
+    candidates: Iterable[FunctionLike] | None,
+    weight_variance: WeightsLike,
+    options: Mapping[str, object],
+) -> list[Surrogate]:
+    """The true slope, and every candidate balanced, each once."""
+    if candidates is None:
+        backwards = _default_candidates(forward)
+    else:
+        backwards = [functions.get(candidate) for candidate in candidates]
     pairs = [Surrogate(forward)]
-    for backward in [
-        forward,
-        *(_default_candidates(forward) if candidates is None else map(functions.get, candidates)),
-    ]:
+    for backward in [forward, *backwards]:
+        unscaled = Surrogate(forward, backward)
         try:
-            pair = criticality.balance(Surrogate(forward, backward), weight_variance, **options)
+            pair = criticality.balance(unscaled, weight_variance, **options)
         except ValueError:
             continue
-        pairs.append(pair if abs(pair.scale - 1) > _NEGLIGIBLE else Surrogate(forward, backward))
+        pairs.append(pair if abs(pair.scale - 1) > _NEGLIGIBLE else unscaled)
     return list(dict.fromkeys(pairs))
 
 
-def _default_candidates(forward):
+def _default_candidates(forward: Function) -> list[Function]:
     published = [presets.get(name) for name in presets.names()]
     own = [pair.backward for pair in published if type(pair.forward) is type(forward)]
     return [*own, *map(functions.get, functions.names())]
 
 
-def _rated(pairs, depth, weight_variance, width, options):
+def _rated(
+    pairs: Iterable[Surrogate],
+    depth: int,
+    weight_variance: WeightsLike,
+    width: int | None,
+    options: Mapping[str, object],
+) -> list[Recommendation]:
     rated = []
     for pair in pairs:
         try:
@@ -204,23 +227,28 @@ def _rated(pairs, depth, weight_variance, width, options):
     return rated
 
 
-def _recommendation(pair, prediction):
+def _recommendation(pair: Surrogate, prediction: Prediction) -> Recommendation:
     h = moments.pre_activations(prediction.signal_variance[-1])
-    slope, true = moments.slope(pair, h), moments.true_slope(pair, h)
-    power, weight = slope**2, moments.FINE[1]
+    power = moments.slope(pair, h) ** 2
+    true = moments.true_slope(pair, h)
+    weight = moments.FINE[1]
+    # Where the true slope is 0 everywhere, as of a step, no unit counts as inactive.
     off = (true == 0) if (true != 0).any() else np.zeros_like(h)
-    share = (power @ weight) ** 2 / (power**2 @ weight)
     return Recommendation(
-        pair,
-        prediction,
-        verdicts.worth(prediction),
-        float((power * off) @ weight / (power @ weight)),
-        float(share),
+        surrogate=pair,
+        prediction=prediction,
+        score=verdicts.worth(prediction),
+        revives=float((power * off) @ weight / (power @ weight)),
+        share=float((power @ weight) ** 2 / (power**2 @ weight)),
     )
 
 
-def _ranked(items):
-    """Best first; scores within a hundredth are equal, and then the true slope comes first, then that of more units."""
+def _ranked(items: Sequence[Recommendation]) -> list[Recommendation]:
+    """The items, best first.
+
+    Scores within a hundredth are equal. Then the true slope comes first, and then the slope that
+    more units carry.
+    """
     return sorted(
         items,
         key=lambda item: (
@@ -231,49 +259,53 @@ def _ranked(items):
     )
 
 
-def _described(function):
+def _described(function: Function) -> str:
+    """The title of a function, with the parameters of a function of the collection."""
     parameters = [
         f"{field.name}={getattr(function, field.name)}" for field in dataclasses.fields(function)
     ]
-    return function.title + (
-        f"({', '.join(parameters)})" if parameters and function.title in functions.names() else ""
+    if not parameters or function.title not in functions.names():
+        return function.title
+    return f"{function.title}({', '.join(parameters)})"
+
+
+def _advice(forward: Function, reference: Prediction, options: Mapping[str, object]) -> str:
+    """Changes of the weights that must come first, because no backward replaces them."""
+    if verdicts.signal_is_lost(reference):
+        signal = verdicts.signal(reference)
+        return f"{signal} First correct the weights: {_remedy(forward, options)}"
+    return f"The weights carry the signal through. {_on_true_slope(reference)}"
+
+
+def _on_true_slope(reference: Prediction) -> str:
+    title = reference.surrogate.forward.title
+    ratio = reference.gradient_ratio
+    if ratio == 0:
+        return (
+            f"The true slope of {title} is 0: the ranking ignores directions and compares only "
+            "norms and the number of units that take part."
+        )
+    if verdicts.gradient_is_off(reference):
+        gradient = verdicts.gradient(reference)
+        return f"The true slope of {title} does not bring the gradient back: {gradient}"
+    if abs(math.log10(ratio)) > 1:
+        return (
+            f"The true slope of {title} multiplies the gradient's norm by {ratio:.2g}. This "
+            "affects plain SGD; optimizers that rescale each parameter (Adam) compensate for it."
+        )
+    return (
+        f"The true slope of {title} brings the gradient back: another slope is needed only for "
+        "units that are dead."
     )
 
 
-def _advice(forward, reference, options):
-    """What to change in the weights first, because no backward does it."""
-    if not verdicts.signal_is_lost(reference):
-        return f"The weights carry the signal through. {_on_true_slope(reference)}"
-    lost = reference.verdict.split(" The gradient ")[0]
-    return f"{lost} First mend that: {_remedy(forward, options)}"
-
-
-def _on_true_slope(reference):
-    title, ratio = reference.surrogate.forward.title, reference.gradient_ratio
-    if ratio == 0:
-        return (
-            f"The true slope of {title} is 0: the ranking knows no direction, only norms and how many "
-            "units take part."
-        )
-    if verdicts.gradient_is_off(reference):
-        return f"The true slope of {title} does not bring the gradient back: {verdicts.gradient(reference)}"
-    if abs(math.log10(ratio)) > 1:
-        return (
-            f"The true slope of {title} multiplies the gradient's norm by {ratio:.2g}, which plain SGD feels and "
-            "optimizers that rescale each parameter (Adam) hardly do."
-        )
-    return f"The true slope of {title} brings the gradient back: another one is needed only for units that are dead."
-
-
-def _remedy(forward, options):
+def _remedy(forward: Function, options: Mapping[str, object]) -> str:
+    known = {name: options[name] for name in ("bias_variance", "input_variance") if name in options}
     try:
-        known = {
-            name: options[name] for name in ("bias_variance", "input_variance") if name in options
-        }
         scale = criticality.critical_weight_variance(Surrogate(forward), **known)
     except ValueError:
         return "use normalisation, residual connections or fewer layers."
     return (
-        f"weight_variance={scale:.4g} (initializers.CriticalNormal({forward.title!r})), normalisation or "
-        f"residual connections."
+        f"use weight_variance={scale:.4g} (initializers.CriticalNormal({forward.title!r})), "
+        "normalisation or residual connections."
     )

@@ -1,63 +1,81 @@
-"""A prediction in words, and the bounds that the words stand for."""
+"""A prediction in words, and the bounds of these words."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from keras_surrogate import thresholds
 
+if TYPE_CHECKING:
+    from keras_surrogate.theory.prediction import Prediction
+
+# The effects of an artificial derivative on training.
+Effect: TypeAlias = Literal["helps", "hurts", "none"]
+
 # Between these the gradient keeps its size; between them and `thresholds` it shrinks or grows.
-_SHRINKING, _GROWING = 0.1, 10.0
-# Adam's and its relatives' in Keras: gradients below it make no full step.
+_SHRINKING = 0.1
+_GROWING = 10.0
+# The epsilon of Adam and its relatives in Keras: gradients below it make no full step.
 _EPSILON = 1e-7
-# Last over first variance of the signal, either way.
+# The largest change of the signal's variance from the first to the last layer, either way.
 _SIGNAL_BOUND = 1e6
-# 1 - correlation: float32 can no longer tell two such inputs apart.
+# 1 - correlation: two inputs nearer to 1 are indistinguishable in float32.
 _INDISTINGUISHABLE = 1e-7
 
 
-def in_words(prediction):
-    sentences = [
-        _signal(prediction),
-        _correlation(prediction),
-        gradient(prediction),
-        direction(prediction),
-    ]
-    return " ".join(sentence for sentence in sentences if sentence)
+def in_words(prediction: Prediction) -> str:
+    """Sentences about signal, gradient and direction."""
+    return f"{signal(prediction)} {gradient(prediction)} {direction(prediction)}"
 
 
-def signal_is_lost(prediction):
-    """Whether the weights must be mended first: the outputs do not tell inputs apart, or leave the range of floats."""
-    return bool(_signal_trouble(prediction) or _correlation(prediction))
+def signal_is_lost(prediction: Prediction) -> bool:
+    """True if the weights must change first: the outputs are alike, or out of range."""
+    return _signal_trouble(prediction) is not None or _indistinguishable(prediction) is not None
 
 
-def _signal_trouble(prediction):
+def signal(prediction: Prediction) -> str:
+    """The change of the signal's variance, and the layer from which on inputs are alike."""
+    first, last = prediction.signal_variance[[0, -1]]
+    trouble = _signal_trouble(prediction)
+    sentence = f"The signal survives: its variance goes from {first:.2g} to {last:.2g}."
+    if trouble is not None:
+        sentence = (
+            f"The signal {trouble} on its way forward: its variance goes from {first:.2g} to "
+            f"{last:.2g}."
+        )
+    lost = _indistinguishable(prediction)
+    return sentence if lost is None else f"{sentence} {lost}"
+
+
+def _signal_trouble(prediction: Prediction) -> str | None:
     first, last = prediction.signal_variance[[0, -1]]
     if last == 0 or last < first / _SIGNAL_BOUND:
         return "dies out"
     return "explodes" if last > first * _SIGNAL_BOUND else None
 
 
-def _signal(prediction):
-    trouble, (first, last) = _signal_trouble(prediction), prediction.signal_variance[[0, -1]]
-    if trouble:
-        return f"The signal {trouble} on its way forward: its variance goes from {first:.2g} to {last:.2g}."
-    return f"The signal survives: its variance goes from {first:.2g} to {last:.2g}."
-
-
-def _correlation(prediction):
-    if prediction.correlation is None or not prediction.correlation[-1] > 1 - _INDISTINGUISHABLE:
+def _indistinguishable(prediction: Prediction) -> str | None:
+    """The layer from which on two inputs are the same in float32; None if there is none."""
+    if prediction.correlation is None:
         return None
-    layer = int((prediction.correlation > 1 - _INDISTINGUISHABLE).argmax()) + 1
-    told_apart = f"From layer {layer} on two inputs can no longer be told apart in float32"
-    return f"{told_apart}, which other weights repair, and a backward pass hardly."
+    alike = prediction.correlation > 1 - _INDISTINGUISHABLE
+    if not alike[-1]:
+        return None
+    layer = int(alike.argmax()) + 1
+    return (
+        f"From layer {layer} on two inputs are indistinguishable in float32. Change the weight "
+        "initialisation; another backward pass will not help."
+    )
 
 
-def gradient_is_off(prediction):
-    """Whether the gradient vanishes or explodes."""
+def gradient_is_off(prediction: Prediction) -> bool:
+    """True if the gradient vanishes or explodes."""
     return not thresholds.VANISHING_RESCALED <= prediction.gradient_ratio <= thresholds.EXPLODING
 
 
-def gradient(prediction):
-    """What becomes of the gradient's norm."""
+def gradient(prediction: Prediction) -> str:
+    """A sentence about the gradient's norm."""
     ratio = prediction.gradient_ratio
     if ratio == 0:
         return "No gradient reaches the first layer."
@@ -71,44 +89,40 @@ def gradient(prediction):
     return f"The gradient {word}: the first layer gets {ratio:.2g} times what the last one gets."
 
 
-def direction(prediction):
-    """Where the gradient points."""
-    if (
-        prediction.surrogate.backward == prediction.surrogate.forward
-        and prediction.surrogate.scale > 0
-    ):
+def direction(prediction: Prediction) -> str:
+    """A sentence about the gradient's direction."""
+    pair = prediction.surrogate
+    if pair.backward == pair.forward and pair.scale > 0:
         return "Its direction is the true one."
-    if prediction.alignment is None:
+    cosine = prediction.first_cosine
+    if cosine is None:
         return "Its alignment is undefined, because the true gradient is zero."
-    cosine = float(prediction.alignment[0])
-    measured = f"its cosine with the true gradient at the first layer is {cosine:.2f}"
     if cosine <= -thresholds.LOST:
-        return f"It points uphill: {measured}."
-    word = (
-        "keeps its direction"
-        if cosine >= thresholds.MISALIGNED
-        else "loses some of its direction"
-        if cosine >= thresholds.LOST
-        else "loses its direction"
-    )
-    return f"It {word}: {measured}."
+        verb = "points uphill"
+    elif cosine < thresholds.LOST:
+        verb = "loses its direction"
+    elif cosine < thresholds.MISALIGNED:
+        verb = "loses some of its direction"
+    else:
+        verb = "keeps its direction"
+    return f"It {verb}: its cosine with the true gradient at the first layer is {cosine:.2f}."
 
 
-def effect(prediction, true, rescaled=False):
-    """What an artificial derivative does to training, beside the true one: "helps", "hurts" or "none".
+def effect(prediction: Prediction, true: Prediction, rescaled: bool = False) -> Effect:
+    """The effect on training, beside the true derivative: "helps", "hurts" or "none".
 
-    A derivative trains if the signal reaches the output, and the gradient the first layer: its norm
-    within a factor of 10 of the last layer's, its cosine with the true one at least 0.4. An
-    optimizer that rescales each parameter's step makes up for norms, of the signal too, down to the
-    epsilon that it adds, 1e-7. Where both or neither train, there is no effect.
+    A derivative trains if the signal reaches the output and the gradient reaches the first layer:
+    its norm within a factor of 10 of the last layer's, its cosine with the true one at least 0.4.
+    An optimizer that rescales each parameter's step compensates for norms, also of the signal, down
+    to the epsilon that it adds, 1e-7. Where both or neither train, there is no effect.
 
-    `examples/evidence` has what came true of it.
+    `examples/evidence` compares these predictions with trainings.
 
     Args:
         prediction: a `Prediction` for the artificial derivative.
-        true: one for the true derivative in the same network; its `input_correlation`, if given, is
-            looked at too.
-        rescaled: whether the optimizer rescales each parameter's step, as all but plain SGD do;
+        true: one for the true derivative in the same network; its correlation, if it has one, is
+            taken into account.
+        rescaled: True if the optimizer rescales each parameter's step, as all but plain SGD do;
             default False.
 
     Raises:
@@ -116,38 +130,41 @@ def effect(prediction, true, rescaled=False):
     """
     _check_prediction(prediction, "prediction")
     _check_prediction(true, "true")
-    if _correlation(true) or _signal_trouble(true) in (
-        ["explodes"] if rescaled else ["explodes", "dies out"]
-    ):
+    fatal = ("explodes",) if rescaled else ("explodes", "dies out")
+    if _indistinguishable(true) is not None or _signal_trouble(true) in fatal:
         return "none"
-    trains, true_trains = (_trains(item, rescaled) for item in (prediction, true))
-    return "none" if trains == true_trains else "helps" if trains else "hurts"
+    trains = _trains(prediction, rescaled)
+    true_trains = _trains(true, rescaled)
+    if trains == true_trains:
+        return "none"
+    return "helps" if trains else "hurts"
 
 
-def _check_prediction(prediction, name):
+def _check_prediction(prediction: Prediction, name: str) -> None:
     if not hasattr(prediction, "gradient_ratio"):
         raise ValueError(
-            f"effect: {name} must be a Prediction, as theory.predict('relu', depth=20, weight_variance='he_normal') is "
-            f"one, but is {prediction!r}. diagnosis.diagnose(model, x, y) looks at a model."
+            f"effect: {name} must be a Prediction, such as theory.predict('relu', depth=20, "
+            f"weight_variance='he_normal'), but is {prediction!r}. For a model use "
+            "diagnosis.diagnose(model, x, y)."
         )
 
 
-def _trains(prediction, rescaled):
+def _trains(prediction: Prediction, rescaled: bool) -> bool:
     ratio = prediction.gradient_ratio
     norm_is_right = ratio >= _EPSILON if rescaled else _SHRINKING <= ratio <= _GROWING
     return norm_is_right and _cosine(prediction) >= thresholds.LOST
 
 
-def _cosine(prediction):
-    """At the first layer; 1 where no true gradient is there to differ from."""
-    return 1.0 if prediction.alignment is None else float(prediction.alignment[0])
+def _cosine(prediction: Prediction) -> float:
+    """The cosine at the first layer; 1 where there is no true gradient to compare with."""
+    cosine = prediction.first_cosine
+    return 1.0 if cosine is None else cosine
 
 
-def worth(prediction):
-    """A number to rank by: how close to 1 the norms' ratio stays, and how much of the direction.
+def worth(prediction: Prediction) -> float:
+    """A number from 0 to 1 to rank by: the cosine, divided by the decades that the norm is off.
 
-    Norms count by decades, beyond the first as much as a lost direction does; of the cosine only
-    what is positive counts.
+    The first decade is free, and a negative cosine counts as 0.
     """
     ratio = prediction.gradient_ratio
     decades = abs(math.log10(ratio)) if ratio > 0 else math.inf

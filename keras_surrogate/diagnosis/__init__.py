@@ -10,7 +10,7 @@ finding and why, `advice` what then helps and where that is known from.
 
 from keras_surrogate.diagnosis.batches import Batch
 from keras_surrogate.diagnosis.cases import Finding
-from keras_surrogate.diagnosis.diagnosing import diagnose
+from keras_surrogate.diagnosis.diagnose import diagnose
 from keras_surrogate.diagnosis.layer_table import Row
 from keras_surrogate.diagnosis.report import Diagnosis
 

@@ -64,9 +64,8 @@ class Endings:
         return self._known[name]
 
     def _found(self, name):
-        layer = self._flow.layers[name]
-        asked = layer.trainable_variables
-        kernel = measuring.kernel_of(layer)
+        asked = self._flow.own[name]
+        kernel = self._flow.kernel(name)
         if not asked or _some(self._gradients([kernel] if kernel is not None else asked)):
             return None
         if name not in self._flow.order:
@@ -79,15 +78,18 @@ class Endings:
     def _deltas(self, tensors):
         return [self._seen.deltas.get(id(tensor)) for tensor in tensors]
 
+    def _is_output(self, name: str) -> bool:
+        return any(id(tensor) in self._output_ids for tensor in self._flow.outputs(name))
+
     def _arrives(self, name):
         """Whether a gradient comes to the layer: to its outputs or, with a loss on logits, to its weights alone."""
-        variables = self._flow.layers[name].trainable_variables
+        variables = self._flow.own[name]
         return _some(self._deltas(self._flow.outputs(name))) or _some(self._gradients(variables))
 
     def ignores_input(self, name):
         """Whether a layer gives the same for all examples although they and its weights differ, as if these were 0."""
         flow, layer = self._flow, self._flow.layers[name]
-        kernel, inputs, outputs = measuring.kernel_of(layer), flow.inputs(name), flow.outputs(name)
+        kernel, inputs, outputs = flow.kernel(name), flow.inputs(name), flow.outputs(name)
         if (
             kernel is None
             or not outputs
@@ -112,7 +114,7 @@ class Endings:
     def _within(self, name):
         """The gradient comes to this layer, and not to its kernel."""
         flow = self._flow
-        variables = flow.layers[name].trainable_variables
+        variables = flow.own[name]
         if not any(map(_is_nonzero, flow.inputs(name))):
             return Ending(ZERO_INPUT, name)
         if self._opens_later(name):
@@ -121,22 +123,29 @@ class Endings:
             return Ending(ZERO_WEIGHT_SLOPE, name)
         return self._at(name, self._gradients(variables))
 
-    def _after(self, name):
-        """No gradient comes to this layer: where it ends between here and the loss."""
-        flow, seen, ahead, fallback = self._flow, {name}, [name], Ending(ELSEWHERE, name)
-        variables = flow.layers[name].trainable_variables
+    def _after(self, name: str) -> Ending:
+        """The ending where no gradient reaches the layer: a search from here towards the loss."""
+        flow = self._flow
+        variables = flow.own[name]
+        fallback = Ending(ELSEWHERE, name)
+        seen = {name}
+        ahead = [name]
         while ahead:
             here = ahead.pop(0)
-            for reader in flow.readers(here):
+            readers = flow.readers(here)
+            for reader in readers:
                 ending = self._next(reader, here, variables)
                 if ending:
                     return ending
-            if self._output_ids & set(map(id, flow.outputs(here))):
+            if self._is_output(here):
                 fallback = Ending(NO_LOSS_GRADIENT, here)
-            elif not flow.readers(here):
-                return self._into_no_layer(here, variables)
-            ahead += [reader for reader in flow.readers(here) if reader not in seen]
-            seen.update(flow.readers(here))
+            elif not readers:
+                ending = self._into_no_layer(here, variables)
+                if ending:
+                    return ending
+                readers = [flow.holder(here)]
+            ahead += [reader for reader in readers if reader not in seen]
+            seen.update(readers)
         return fallback
 
     def _next(self, name, before, variables):
@@ -148,31 +157,37 @@ class Endings:
             return self._at(name, self._deltas(flow.outputs(before)))
         return self.of(name)
 
-    def _into_no_layer(self, name, variables):
-        """The outputs of this layer go into no other: into an operation between layers, or nowhere.
+    def _into_no_layer(self, name: str, variables: list) -> Ending | None:
+        """The ending where no layer reads the outputs: an operation between layers does, or nothing.
 
         Args:
             name: the layer.
             variables: weights on which its outputs depend.
+
+        Returns:
+            The ending; None if it is not within the layer that holds this one.
         """
-        flow, deltas = self._flow, self._deltas(self._flow.outputs(name))
+        flow = self._flow
+        deltas = self._deltas(flow.outputs(name))
         if not _some(deltas, but_none=True) and not self._depends(variables):
             return Ending(UNUSED, name)
-        later = flow.order[flow.order.index(name) + 1 :]
-        for other in later:
-            if self._arrives(other):
-                cut = [
-                    t
-                    for t in flow.strange(other)
-                    if _some(self._deltas([t])) or not self._derives([t], variables)
-                ]
-                if cut:
-                    return Ending(
-                        self._cause(deltas, flow.outputs(name), cut), other, is_before=True
-                    )
+        for other in flow.order[flow.order.index(name) + 1 :]:
+            if other == flow.holder(name):
+                return self._next(other, name, variables)
+            if not self._arrives(other):
+                continue
+            cut = [
+                tensor
+                for tensor in flow.strange(other)
+                if _some(self._deltas([tensor])) or not self._derives([tensor], variables)
+            ]
+            if cut:
+                cause = self._cause(deltas, flow.outputs(name), cut)
+                return Ending(cause, other, is_before=True)
         cut = [tensor for tensor in self._seen.outputs if _some(self._deltas([tensor]))]
         if cut:
-            return Ending(self._cause(deltas, flow.outputs(name), cut), OUTPUT, is_before=True)
+            cause = self._cause(deltas, flow.outputs(name), cut)
+            return Ending(cause, OUTPUT, is_before=True)
         return Ending(NO_LOSS_GRADIENT, OUTPUT)
 
     def _derives(self, tensors, variables):
@@ -193,16 +208,13 @@ class Endings:
             and tables.is_rectifier(activation.forward)
             and not any(map(_is_nonzero, outputs))
         ):
-            is_output = bool(self._output_ids & set(map(id, outputs)))
-            return Ending(DEAD_OUTPUT if is_output else ELSEWHERE, name)
+            return Ending(DEAD_OUTPUT if self._is_output(name) else ELSEWHERE, name)
         return Ending(self._cause(behind, flow.inputs(name), outputs), name)
 
     def _opens_later(self, name):
         """Whether weights that multiply are all 0 and get a gradient, so that they are no longer 0 after a step."""
-        layer = self._flow.layers[name]
-        factors = [
-            variable for variable in layer.trainable_variables if variable.name not in _SHIFTS
-        ]
+        own = self._flow.own[name]
+        factors = [variable for variable in own if variable.name not in _SHIFTS]
         return any(
             not _is_nonzero(variable.value) and _some(self._gradients([variable]))
             for variable in factors

@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 
 from keras_surrogate.conversion import layer_tree
+from keras_surrogate.diagnosis import measuring
+from keras_surrogate.recording import names
 
 
 class Flow:
@@ -23,16 +25,27 @@ class Flow:
     """
 
     def __init__(self, calls, x, layers):
-        names = {id(layer): name for name, layer in layers.items()}
-        self.order = [names[key] for key in calls]
+        by_id = {id(layer): name for name, layer in layers.items()}
+        self.order = [by_id[key] for key in calls]
         self.layers = layers
-        self._calls = {names[key]: pairs for key, pairs in calls.items()}
+        self.own = _own_variables(layers)
+        self._kernels = {name: measuring.kernel_of(own) for name, own in self.own.items()}
+        self._holders = _holders(layers)
+        self._calls = {by_id[key]: pairs for key, pairs in calls.items()}
         self._x = [leaf for leaf in keras.tree.flatten(x) if leaf.dtype.is_floating]
         self._makers = {}
         for place, name in enumerate(self.order):
             for tensor in self.outputs(name):
                 self._makers.setdefault(id(tensor), []).append((place, name))
         self.reads = {name: self._read_by(place, name) for place, name in enumerate(self.order)}
+
+    def kernel(self, name):
+        """The first of a layer's own trainable variables that has at least two axes, or None."""
+        return self._kernels[name]
+
+    def holder(self, name):
+        """The innermost layer with a row of its own that holds another one, by name, or None."""
+        return self._holders.get(name)
 
     def inputs(self, name):
         """The floating tensors that went into a layer."""
@@ -120,11 +133,39 @@ def normalises(layer):
     )
 
 
-def is_opaque(layer):
-    """Whether a layer holds others with weights, which have no row of their own; an activation is none of them."""
-    inner = [
+def is_opaque(layer, shown):
+    """True if a layer holds layers with weights that have no row; its activations do not count.
+
+    Args:
+        layer: the layer.
+        shown: ids of the layers that have a row.
+    """
+    hidden = [
         place
         for place in layer_tree.walk(layer)
-        if place.layer is not layer and place.owner is None
+        if place.layer is not layer and place.owner is None and id(place.layer) not in shown
     ]
-    return any(place.layer.weights for place in inner)
+    return any(place.layer.weights for place in hidden)
+
+
+def _own_variables(layers):
+    """Each layer's trainable variables without those of layers within it that are in `layers` too."""
+    shown = {id(layer) for layer in layers.values()}
+    own = {}
+    for name, layer in layers.items():
+        within = [inner for inner in names.everything_within(layer) if id(inner) in shown]
+        taken = {id(variable) for inner in within for variable in inner.trainable_variables}
+        own[name] = [v for v in layer.trainable_variables if id(v) not in taken]
+    return own
+
+
+def _holders(layers):
+    """From a layer's name to the name of the innermost of the others that holds it."""
+    by_id = {id(layer): name for name, layer in layers.items()}
+    holders = {}
+    # Inner layers stand before the one that holds them, so that the first holder is the innermost.
+    for name, layer in layers.items():
+        for inner in names.everything_within(layer):
+            if id(inner) in by_id:
+                holders.setdefault(by_id[id(inner)], name)
+    return holders

@@ -127,11 +127,7 @@ def measured(model, layers, x, seen, true, changes):
     """
     table = _Table(model, layers, x, seen, true, changes)
     called = [table.row(name) for name in table.flow.order]
-    uncalled = [
-        name
-        for name, layer in layers.items()
-        if name not in table.flow.order and layer.trainable_variables
-    ]
+    uncalled = [name for name in layers if name not in table.flow.order and table.flow.own[name]]
     last = next(
         (row.gradient_norm for row in reversed(called) if row.gradient_norm is not None), None
     )
@@ -150,6 +146,7 @@ class _Table:
 
     def __init__(self, model, layers, x, seen, true, changes):
         self.flow = Flow(seen.calls, x, layers)
+        self._shown = {id(layer) for layer in layers.values()}
         self._seen, self._true = seen, true
         self._endings = Endings(
             seen, self.flow, lambda variables: passes.depends(model, x, variables)
@@ -180,11 +177,11 @@ class _Table:
             ),
             ending=self._endings.of(name),
             normalises=flow.normalises(layer),
-            is_opaque=flow.is_opaque(layer),
+            is_opaque=flow.is_opaque(layer, self._shown),
             **self._of_output(layer, activation, self.flow.outputs(name)),
-            **self._of_weights(layer.trainable_variables),
+            **self._of_weights(self.flow.own[name]),
             **(self._of_place(name) if name in self.flow.reads else {}),
-            **self._of_kernel_and_input(name, measuring.kernel_of(layer)),
+            **self._of_kernel_and_input(name, self.flow.kernel(name)),
         )
 
     def rows_of_own_weights(self, model):
@@ -206,7 +203,8 @@ class _Table:
     def _computes(self, name):
         """Whether a layer has a kernel and computes with real numbers, unlike an embedding."""
         inputs = self.flow.inputs(name)
-        has_kernel = measuring.kernel_of(self.flow.layers[name]) is not None
+        variables = self.flow.layers[name].trainable_variables
+        has_kernel = measuring.kernel_of(variables) is not None
         return has_kernel and any(
             self._seen.deltas.get(id(tensor)) is not None for tensor in inputs
         )
@@ -214,7 +212,7 @@ class _Table:
     def _is_first(self, name):
         """Whether a layer computes, and none before it; behind operations between layers, by the order of the calls."""
         earlier = self.flow.order[: self.flow.order.index(name)]
-        if not self._computes(name):
+        if self.flow.kernel(name) is None or not self._computes(name):
             return False
         if not any(map(self._computes, earlier)):
             return True
@@ -230,7 +228,7 @@ class _Table:
         return self.flow.reaches(
             name,
             lambda other: flow.normalises(layers[other]),
-            lambda other: measuring.kernel_of(layers[other]) is None,
+            lambda other: measuring.kernel_of(layers[other].trainable_variables) is None,
         )
 
     def _of_output(self, layer, activation, tensors):

@@ -167,11 +167,9 @@ def size_ratio(tensor):
     return ordered[-1] / ordered[(len(ordered) - 1) // 2] if len(ordered) > 1 else None
 
 
-def kernel_of(layer):
-    """The first of a layer's trainable weights that has at least two axes; None where there is none."""
-    return next(
-        (variable for variable in layer.trainable_variables if len(variable.shape) >= 2), None
-    )
+def kernel_of(variables):
+    """The first of a layer's trainable variables that has at least two axes, or None."""
+    return next((variable for variable in variables if len(variable.shape) >= 2), None)
 
 
 def is_constant(weights):

@@ -104,7 +104,7 @@ class Case:
 
     @property
     def is_normalised_throughout(self) -> bool:
-        """True if most layers with a kernel or an activation have normalised inputs, where known."""
+        """True if most layers that compute have normalised inputs, as far as known."""
         counted = [
             row for row in self.rows if row.has_kernel or row.activation not in (None, "linear")
         ]
@@ -133,7 +133,7 @@ class Case:
 
     @property
     def ratios(self) -> list[float]:
-        """First over last layer with a kernel: gradient norms of the weights, and of the outputs."""
+        """Gradient norms, first over last layer with a kernel: of weights, and of outputs."""
         compared = self.compared
         if len(compared) < 2:
             return []

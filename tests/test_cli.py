@@ -797,7 +797,7 @@ def diagnosed(monkeypatch):
     """What `diagnose` was called with: the inputs and the targets."""
     called = []
 
-    def fake(model, x, y):
+    def fake(model, x, y, depth):
         called[:] = [x, y]
         return diagnosis.Diagnosis("model", types.SimpleNamespace(size=len(x)), (), ())
 

@@ -31,6 +31,13 @@ def add(commands):
     parser.add_argument(
         "--batch", type=int, default=256, help="how many examples, from the first on (default: 256)"
     )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        default=1,
+        help="how far to look into layers that hold layers, such as the blocks of a transformer: 2 "
+        "gives the layers in them rows of their own (default: 1)",
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw signal and gradient of every layer")
     console.add_json(parser, _KEYS)
     loading.add_options(parser)
@@ -44,7 +51,8 @@ def _diagnose(options):
     x, y = _batch(options, model)
     from keras_surrogate import diagnosis
 
-    result = diagnosis.diagnose(model, x, y if model.compiled and model.loss is not None else None)
+    y = y if model.compiled and model.loss is not None else None
+    result = diagnosis.diagnose(model, x, y, depth=options["depth"])
     if options["json"]:
         console.print_json(result.to_dict())
     else:

@@ -1,6 +1,9 @@
-"""The batch: checked, turned into tensors, and measured as the layers' outputs are."""
+"""The batch: checked, converted to tensors, and measured like the outputs of layers."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -13,9 +16,10 @@ from keras_surrogate.diagnosis import measuring
 class Feature:
     """A column of an input, along its last axis.
 
-    input: the name of the input.
-    index: its place along the last axis.
-    size: the root mean square of those of its numbers that are not 0.
+    Attributes:
+        input: the name of the input.
+        index: its place along the last axis.
+        size: the root mean square of its nonzero numbers.
     """
 
     input: str
@@ -25,22 +29,21 @@ class Feature:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Batch:
-    """What is said of the inputs, of the targets and of the model's answers; None where there are no such numbers.
+    """Numbers about the inputs, the targets and the model's outputs; None where there is no number.
 
-    Of the inputs, as in `Row`, over all features together. Features are what the model computes
-    with as real numbers. Token ids are not among them: whole numbers that are only looked up, as by
-    an Embedding; nor are strings.
+    Inputs. Features are inputs that the model uses as real numbers. Token ids (whole numbers that
+    are only looked up, as by an Embedding) and strings are not features.
         size: the number of examples.
-        mean, variance, zero_centredness, effective_rank, spread: of the features.
-        largest_feature, typical_feature: the `Feature` of the largest size, and that of the (lower)
-            median size, among those that are not constant; None where an input has fewer than two.
-        others_differ: whether what is no feature, as token ids, differs between examples; None
-            where there is nothing.
-    Of the targets, if they and the outputs are numbers of one shape; not of labels, one-hot vectors
-    or probabilities:
-        target: where there are several outputs, the name of the one whose targets are furthest off.
-        target_mean, target_deviation: over all elements.
-        output_mean, output_deviation: of the model's outputs, likewise.
+        mean, variance, zero_centredness, effective_rank, spread: as in `Row`, over all features.
+        largest_feature, typical_feature: the `Feature` of the largest and of the (lower) median
+            size, without constant ones; None where an input has fewer than two.
+        others_differ: True if inputs that are not features differ between examples; None without
+            such inputs.
+    Targets, if they and the outputs are numbers of one shape, and not labels, one-hot vectors or
+    probabilities:
+        target: with several outputs, the name of the one whose targets are the furthest off.
+        target_mean, target_deviation: mean and standard deviation over all elements.
+        output_mean, output_deviation: the same of the model's outputs.
     """
 
     size: int
@@ -58,52 +61,59 @@ class Batch:
     output_mean: float | None = None
     output_deviation: float | None = None
 
-    def __repr__(self):
-        numbers = (
-            "" if self.mean is None else f", mean {self.mean:.2g}, variance {self.variance:.2g}"
-        )
+    def __repr__(self) -> str:
+        numbers = ""
+        if self.mean is not None:
+            numbers = f", mean {self.mean:.2g}, variance {self.variance:.2g}"
         return f"Batch({self.size} examples{numbers})"
 
 
-def measured(model, x, gradients):
-    """The `Batch` that the inputs make.
+def measured(model: keras.Model, x: object, gradients: Mapping[int, tf.Tensor | None]) -> Batch:
+    """The numbers of the inputs.
 
     Args:
-        model: the model, for its inputs' names.
+        model: the model, for the names of its inputs.
         x: the tensors.
-        gradients: of the output with respect to them, by their ids; None or missing where there is
-            none.
+        gradients: from their ids to the gradients of the output by them; None or missing where
+            there is none.
     """
     leaves = keras.tree.flatten(x)
     parts = [_split(leaf, gradients.get(id(leaf))) for leaf in leaves]
     others = [other for _, _, other in parts if other is not None]
-    found = {"others_differ": any(map(_differs, others)) if others else None}
+    size = leaves[0].shape[0]
+    others_differ = any(map(_differs, others)) if others else None
     features = [feature for feature, _, _ in parts if feature is not None]
-    if features:
-        everything = tf.concat(
-            [tf.cast(tf.reshape(f, [f.shape[0], -1]), tf.float32) for f in features], axis=1
-        )
-        mean, variance = measuring.mean_and_variance(everything)
-        rank, spread = measuring.effective_rank_and_spread(everything)
-        centred = measuring.centredness(mean, variance)
-        found |= {"mean": mean, "variance": variance, "zero_centredness": centred}
-        found |= {"effective_rank": rank, "spread": spread} | _extremes(_names(model, x), parts)
-    return Batch(leaves[0].shape[0], **found)
+    if not features:
+        return Batch(size, others_differ=others_differ)
+
+    flat = [tf.cast(tf.reshape(one, [one.shape[0], -1]), tf.float32) for one in features]
+    joined = tf.concat(flat, axis=1)
+    mean, variance = measuring.mean_and_variance(joined)
+    rank, spread = measuring.effective_rank_and_spread(joined)
+    return Batch(
+        size,
+        mean=mean,
+        variance=variance,
+        zero_centredness=measuring.centredness(mean, variance),
+        effective_rank=rank,
+        spread=spread,
+        others_differ=others_differ,
+        **_extremes(_names(model, x), parts),
+    )
 
 
-def features_beside_others(x, gradients):
-    """The features among inputs of which others are none, as `measured` tells them: a list of tensors."""
+def features_beside_others(x: object, gradients: Mapping[int, tf.Tensor | None]) -> list[tf.Tensor]:
+    """The features, if other inputs are not features; else an empty list."""
     parts = [_split(leaf, gradients.get(id(leaf))) for leaf in keras.tree.flatten(x)]
     is_mixed = any(other is not None for _, _, other in parts)
     return [feature for feature, _, _ in parts if is_mixed and feature is not None]
 
 
 def _split(leaf, gradient):
-    """The features in an input, their places along the last axis, and what else is in it; None for nothing.
+    """The features in an input, their places along the last axis, and its other columns, or None.
 
-    Token ids are whole numbers of at least 0 on which the output depends by no derivative, since it
-    is looked up what stands at their places. In one array with features they fill columns of their
-    own.
+    Token ids are whole numbers of at least 0 without a gradient: an embedding looks them up. In one
+    array with features they fill columns of their own.
     """
     if not leaf.dtype.is_floating:
         return None, None, leaf
@@ -115,41 +125,40 @@ def _split(leaf, gradient):
     is_feature = is_used | (columns < 0).any(axis=0) | (columns != np.round(columns)).any(axis=0)
     if values.ndim < 2:
         return (leaf, [0], None) if is_feature[0] else (None, None, leaf)
-    feature = (
-        tf.boolean_mask(leaf, is_feature, axis=leaf.shape.rank - 1) if is_feature.any() else None
-    )
-    other = (
-        None if is_feature.all() else tf.boolean_mask(leaf, ~is_feature, axis=leaf.shape.rank - 1)
-    )
-    return feature, np.flatnonzero(is_feature), other
+    return _columns(leaf, is_feature), np.flatnonzero(is_feature), _columns(leaf, ~is_feature)
+
+
+def _columns(leaf, chosen):
+    """Some columns of a tensor, or None for none."""
+    if not chosen.any():
+        return None
+    return tf.boolean_mask(leaf, chosen, axis=leaf.shape.rank - 1)
 
 
 def _differs(tensor):
-    """Whether an example is unlike the first."""
+    """True if an example differs from the first."""
     return bool(tf.reduce_any(tensor != tensor[:1]))
 
 
-def _extremes(names, parts):
-    """The features of the largest and of the median size, of the input in which these differ most."""
-    found = []
+def _extremes(names: Sequence[str], parts: Sequence[tuple]) -> dict[str, Feature]:
+    """The largest and the typical feature, of the input in which their sizes differ most."""
+    pairs = []
     for name, (feature, places, _) in zip(names, parts, strict=True):
-        sizes = {} if feature is None or feature.shape.rank < 2 else measuring.sizes(feature)
+        if feature is None or feature.shape.rank < 2:
+            continue
+        sizes = measuring.sizes(feature)
         features = [Feature(name, int(places[column]), size) for column, size in sizes.items()]
         features.sort(key=lambda feature: feature.size)
         if len(features) > 1:
-            found.append(
-                {
-                    "largest_feature": features[-1],
-                    "typical_feature": features[(len(features) - 1) // 2],
-                }
-            )
-    return max(
-        found, key=lambda one: one["largest_feature"].size / one["typical_feature"].size, default={}
-    )
+            pairs.append((features[-1], features[(len(features) - 1) // 2]))
+    if not pairs:
+        return {}
+    largest, typical = max(pairs, key=lambda pair: pair[0].size / pair[1].size)
+    return {"largest_feature": largest, "typical_feature": typical}
 
 
-def _names(model, x):
-    """A name for each input: its key in a dictionary, or the name that the model has for it."""
+def _names(model: keras.Model, x: object) -> list[str]:
+    """A name for each input: its key in a dictionary, or its name in the model."""
     paths = [_joined(path) for path, _ in keras.tree.flatten_with_path(x)]
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if isinstance(x, dict) or len(inputs) != len(paths):
@@ -157,13 +166,13 @@ def _names(model, x):
     return [tensor.name for tensor in inputs]
 
 
-def with_targets(batch, y, outputs):
+def with_targets(batch: Batch, y: object, outputs: Sequence[tf.Tensor]) -> Batch:
     """The batch with the moments of targets and outputs, where these can be compared.
 
     Args:
-        batch: a `Batch`.
-        y: the targets' tensors; None where there are none.
-        outputs: the model's floating outputs.
+        batch: the batch.
+        y: the tensors of the targets, or None.
+        outputs: the floating outputs of the model.
     """
     targets = [] if y is None else keras.tree.flatten_with_path(y)
     if len(targets) != len(outputs):
@@ -182,7 +191,10 @@ def _joined(path):
 
 
 def _comparable(target, output):
-    """Whether the targets are of the outputs' shape, up to a last axis of 1, and no labels or probabilities."""
+    """True if targets can be compared with outputs: numbers of one shape, up to a last axis of 1.
+
+    Labels and probabilities cannot.
+    """
     if not (target.dtype.is_floating or target.dtype.is_integer):
         return False
     shapes = [
@@ -211,56 +223,57 @@ def _moments(name, target, output):
 
 
 def _distance(target_mean, target_deviation, output_mean, **_):
-    """Root mean square of the targets, measured from the outputs' mean."""
+    """The root mean square of the targets minus the mean of the outputs."""
     return float(np.hypot(target_mean - output_mean, target_deviation))
 
 
-def tensors(x, name="x"):
+def tensors(x: object, name: str = "x") -> object:
     """`x` as tensors, all with one number of examples.
 
     Raises:
-        ValueError: something is no array of numbers, has no examples or another number of them, or
-            is not finite.
+        ValueError: a part is not an array of numbers, is not finite, has no examples, or has
+            another number of them than the others.
     """
     try:
         x = keras.tree.map_structure(_tensor, x)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"diagnose: {name} must be an array of numbers, or a list or dictionary of such arrays ({error})."
+            f"diagnose: {name} must be an array of numbers, or a list or dictionary of such arrays "
+            f"({error})."
         ) from error
     leaves = keras.tree.flatten(x)
     sizes = {leaf.shape[0] if leaf.shape.rank else None for leaf in leaves}
     if len(sizes) != 1 or None in sizes:
         raise ValueError(
-            f"diagnose: {name} must have one number of examples along its first axis, but its shape is "
-            f"{_shapes(leaves)}. A single example needs an axis in front, x[np.newaxis]."
+            f"diagnose: {name} must have one number of examples along its first axis, but its "
+            f"shape is {_shapes(leaves)}. A single example needs an axis in front, x[np.newaxis]."
         )
     if sizes == {0}:
         raise ValueError(
-            f"diagnose: {name} is empty: its shape is {_shapes(leaves)}. Give some examples, 32 or more."
+            f"diagnose: {name} is empty: its shape is {_shapes(leaves)}. Give some examples, 64 or "
+            "more."
         )
     _check_finite(leaves, name)
     return x
 
 
-def as_taken(model, x):
-    """`x` with integers as floats where the model's inputs are floats, as Keras makes them before the first layer."""
-    inputs, leaves = keras.tree.flatten(getattr(model, "inputs", None) or []), keras.tree.flatten(x)
+def as_taken(model: keras.Model, x: object) -> object:
+    """`x` with integers as floats where the model's inputs are floats, as Keras converts them."""
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    leaves = keras.tree.flatten(x)
     if len(inputs) != len(leaves):
         return x
     by_name = {tensor.name: tensor for tensor in inputs}
     paths = [_joined(path) for path, _ in keras.tree.flatten_with_path(x)]
-    # Keras takes a dictionary's entries by their names, if the inputs have these, and else in
-    # order.
+    # Keras takes the entries of a dictionary by name if the inputs have these names, else in order.
     taken = [by_name[path] for path in paths] if set(paths) == set(by_name) else inputs
     cast = [_as_float(leaf, tensor.dtype) for leaf, tensor in zip(leaves, taken, strict=True)]
     return keras.tree.pack_sequence_as(x, cast)
 
 
 def _as_float(leaf, dtype):
-    return (
-        tf.cast(leaf, dtype) if leaf.dtype.is_integer and tf.as_dtype(dtype).is_floating else leaf
-    )
+    is_cast = leaf.dtype.is_integer and tf.as_dtype(dtype).is_floating
+    return tf.cast(leaf, dtype) if is_cast else leaf
 
 
 def _tensor(leaf):
@@ -278,8 +291,8 @@ def _check_finite(leaves, name):
     )
     if wrong:
         raise ValueError(
-            f"diagnose: {name} holds {wrong} numbers that are NaN or infinite. No model can make anything of these: "
-            "find where they come from, or replace them, np.nan_to_num(x)."
+            f"diagnose: {name} holds {wrong} numbers that are NaN or infinite. Find their source, "
+            "or replace them: np.nan_to_num(x)."
         )
 
 
@@ -287,11 +300,11 @@ def _shapes(leaves):
     return ", ".join(str(tuple(leaf.shape)) for leaf in leaves)
 
 
-def shapes(x):
-    """The shapes in `x`, to be shown to people."""
+def shapes(x: object) -> str:
+    """The shapes in `x`, for messages."""
     return _shapes(keras.tree.flatten(x))
 
 
-def size(x):
+def size(x: object) -> int:
     """The number of examples."""
     return keras.tree.flatten(x)[0].shape[0]

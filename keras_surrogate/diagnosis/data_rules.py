@@ -1,12 +1,18 @@
-"""Rules about the data: inputs, features and targets. Each gives a `Finding`, or None."""
+"""Rules about the data: inputs, features and targets. Each returns a `Finding`, or None."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from keras_surrogate import thresholds
 from keras_surrogate.diagnosis import advice, cases
 
+if TYPE_CHECKING:
+    from keras_surrogate.diagnosis.cases import Case, Finding
 
-def identical_inputs(case):
+
+def identical_inputs(case: Case) -> Finding | None:
     batch = case.batch
     is_alike = (batch.spread or 0) < thresholds.COLLAPSED and not batch.others_differ
     has_inputs = batch.mean is not None or batch.others_differ is not None
@@ -18,55 +24,53 @@ def identical_inputs(case):
         3,
         share,
         thresholds.COLLAPSED,
-        f"The examples of the batch are all alike: {share:.2g} of their mean square differs between them.",
+        f"All examples of the batch are alike: {share:.2g} of their mean square differs between "
+        "them.",
         (
-            "Give different examples. If these are, subtract their mean: next to it they do not differ.",
+            "Give different examples. If they do differ, subtract their mean, which is much larger "
+            "than their differences.",
         ),
     )
 
 
-def feature_scale(case):
-    largest, typical = case.batch.largest_feature, case.batch.typical_feature
-    # The layers that take the features decide: what the model itself has normalised no longer
-    # differs there.
+def feature_scale(case: Case) -> Finding | None:
+    largest = case.batch.largest_feature
+    typical = case.batch.typical_feature
+    # The inputs of the first layers decide: features that the model itself normalises are alike
+    # there.
     ratios = [row.input_sizes for row in case.rows if row.is_first and row.input_sizes is not None]
-    if largest is None or not ratios:
+    if largest is None or typical is None or not ratios:
         return None
     ratio = min(largest.size / typical.size, max(ratios))
     if not ratio > thresholds.FEATURE_TOO_LARGE:
         return None
-    sizes = f"square of {_plain(largest.size)}, and the median one, feature {typical.index}, {_plain(typical.size)}"
-    is_hidden = case.adaptive and ratio < thresholds.FEATURE_TOO_LARGE_RESCALED
+    is_mild = case.adaptive and ratio < thresholds.FEATURE_TOO_LARGE_RESCALED
     return cases.about_data(
         "feature_scale",
-        1 if is_hidden else 2,
+        1 if is_mild else 2,
         ratio,
         thresholds.FEATURE_TOO_LARGE,
-        f"The features of the input {largest.input} have very different sizes: feature {largest.index} has a root mean "
-        f"{sizes}. What is small is hardly learned beside it, and a learning rate that suits both does not exist.",
+        f"The features of the input {largest.input} have very different sizes: feature "
+        f"{largest.index} has a root mean square of {_plain(largest.size)}, and the median one, "
+        f"feature {typical.index}, {_plain(typical.size)}. The model hardly learns from the small "
+        "ones, and no learning rate suits both.",
         (advice.CENTRE_DATA,),
     )
 
 
-def target_scale(case):
+def target_scale(case: Case) -> Finding | None:
     batch = case.batch
     if batch.target_mean is None or batch.target_deviation == 0:
         return None
     distance = math.hypot(batch.target_mean - batch.output_mean, batch.target_deviation)
-    # Weights and steps are made for numbers of about 1, so that targets of that size are never at
-    # fault.
+    # Initial weights and steps suit numbers of about 1, so that targets of that size are no fault.
     too_large = distance / max(batch.output_deviation, 1.0)
-    too_small = (
-        batch.target_deviation / min(batch.output_deviation, 1.0)
-        if batch.output_deviation
-        else math.inf
-    )
-    targets = (
-        f"mean {_plain(batch.target_mean)}, standard deviation {_plain(batch.target_deviation)}"
-    )
-    outputs = (
-        f"mean {_plain(batch.output_mean)}, standard deviation {_plain(batch.output_deviation)}"
-    )
+    too_small = math.inf
+    if batch.output_deviation:
+        too_small = batch.target_deviation / min(batch.output_deviation, 1.0)
+
+    targets = _moments(batch.target_mean, batch.target_deviation)
+    outputs = _moments(batch.output_mean, batch.output_deviation)
     of = "" if batch.target is None else f" of {batch.target}"
     if too_large > thresholds.TARGETS_TOO_LARGE:
         return cases.about_data(
@@ -74,8 +78,8 @@ def target_scale(case):
             3 if too_large > thresholds.TARGETS_OUT_OF_REACH else 2,
             too_large,
             thresholds.TARGETS_TOO_LARGE,
-            f"The targets{of} ({targets}) are far larger than what the model gives at first ({outputs}): "
-            f"{_plain(too_large)} times. {_too_large_for(case)}",
+            f"The targets{of} ({targets}) are far larger than the model's outputs at first "
+            f"({outputs}): {_plain(too_large)} times. {_consequence(case)}",
             (advice.STANDARDISE_TARGETS, *_bias(case)),
         )
     if too_small < 1 / thresholds.TARGETS_TOO_LARGE:
@@ -84,34 +88,45 @@ def target_scale(case):
             3 if too_small < 1 / thresholds.TARGETS_OUT_OF_REACH else 2,
             too_small,
             1 / thresholds.TARGETS_TOO_LARGE,
-            f"The targets{of} ({targets}) differ far less than what the model gives at first ({outputs}): "
-            f"{too_small:.2g} times as much. Next to the noise of its own weights they are nearly constant.",
+            f"The targets{of} ({targets}) differ far less than the model's outputs at first "
+            f"({outputs}): {too_small:.2g} times as much. The differences between targets are "
+            "small beside the noise of the initial weights.",
             (advice.STANDARDISE_TARGETS,),
         )
     return None
 
 
-def _too_large_for(case):
+def _moments(mean: float, deviation: float) -> str:
+    return f"mean {_plain(mean)}, standard deviation {_plain(deviation)}"
+
+
+def _consequence(case: Case) -> str:
+    """The effect of targets that are too large."""
     bounded = [row for row in case.rows if row.is_output and row.activation in cases.BOUNDED]
     if bounded:
         low, high = cases.BOUNDED[bounded[0].activation]
-        return f"The {bounded[0].activation} at {bounded[0].layer} can give numbers from {low} to {high} only."
+        return (
+            f"The outputs of {bounded[0].activation} at {bounded[0].layer} are between {low} and "
+            f"{high} only."
+        )
     if case.adaptive:
-        return "The weights would have to grow that much, and a step of this optimizer moves them by the learning rate."
-    return "So are the errors, and the first steps lead nowhere or to infinity."
+        return (
+            "The weights would have to grow by that factor, but each step of this optimizer moves "
+            "them by about the learning rate."
+        )
+    return "The errors are as large, so that the first steps are much too large."
 
 
-def _bias(case):
-    """Setting the bias is enough where the targets lie far from 0, and not far from one another."""
+def _bias(case: Case) -> tuple[str, ...]:
+    """Advice to set the bias, if the targets are far from 0 but close to each other."""
     batch = case.batch
     outputs = [
         row
         for row in case.rows
         if row.is_output and row.has_kernel and row.activation in (None, "linear")
     ]
-    if not outputs or batch.target_deviation > thresholds.TARGETS_TOO_LARGE * max(
-        batch.output_deviation, 1.0
-    ):
+    largest = thresholds.TARGETS_TOO_LARGE * max(batch.output_deviation, 1.0)
+    if not outputs or batch.target_deviation > largest:
         return ()
     return (
         f"Or set the bias of the last layer, {outputs[0].layer}, to the targets' mean: "
@@ -119,7 +134,8 @@ def _bias(case):
     )
 
 
-def _plain(number):
+def _plain(number: float) -> str:
     """Three digits, without an exponent where that is readable."""
     rounded = float(f"{number:.3g}")
-    return f"{rounded:,.10g}" if rounded == 0 or 1e-4 <= abs(rounded) < 1e9 else f"{rounded:.2e}"
+    is_readable = rounded == 0 or 1e-4 <= abs(rounded) < 1e9
+    return f"{rounded:,.10g}" if is_readable else f"{rounded:.2e}"

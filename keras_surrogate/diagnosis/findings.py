@@ -1,12 +1,24 @@
-"""Which rule is applied when, and what they find, the gravest first."""
+"""The rules in their order, and the findings of all of them, the gravest first."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import keras
 
 from keras_surrogate.diagnosis import advice, data_rules, gradient_rules, passes, signal_rules
-from keras_surrogate.diagnosis.cases import Case
+from keras_surrogate.diagnosis.cases import Case, Finding
+
+if TYPE_CHECKING:
+    from keras_surrogate.diagnosis.batches import Batch
+    from keras_surrogate.diagnosis.layer_table import Row
+    from keras_surrogate.diagnosis.plain_stack import Stack
 
 _NONFINITE = {"nonfinite_weights", "nonfinite_signal", "nonfinite_gradient"}
 _CUT = {*_NONFINITE, "dead_units", "constant_weights", "identical_inputs", "zero_kernel"}
+_LOST = {*_CUT, "collapsed_signal"}
 _ENDED = {
     "zero_gradient",
     "zero_input",
@@ -17,7 +29,7 @@ _ENDED = {
 }
 
 # Each rule with the kinds of findings that it would only repeat. A rule comes after those.
-RULES = {
+RULES: dict[Callable[[Case], Finding | None], set[str]] = {
     signal_rules.nonfinite_weights: set(),
     signal_rules.nonfinite_signal: {"nonfinite_weights"},
     gradient_rules.nonfinite_gradient: {"nonfinite_weights", "nonfinite_signal"},
@@ -33,21 +45,15 @@ RULES = {
     gradient_rules.unused_layer: _NONFINITE,
     gradient_rules.stopped_gradient: _NONFINITE,
     gradient_rules.zero_weight_slope: {*_NONFINITE, "constant_weights", "identical_inputs"},
-    gradient_rules.zero_gradient: {*_CUT, "collapsed_signal"},
-    gradient_rules.zero_input: {*_CUT, "collapsed_signal"},
-    gradient_rules.dead_output: {*_CUT, "collapsed_signal"},
-    gradient_rules.no_loss_gradient: {*_CUT, "collapsed_signal"},
-    gradient_rules.vanishing_gradient: {
-        *_CUT,
-        *_ENDED,
-        "collapsed_signal",
-        "zero_weight_slope",
-        "feature_scale",
-    },
+    gradient_rules.zero_gradient: _LOST,
+    gradient_rules.zero_input: _LOST,
+    gradient_rules.dead_output: _LOST,
+    gradient_rules.no_loss_gradient: _LOST,
+    gradient_rules.vanishing_gradient: {*_LOST, *_ENDED, "zero_weight_slope", "feature_scale"},
     # Targets of one output that are too large make its gradients too large beside those of another.
     gradient_rules.exploding_gradient: {*_CUT, "exploding_signal", "feature_scale", "target_scale"},
-    gradient_rules.misaligned: {*_CUT, "collapsed_signal"},
-    gradient_rules.uncentred: {*_CUT, "collapsed_signal", "feature_scale"},
+    gradient_rules.misaligned: _LOST,
+    gradient_rules.uncentred: {*_LOST, "feature_scale"},
     gradient_rules.update_size: {
         *_CUT,
         *_ENDED,
@@ -59,23 +65,24 @@ RULES = {
 }
 
 
-def find(model, batch, rows, stack, has_loss):
+def find(
+    model: keras.Model, batch: Batch, rows: tuple[Row, ...], stack: Stack | None, has_loss: bool
+) -> tuple[Finding, ...]:
     """The findings of all rules, without those that only follow from others."""
-    case = Case(batch, rows, stack, advice.rescales_gradients(passes.optimizer_of(model)), has_loss)
+    adaptive = advice.rescales_gradients(passes.optimizer_of(model))
+    case = Case(batch, rows, stack, adaptive, has_loss)
     found = {}
     for rule, covered_by in RULES.items():
-        finding = (
-            None
-            if covered_by & {kind for kind, other in found.items() if _covers(other)}
-            else rule(case)
-        )
+        covering = {kind for kind, finding in found.items() if _covers(finding)}
+        if covered_by & covering:
+            continue
+        finding = rule(case)
         if finding:
-            found[finding.kind] = dataclasses.replace(
-                finding, advice=advice.fitting(case, finding.advice)
-            )
+            fitting = advice.fitting(case, finding.advice)
+            found[finding.kind] = dataclasses.replace(finding, advice=fitting)
     return tuple(sorted(found.values(), key=lambda finding: -finding.severity))
 
 
-def _covers(finding):
-    """Whether other faults may be its consequences."""
+def _covers(finding: Finding) -> bool:
+    """True if other faults may be its consequences: of dead units, only if a whole layer is."""
     return finding.kind != "dead_units" or finding.severity == 3

@@ -1,6 +1,10 @@
 """The table: one row for each layer that was called."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +16,18 @@ from keras_surrogate.diagnosis.flow import Flow
 from keras_surrogate.functions import tables
 from keras_surrogate.recording import names, norms
 
+if TYPE_CHECKING:
+    import keras
+
+    from keras_surrogate.surrogate import Surrogate
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Row:
-    """One layer's numbers; None where there is no such number.
+    """The numbers of one layer; None where there is no such number.
 
-    Of what comes out of the layer, over the batch:
-        layer, type: its name, with the path in nested models, and its class's name.
+    Its outputs, over the batch:
+        layer, type: its name, with the path in nested models, and the name of its class.
         activation: the name of the function that it applies last.
         signal_mean, signal_variance: over all elements.
         zero_centredness: abs(mean) / sqrt(mean square), from 0, centred, to 1, all elements equal.
@@ -27,42 +36,40 @@ class Row:
             its largest.
         effective_rank: exp of the entropy of the normalised singular values, examples as rows (the
             first 64).
-        spread: the share of the mean square that differs between examples; 0 where all are alike.
-        delta_norm: of the gradient that reaches the output, its L2 norm.
-    Of what goes into it (where it is features of the model's, joined with something else, of these
-    features alone):
-        reads: the names of the layers whose outputs these are; None among them is an operation
-            between layers, and the inputs of the model are left out.
-        input_power, input_centredness: mean square, and as above.
-        input_sizes: where `is_first`, the largest root mean square of a column (of what is not 0 in
-            it) over the median one.
-        is_normalised: whether it has been normalised since the last layer with a kernel, or is
-            within the layer.
-    Of its trainable weights together:
-        gradient_norm: the L2 norm of the gradient.
-        gradient_ratio: the same, divided by that of the last layer that has weights.
-        cosine: between the gradient and the true one, that of the ordinary backward pass.
+        spread: the share of the mean square that differs between examples; 0 if all are equal.
+        delta_norm: L2 norm of the gradient of the outputs.
+    Its inputs (where they are features joined with other inputs of the model, only the features):
+        reads: the names of the layers whose outputs they are. None stands for an operation between
+            layers; the inputs of the model are left out.
+        input_power, input_centredness: mean square, and as zero_centredness.
+        input_sizes: where `is_first`, the largest root mean square of the nonzero numbers of a
+            column over the median one.
+        is_normalised: True if they are normalised after the last layer with a kernel, or within
+            this layer.
+    Its trainable weights together, without those of inner layers that have rows of their own:
+        gradient_norm: L2 norm of the gradient.
+        gradient_ratio: this norm over that of the last layer that has weights.
+        cosine: between the gradient and the true one, that of the true derivatives.
         update_ratio: norm of the change in the optimizer's next step / norm of the weights.
-    Of its kernel, the first of its weights that has at least two axes:
-        kernel_gradient_norm: the L2 norm of the gradient; 0 also where none is defined.
-        sign_agreement: the share of a unit's weight gradients that have the same sign, mean over
-            the units.
+    Its kernel, the first of these weights that has at least two axes:
+        kernel_gradient_norm: L2 norm of the gradient; 0 also where none is defined.
+        sign_agreement: the share of a unit's weight gradients with the same sign, mean over the
+            units.
         weight_variance: fan_in * mean(weight**2), the theory's sigma_w**2.
-        is_constant: whether all its elements are equal.
-    And:
-        ending: where the kernel (or what weights it has) gets no gradient, an `endings.Ending`:
-            where and why it ends.
-        ignores_input: whether its outputs are the same for all examples although they and its
-            weights differ.
-        normalises: whether it is a normalisation, or has one within.
-        joins_skip: whether it joins something with what was made from it: a residual connection.
-        is_opaque: whether it holds layers with weights that have no row.
-        is_first: whether it has a kernel, and none comes before it that computes with features.
-        is_surrogate: whether it has an activation whose slope in the backward pass is not its own.
-        is_output: whether the model returns what comes out.
-        is_connected: whether all of its weights have an influence on the model's output by the
-            backward pass.
-        is_finite: whether all its weights are, trainable or not.
+        is_constant: True if all its elements are equal.
+    Other:
+        ending: the place and the cause where the kernel (or, without one, the weights) gets no
+            gradient.
+        ignores_input: True if its outputs are the same for all examples although the inputs differ
+            and the weights are not all equal.
+        normalises: True if it is or contains a normalisation.
+        joins_skip: True if it joins a tensor with one computed from it: a residual connection.
+        is_opaque: True if it contains layers with weights that have no row.
+        is_first: True if it has a kernel and no layer before it computes with features.
+        is_surrogate: True if its activation's slope in the backward pass is not the true one.
+        is_output: True if the model returns its outputs.
+        is_connected: True if the gradient of each of its weights is defined.
+        is_finite: True if all its weights are finite, trainable or not.
     """
 
     layer: str
@@ -76,7 +83,7 @@ class Row:
     effective_rank: float | None = None
     spread: float | None = None
     delta_norm: float | None = None
-    reads: tuple = ()
+    reads: tuple[str | None, ...] = ()
     input_power: float | None = None
     input_centredness: float | None = None
     input_sizes: float | None = None
@@ -100,101 +107,109 @@ class Row:
     is_connected: bool = True
     is_finite: bool = True
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         numbers = {"variance": self.signal_variance, "gradient": self.gradient_norm}
         told = [f"{name} {number:.2g}" for name, number in numbers.items() if number is not None]
         return f"Row({', '.join([self.layer, self.type, *told])})"
 
     @property
-    def has_kernel(self):
+    def has_kernel(self) -> bool:
         return self.weight_variance is not None
 
     @property
-    def signal_power(self):
-        """The mean square of what comes out."""
-        return None if self.signal_mean is None else self.signal_mean**2 + self.signal_variance
+    def signal_power(self) -> float | None:
+        """The mean square of the outputs."""
+        if self.signal_mean is None or self.signal_variance is None:
+            return None
+        return self.signal_mean**2 + self.signal_variance
 
 
-def measured(model, layers, x, seen, true, changes):
-    """The rows, in the order of the calls.
+def measured(
+    model: keras.Model,
+    layers: Mapping[str, keras.layers.Layer],
+    x: object,
+    seen: passes.Pass,
+    true: passes.Pass,
+    changes: Mapping[int, tf.Tensor],
+) -> tuple[Row, ...]:
+    """The rows: called layers in the order of their calls, then the others that have weights.
 
     Args:
         model: the model.
-        layers: a dictionary from name to layer, of those that are to have a row.
-        x: the tensors that it was called on.
-        seen, true: the `passes.Pass` with its surrogates, and that without.
-        changes: of each variable, by its id, what the optimizer would add.
+        layers: the layers that have a row, by name.
+        x: the inputs of the model.
+        seen: the pass with the model's surrogates.
+        true: the pass with the true derivatives.
+        changes: from the id of each variable to its change in the optimizer's next step.
     """
     table = _Table(model, layers, x, seen, true, changes)
     called = [table.row(name) for name in table.flow.order]
-    uncalled = [
-        name
-        for name, layer in layers.items()
-        if name not in table.flow.order and layer.trainable_variables
-    ]
-    last = next(
-        (row.gradient_norm for row in reversed(called) if row.gradient_norm is not None), None
-    )
+    uncalled = [name for name in layers if name not in table.flow.order and table.flow.own[name]]
     rows = [*called, *map(table.row, uncalled), *table.rows_of_own_weights(model)]
+    gradient_norms = [row.gradient_norm for row in called if row.gradient_norm is not None]
+    last = gradient_norms[-1] if gradient_norms else None
     return tuple(
         dataclasses.replace(row, gradient_ratio=_ratio(row.gradient_norm, last)) for row in rows
     )
 
 
-def _ratio(number, of):
+def _ratio(number: float | None, of: float | None) -> float | None:
     return None if number is None or not of else number / of
 
 
 class _Table:
-    """Makes the rows; what is looked at more than once is measured once."""
+    """The rows, and the numbers that several of them need. Arguments as in `measured`."""
 
-    def __init__(self, model, layers, x, seen, true, changes):
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: Mapping[str, keras.layers.Layer],
+        x: object,
+        seen: passes.Pass,
+        true: passes.Pass,
+        changes: Mapping[int, tf.Tensor],
+    ) -> None:
         self.flow = Flow(seen.calls, x, layers)
-        self._seen, self._true = seen, true
+        self._shown = {id(layer) for layer in layers.values()}
+        self._seen = seen
+        self._true = true
         self._endings = Endings(
             seen, self.flow, lambda variables: passes.depends(model, x, variables)
         )
         self._features = set(_columns_of(batches.features_beside_others(x, seen.deltas)))
-        self._gradients, self._deltas = (
-            measuring.norms(seen.gradients),
-            measuring.norms(seen.deltas),
-        )
+        self._gradients = measuring.norms(seen.gradients)
+        self._deltas = measuring.norms(seen.deltas)
         self._changes = measuring.norms(changes)
-        held = {
-            id(v): tf.convert_to_tensor(v) for v in model.trainable_variables if id(v) in changes
-        }
-        self._held, self._moments = measuring.norms(held), {}
+        changed = [variable for variable in model.trainable_variables if id(variable) in changes]
+        self._held = measuring.norms({id(v): tf.convert_to_tensor(v) for v in changed})
+        self._moments = {}
 
-    def row(self, name):
+    def row(self, name: str) -> Row:
         layer = self.flow.layers[name]
         activation = activation_of(layer)
         return Row(
             name,
             type(layer).__name__,
             activation and activation.forward.title,
-            is_surrogate=activation is not None
-            and (activation.backward != activation.forward or activation.scale != 1),
-            is_finite=all(
-                bool(tf.reduce_all(tf.math.is_finite(weight)))
-                for weight in _floating(layer.weights)
-            ),
+            is_surrogate=_has_other_slope(activation),
+            is_finite=all(map(_is_finite, layer.weights)),
             ending=self._endings.of(name),
             normalises=flow.normalises(layer),
-            is_opaque=flow.is_opaque(layer),
+            is_opaque=flow.is_opaque(layer, self._shown),
             **self._of_output(layer, activation, self.flow.outputs(name)),
-            **self._of_weights(layer.trainable_variables),
+            **self._of_weights(self.flow.own[name]),
             **(self._of_place(name) if name in self.flow.reads else {}),
-            **self._of_kernel_and_input(name, measuring.kernel_of(layer)),
+            **self._of_kernel_and_input(name, self.flow.kernel(name)),
         )
 
-    def rows_of_own_weights(self, model):
-        """A row for the weights that belong to the model itself and to none of its layers, if there are any."""
+    def rows_of_own_weights(self, model: keras.Model) -> Iterator[Row]:
+        """A row for the weights that belong to the model and to none of its layers, if any do."""
         groups = names.layer_variables(model)
         if model.name in groups and model.name not in self.flow.layers:
             yield Row(model.name, type(model).__name__, **self._of_weights(groups[model.name]))
 
-    def _of_place(self, name):
-        """What it reads, and what that means."""
+    def _of_place(self, name: str) -> dict[str, Any]:
+        """The fields about the layer's place in the graph."""
         return {
             "reads": self.flow.reads[name],
             "joins_skip": self.flow.joins_skip(name),
@@ -204,24 +219,28 @@ class _Table:
         }
 
     def _computes(self, name):
-        """Whether a layer has a kernel and computes with real numbers, unlike an embedding."""
+        """True if a layer has a kernel and computes with real numbers, unlike an embedding."""
         inputs = self.flow.inputs(name)
-        has_kernel = measuring.kernel_of(self.flow.layers[name]) is not None
+        variables = self.flow.layers[name].trainable_variables
+        has_kernel = measuring.kernel_of(variables) is not None
         return has_kernel and any(
             self._seen.deltas.get(id(tensor)) is not None for tensor in inputs
         )
 
     def _is_first(self, name):
-        """Whether a layer computes, and none before it; behind operations between layers, by the order of the calls."""
+        """True if a layer computes with features and no layer before it does.
+
+        Behind operations between layers, the order of the calls decides.
+        """
         earlier = self.flow.order[: self.flow.order.index(name)]
-        if not self._computes(name):
+        if self.flow.kernel(name) is None or not self._computes(name):
             return False
         if not any(map(self._computes, earlier)):
             return True
         return self.flow.knows(name) and not self.flow.reaches(name, self._computes)
 
     def _is_normalised(self, name):
-        """Of what goes into a layer; None where that is not known, or where it is the model's inputs."""
+        """True if the inputs of a layer are normalised; None for model inputs and unknown ones."""
         if flow.normalises(self.flow.layers[name]):
             return True
         if not self.flow.reads[name] or None in self.flow.reads[name]:
@@ -230,10 +249,15 @@ class _Table:
         return self.flow.reaches(
             name,
             lambda other: flow.normalises(layers[other]),
-            lambda other: measuring.kernel_of(layers[other]) is None,
+            lambda other: measuring.kernel_of(layers[other].trainable_variables) is None,
         )
 
-    def _of_output(self, layer, activation, tensors):
+    def _of_output(
+        self,
+        layer: keras.layers.Layer,
+        activation: Surrogate | None,
+        tensors: Sequence[tf.Tensor],
+    ) -> dict[str, Any]:
         tensor = measuring.main_tensor([[tensor] for tensor in tensors])
         if tensor is None:
             return {}
@@ -246,16 +270,14 @@ class _Table:
             "zero_centredness": measuring.centredness(mean, variance),
             "effective_rank": rank,
             "spread": spread,
-            "delta_norm": measuring.joined(
-                [self._deltas[id(one)] for one in tensors if id(one) in self._deltas]
-            ),
+            "delta_norm": _joined(self._deltas, list(map(id, tensors))),
             "is_output": any(id(tensor) in outputs for tensor in tensors),
             **_of_activation(layer, activation, tensor),
         }
 
     def _mean_and_variance(self, tensor):
         if id(tensor) not in self._moments:
-            # With the tensor, so that its id is not used again.
+            # The tensor is kept too, because the id of a deleted one can be used again.
             self._moments[id(tensor)] = measuring.mean_and_variance(tensor), tensor
         return self._moments[id(tensor)][0]
 
@@ -264,15 +286,16 @@ class _Table:
         columns = None if tensor is None else self._feature_columns(tensor)
         if columns is not None:
             tensor = tf.boolean_mask(tensor, columns, axis=tensor.shape.rank - 1)
-        found = (
-            {}
-            if tensor is None
-            else self._of_input(tensor, name in self.flow.reads and self._is_first(name))
-        )
-        return found if kernel is None else {**found, **self._of_kernel(kernel, columns)}
+        found = {}
+        if tensor is not None:
+            is_first = name in self.flow.reads and self._is_first(name)
+            found |= self._of_input(tensor, is_first)
+        if kernel is not None:
+            found |= self._of_kernel(kernel, columns)
+        return found
 
     def _feature_columns(self, tensor):
-        """Which columns of a layer's input are features of the model's, where others are not; else None."""
+        """True for each column of a layer's input that is a feature; None if all or none are."""
         if tensor.shape.rank < 2 or not self._features:
             return None
         columns = np.array([column in self._features for column in _columns_of([tensor])])
@@ -292,20 +315,15 @@ class _Table:
         if not variables:
             return {}
         keys = list(map(id, variables))
-        found, ordinary = (
-            [side.gradients[key] for key in keys] for side in (self._seen, self._true)
-        )
-        change, held = (
-            measuring.joined([norms[key] for key in keys if key in norms])
-            for norms in (self._changes, self._held)
-        )
+        gradients = [self._seen.gradients[key] for key in keys]
+        true_gradients = [self._true.gradients[key] for key in keys]
+        change = _joined(self._changes, keys)
+        held = _joined(self._held, keys)
         return {
-            "gradient_norm": measuring.joined(
-                [self._gradients[key] for key in keys if key in self._gradients]
-            ),
-            "cosine": measuring.cosine(found, ordinary),
+            "gradient_norm": _joined(self._gradients, keys),
+            "cosine": measuring.cosine(gradients, true_gradients),
             "update_ratio": _ratio(change, held),
-            "is_connected": all(gradient is not None for gradient in found),
+            "is_connected": all(gradient is not None for gradient in gradients),
         }
 
     def _of_kernel(self, kernel, columns):
@@ -314,16 +332,17 @@ class _Table:
         gradient = self._seen.gradients[id(kernel)]
         if gradient is not None and columns is not None and gradient.shape[-2] == len(columns):
             gradient = tf.boolean_mask(gradient, columns, axis=gradient.shape.rank - 2)
+        fan_in = float(np.prod(kernel.shape[:-1]))
         return {
             "kernel_gradient_norm": self._gradients.get(id(kernel), 0.0),
-            "weight_variance": (mean**2 + variance) * float(np.prod(kernel.shape[:-1])),
+            "weight_variance": fan_in * (mean**2 + variance),
             "sign_agreement": None if gradient is None else measuring.sign_agreement(gradient),
             "is_constant": measuring.is_constant(weights),
         }
 
 
 def _columns_of(tensors):
-    """The columns of some tensors along their last axes, as bytes by which to compare them; of a few examples."""
+    """The columns of some matrices, for the first examples, as bytes to compare them by."""
     few = [
         np.asarray(tensor[: measuring.COMPARED], "float32")
         for tensor in tensors
@@ -332,14 +351,29 @@ def _columns_of(tensors):
     return [column.tobytes() for array in few for column in np.ascontiguousarray(array.T)]
 
 
-def _floating(weights):
-    return [weight for weight in map(tf.convert_to_tensor, weights) if weight.dtype.is_floating]
+def _joined(norms_by_id: Mapping[int, float], keys: Sequence[int]) -> float | None:
+    """The norm over some tensors; those without a norm are left out, and None if all are."""
+    return measuring.joined([norms_by_id[key] for key in keys if key in norms_by_id])
 
 
-def _of_activation(layer, activation, tensor):
+def _has_other_slope(activation: Surrogate | None) -> bool:
+    if activation is None:
+        return False
+    return activation.backward != activation.forward or activation.scale != 1
+
+
+def _is_finite(weight: keras.Variable) -> bool:
+    values = tf.convert_to_tensor(weight)
+    return not values.dtype.is_floating or bool(tf.reduce_all(tf.math.is_finite(values)))
+
+
+def _of_activation(
+    layer: keras.layers.Layer, activation: Surrogate | None, tensor: tf.Tensor
+) -> dict[str, float | None]:
     if activation is None:
         return {}
-    function, found = activation.forward, {}
+    function = activation.forward
+    found = {}
     if tables.is_rectifier(function) and tensor.shape.rank > 1:
         channels_first = getattr(layer, "data_format", None) == "channels_first"
         found["dead_units"] = measuring.dead_units(tensor, channels_first)

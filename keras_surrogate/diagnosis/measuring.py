@@ -1,6 +1,10 @@
-"""One layer's numbers, from what a pass has shown."""
+"""The numbers of one layer, computed from its tensors."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -9,60 +13,75 @@ from keras_surrogate.functions import tables
 from keras_surrogate.recording.norms import at_least_float32
 from keras_surrogate.recording.norms import norms as tensor_norms
 
-# So many examples are compared with one another: the cost grows with their square.
+if TYPE_CHECKING:
+    import keras
+
+    from keras_surrogate.functions import Function
+
+# The number of examples that are compared pairwise: the cost grows with its square.
 COMPARED = 64
+# In float32, squares below this lose digits.
+_LEAST_SQUARE = 1e-30
 
 
-def main_tensor(lists):
-    """The first tensor of each call, joined along the examples; of calls of unlike shapes the first call's; or None."""
+def main_tensor(lists: Sequence[Sequence[tf.Tensor]]) -> tf.Tensor | None:
+    """The first tensor of each call, joined along the examples, or None.
+
+    Calls whose shape differs from that of the first call are left out.
+    """
     firsts = [tensors[0] for tensors in lists if tensors]
     firsts = [
         tensor for tensor in firsts if tensor.shape.rank and tensor.shape[1:] == firsts[0].shape[1:]
     ]
     if not firsts:
         return None
-    return at_least_float32(tf.concat(firsts, axis=0) if len(firsts) > 1 else firsts[0])
+    joined = tf.concat(firsts, axis=0) if len(firsts) > 1 else firsts[0]
+    return at_least_float32(joined)
 
 
-def mean_and_variance(tensor):
-    """Over all elements, as floats; scaled by the largest one first where squares do not fit the dtype."""
-    mean, variance = (
-        float(moment) for moment in tf.nn.moments(tensor, list(range(tensor.shape.rank)))
-    )
+def mean_and_variance(tensor: tf.Tensor) -> tuple[float, float]:
+    """Mean and variance over all elements.
+
+    Where squares do not fit the dtype, the elements are divided by the largest one first.
+    """
+    axes = list(range(tensor.shape.rank))
+    mean, variance = (float(moment) for moment in tf.nn.moments(tensor, axes))
     if _LEAST_SQUARE < mean**2 + variance < math.inf:
         return mean, variance
     largest = float(tf.reduce_max(tf.abs(tensor)))
     if not 0 < largest < math.inf:
         return mean, variance
-    mean, variance = tf.nn.moments(
-        tensor / tf.cast(largest, tensor.dtype), list(range(tensor.shape.rank))
-    )
+    mean, variance = tf.nn.moments(tensor / tf.cast(largest, tensor.dtype), axes)
     return float(mean) * largest, float(variance) * largest**2
 
 
-# In float32 squares below this lose digits.
-_LEAST_SQUARE = 1e-30
+def centredness(mean: float, variance: float) -> float | None:
+    """abs(mean) / sqrt(mean square): 0 if the mean is 0, 1 if all elements are equal.
 
-
-def centredness(mean, variance):
-    """abs(mean) / sqrt(mean square): 0 where the mean is 0, 1 where all elements are equal; None where all are 0."""
+    None where all elements are 0.
+    """
     power = mean**2 + variance
     return abs(mean) / power**0.5 if power > 0 else None
 
 
-def _products(tensor):
-    """The inner products of the first examples, in float64; None where there is only one, or all are 0, or not "
-    "finite."""
-    rows = np.asarray(
-        tf.reshape(tensor[:COMPARED], [min(COMPARED, tensor.shape[0]), -1]), "float64"
-    )
+def _products(tensor: tf.Tensor) -> np.ndarray | None:
+    """The inner products of the first examples, in float64.
+
+    None where there is only one example, all are 0, or some are not finite.
+    """
+    few = tensor[:COMPARED]
+    rows = np.asarray(tf.reshape(few, [few.shape[0], -1]), "float64")
+    if len(rows) < 2:
+        return None
     with np.errstate(all="ignore"):
         products = rows @ rows.T
-    return products if len(rows) > 1 and 0 < np.trace(products) < math.inf else None
+    return products if 0 < np.trace(products) < math.inf else None
 
 
-def effective_rank_and_spread(tensor):
-    """Two numbers that tell how different the outputs for different examples are; None for a single example, or zeros.
+def effective_rank_and_spread(tensor: tf.Tensor) -> tuple[float | None, float | None]:
+    """Two measures of how much the outputs for different examples differ.
+
+    Both are None for a single example, for zeros and for numbers that are not finite.
 
     Effective rank: exp(entropy of p), p = singular values / their sum, of the matrix whose rows are
     the examples. 1 where all are multiples of one vector; at most the number of examples, of which
@@ -70,7 +89,7 @@ def effective_rank_and_spread(tensor):
 
     Spread: the share of the mean square that differs between them, mean (x - mean of x)**2 / mean
     x**2, with means over the same examples. 0 where all are equal; 1 minus the mean cosine of two
-    of them, if all have one norm.
+    of them where all have the same norm.
 
     Source: Roy and Vetterli 2007, "The effective rank", EUSIPCO.
     """
@@ -83,54 +102,58 @@ def effective_rank_and_spread(tensor):
     return float(rank), float(max(0.0, 1 - products.mean() / np.diag(products).mean()))
 
 
-def dead_units(tensor, channels_first=False):
-    """The share of units (channels) that are 0 for every example and in every place; None for a single example."""
+def dead_units(tensor: tf.Tensor, channels_first: bool = False) -> float | None:
+    """The share of units (channels) that are 0 for every example and in every place.
+
+    None for a single example.
+    """
     if tensor.shape[0] < 2:
         return None
     axis = 1 if channels_first else tensor.shape.rank - 1
     others = [number for number in range(tensor.shape.rank) if number != axis]
-    return 1 - float(tf.reduce_mean(tf.cast(tf.reduce_any(tensor != 0, others), tf.float64)))
+    is_active = tf.reduce_any(tensor != 0, others)
+    return 1 - float(tf.reduce_mean(tf.cast(is_active, tf.float64)))
 
 
-def saturated(tensor, function):
-    """The share of elements in the flat ends of a squashing function; of a rectifier, in the upper one."""
+def saturated(tensor: tf.Tensor, function: Function) -> float:
+    """The share of elements in the flat ends of a function; of a rectifier, in the upper one."""
     return float(tf.reduce_mean(tf.cast(tables.in_flat_ends(function, tensor), tf.float64)))
 
 
-def sign_agreement(gradient):
-    """The share of a unit's weight gradients that have the sign of most, mean over the units with any.
+def sign_agreement(gradient: tf.Tensor) -> float | None:
+    """The share of a unit's weight gradients with the more frequent sign, mean over the units.
 
-    A unit's weights stand along all axes of the kernel but the last. 1/2 is chance, 1 means that
-    all of a unit's weights can only grow together or shrink together. None where no unit has a
-    gradient.
+    A unit's weights stand along all axes of the kernel but the last. 1/2 is chance; 1 means that
+    all weights of a unit can only grow together or shrink together. Units without a gradient are
+    left out; None where no unit has one.
     """
     signs = np.sign(np.asarray(gradient)).reshape(-1, gradient.shape[-1])
-    positive, negative = (signs > 0).sum(axis=0), (signs < 0).sum(axis=0)
-    some = positive + negative > 0
-    return (
-        float(np.mean((np.maximum(positive, negative) / np.maximum(positive + negative, 1))[some]))
-        if some.any()
-        else None
-    )
+    positive = (signs > 0).sum(axis=0)
+    negative = (signs < 0).sum(axis=0)
+    counts = positive + negative
+    has_any = counts > 0
+    if not has_any.any():
+        return None
+    shares = np.maximum(positive, negative)[has_any] / counts[has_any]
+    return float(np.mean(shares))
 
 
-def norms(tensors):
+def norms(tensors: Mapping[Hashable, tf.Tensor | None]) -> dict[Hashable, float]:
     """The L2 norm of each tensor, by its key; those that are None are left out."""
     tensors = {key: tensor for key, tensor in tensors.items() if tensor is not None}
-    return (
-        dict(zip(tensors, tensor_norms(tensors.values()).numpy().tolist(), strict=True))
-        if tensors
-        else {}
-    )
+    if not tensors:
+        return {}
+    found = tensor_norms(tensors.values()).numpy().tolist()
+    return dict(zip(tensors, found, strict=True))
 
 
-def joined(norms):
-    """The norm over all elements of tensors with these norms; None where there are none."""
+def joined(norms: Sequence[float]) -> float | None:
+    """The norm over all elements of tensors with these norms; None without tensors."""
     return float(np.linalg.norm(norms)) if norms else None
 
 
-def cosine(ones, others):
-    """The cosine between two lists of tensors; None where one is missing, 0 or not finite."""
+def cosine(ones: Sequence[tf.Tensor | None], others: Sequence[tf.Tensor | None]) -> float | None:
+    """The cosine between two lists of tensors; None where a list is empty, 0 or not finite."""
     pairs = [
         (one, other)
         for one, other in zip(ones, others, strict=True)
@@ -143,16 +166,17 @@ def cosine(ones, others):
 
 
 def _product(one, other, length, other_length):
-    """Of each divided by its length, lest tiny numbers underflow."""
-    one, other = one / tf.cast(length, one.dtype), other / tf.cast(other_length, other.dtype)
+    """The inner product of two tensors, each divided by its length first to avoid underflow."""
+    one = one / tf.cast(length, one.dtype)
+    other = other / tf.cast(other_length, other.dtype)
     return float(tf.reduce_sum(one * other))
 
 
-def sizes(tensor):
-    """The root mean square of what is not 0 in each column, by its place along the last axis; not of constant ones.
+def sizes(tensor: tf.Tensor) -> dict[int, float]:
+    """The root mean square of the nonzero numbers in each column, by its place on the last axis.
 
-    Zeros are left out so that rare entries, as in one-hot vectors and counts of words, are as large
-    as they are.
+    Without zeros, the size of rare entries, as in one-hot vectors and word counts, does not depend
+    on how rare they are. Constant columns are left out.
     """
     columns = np.asarray(tensor, float).reshape(-1, tensor.shape[-1])
     counts = np.count_nonzero(columns, axis=0)
@@ -161,20 +185,22 @@ def sizes(tensor):
     return {int(place): float(power[place] ** 0.5) for place in np.flatnonzero(varies)}
 
 
-def size_ratio(tensor):
-    """The largest of these sizes over their lower median; None where there are not two."""
-    ordered = sorted(sizes(tensor).values()) if tensor.shape.rank > 1 else []
-    return ordered[-1] / ordered[(len(ordered) - 1) // 2] if len(ordered) > 1 else None
+def size_ratio(tensor: tf.Tensor) -> float | None:
+    """The largest of these sizes over their lower median; None with fewer than two."""
+    if tensor.shape.rank < 2:
+        return None
+    ordered = sorted(sizes(tensor).values())
+    if len(ordered) < 2:
+        return None
+    return ordered[-1] / ordered[(len(ordered) - 1) // 2]
 
 
-def kernel_of(layer):
-    """The first of a layer's trainable weights that has at least two axes; None where there is none."""
-    return next(
-        (variable for variable in layer.trainable_variables if len(variable.shape) >= 2), None
-    )
+def kernel_of(variables: Sequence[keras.Variable]) -> keras.Variable | None:
+    """The first of a layer's trainable variables that has at least two axes, or None."""
+    return next((variable for variable in variables if len(variable.shape) >= 2), None)
 
 
-def is_constant(weights):
-    """Whether all of several weights are equal."""
+def is_constant(weights: tf.Tensor | keras.Variable) -> bool:
+    """True if there are several weights and all are equal."""
     weights = tf.reshape(tf.convert_to_tensor(weights), [-1])
     return weights.shape[0] > 1 and bool(tf.reduce_all(weights == weights[0]))

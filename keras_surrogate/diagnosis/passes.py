@@ -1,8 +1,11 @@
 """Forward and backward passes of one batch that leave the model as it was."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -10,67 +13,69 @@ import tensorflow as tf
 
 from keras_surrogate import methods
 from keras_surrogate.recording import norms
+from keras_surrogate.recording.optimizers import innermost
 
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """What one forward and backward pass has shown.
+    """The tensors of one forward and backward pass.
 
     Attributes:
-        calls: of each layer that was called, by its id and in the order of the calls' ends, a list
-            of pairs: the floating tensors that went in, and those that came out.
-        outputs: the floating tensors that the model returned.
-        gradients: of each trainable variable, by its id; None where nothing connects it with the
-            output.
-        deltas: of each tensor that went into a layer, came out of one, or is among the inputs and
-            outputs of the model, by its id, likewise.
-        tape: that of the forward pass, persistent.
+        calls: from the id of each called layer, in the order of the calls' ends, to a list of
+            pairs: its floating inputs and its floating outputs.
+        outputs: the floating outputs of the model.
+        gradients: from the id of each trainable variable to its gradient; None where nothing
+            connects it with the output.
+        deltas: the same for each input and output of a layer or of the model.
+        tape: the persistent tape of the forward pass.
     """
 
-    calls: dict
-    outputs: tuple
-    gradients: dict
-    deltas: dict
+    calls: dict[int, list[tuple[list[tf.Tensor], list[tf.Tensor]]]]
+    outputs: tuple[tf.Tensor, ...]
+    gradients: dict[int, tf.Tensor | None]
+    deltas: dict[int, tf.Tensor | None]
     tape: tf.GradientTape
 
-    def derives(self, tensors, sources):
-        """Whether tensors depend on others, or on weights, by operations that have a derivative, be it 0."""
+    def derives(self, tensors: Sequence[tf.Tensor], sources: Sequence[tf.Tensor]) -> bool:
+        """True if a derivative of the tensors by the sources is defined, even if it is 0."""
         found = self.tape.gradient(tensors, sources) if tensors else []
         return any(gradient is not None for gradient in found)
 
 
-def run(model, x, objective, layers):
-    """A `Pass` in training mode, in eager mode.
+def run(
+    model: keras.Model,
+    x: object,
+    objective: Callable[[object], tuple[tf.Tensor, float]],
+    layers: Iterable[keras.layers.Layer],
+) -> Pass:
+    """One forward and backward pass in training mode, run eagerly.
 
     Args:
         model: a built Keras model.
         x: tensors as the model takes them.
-        objective: from the model's outputs to a scalar tensor and the factor by which it, and so
-            every gradient, is too large.
-        layers: whose calls are noted.
+        objective: a function from the model's outputs to a scalar tensor, and to the factor by
+            which this scalar and all gradients are too large.
+        layers: the layers whose calls are recorded.
     """
     with tf.GradientTape(persistent=True) as tape, _seen(layers) as calls:
         tape.watch(_floating(x))
         outputs = model(x, training=True)
         value, factor = objective(outputs)
     variables = model.trainable_variables
-    # Each once: what one layer gives, another takes.
-    seen = {
+    # Each tensor once: the output of one layer is the input of another.
+    tensors = {
         id(tensor): tensor for tensor in [*_floating(x), *_floating(outputs), *_floating(calls)]
     }
-    found = tape.gradient(value, [*[variable.value for variable in variables], *seen.values()])
+    sources = [*(variable.value for variable in variables), *tensors.values()]
+    found = tape.gradient(value, sources)
     found = [None if gradient is None else _dense(gradient, factor) for gradient in found]
-    return Pass(
-        calls,
-        tuple(_floating(outputs)),
-        dict(zip(map(id, variables), found, strict=False)),
-        dict(zip(seen, found[len(variables) :], strict=True)),
-        tape,
-    )
+    gradients = dict(zip(map(id, variables), found[: len(variables)], strict=True))
+    deltas = dict(zip(tensors, found[len(variables) :], strict=True))
+    return Pass(calls, tuple(_floating(outputs)), gradients, deltas, tape)
 
 
-def depends(model, x, variables):
-    """Whether the outputs change when some weights change their sign; the weights are afterwards what they were."""
+def depends(model: keras.Model, x: object, variables: Sequence[keras.Variable]) -> bool:
+    """True if the outputs change when some weights change their sign. The weights are restored."""
     before = _outputs(model, x)
     held = [tf.identity(variable.value) for variable in variables]
     try:
@@ -84,7 +89,7 @@ def depends(model, x, variables):
 
 
 def _outputs(model, x):
-    """In training mode, with the same random numbers each time."""
+    """The outputs in training mode, with the same random numbers each time."""
     with unchanged(model):
         return _floating(model(x, training=True))
 
@@ -96,24 +101,24 @@ def _dense(gradient, factor):
 
 @contextlib.contextmanager
 def _seen(layers):
-    """While open, the calls of the layers are noted, with what goes in and what comes out."""
+    """A context that records the inputs and outputs of each call of the layers."""
     calls = {}
-    with methods.replaced(layers, "call", functools.partial(_noting, calls)):
+    with methods.replaced(layers, "call", functools.partial(_recording, calls)):
         yield calls
 
 
-def _noting(calls, layer, call):
+def _recording(calls, layer, call):
     @functools.wraps(call)
-    def noting(*args, **kwargs):
+    def recording(*args, **kwargs):
         outputs = call(*args, **kwargs)
         calls.setdefault(id(layer), []).append((_floating((args, kwargs)), _floating(outputs)))
         return outputs
 
-    return noting
+    return recording
 
 
 def _floating(structure):
-    """The floating tensors in a structure that hold numbers by now: within a `tf.function` they do not."""
+    """The floating tensors in a structure that hold numbers; within a `tf.function` none do."""
     return [tensor for tensor in keras.tree.flatten(structure) if _is_floating(tensor)]
 
 
@@ -121,27 +126,29 @@ def _is_floating(tensor):
     return tf.is_tensor(tensor) and hasattr(tensor, "numpy") and tensor.dtype.is_floating
 
 
-def random_cotangents(outputs, seed):
-    """The scalar whose gradient with respect to each example's outputs is a random vector of norm 1 / examples."""
-    generator, total = np.random.default_rng(seed), 0.0
+def random_cotangents(outputs: object, seed: int) -> tf.Tensor:
+    """A scalar whose gradient by each example's outputs is random, with norm 1 / examples."""
     if not _floating(outputs):
         raise ValueError(
-            "diagnose: the model has no output of floating numbers, so that there are no gradients."
+            "diagnose: the model has no output of floating numbers and therefore no gradients."
         )
+    generator = np.random.default_rng(seed)
+    total = 0.0
     for output in _floating(outputs):
         draws = generator.standard_normal((output.shape[0], int(np.prod(output.shape[1:]))))
-        units = (
-            draws
-            / np.maximum(np.linalg.norm(draws, axis=1, keepdims=True), np.finfo(float).tiny)
-            / len(draws)
-        )
-        cotangents = tf.constant(units.reshape(output.shape), norms.at_least_float32(output).dtype)
-        total += tf.reduce_sum(tf.cast(norms.at_least_float32(output) * cotangents, tf.float32))
+        lengths = np.maximum(np.linalg.norm(draws, axis=1, keepdims=True), np.finfo(float).tiny)
+        directions = draws / lengths / len(draws)
+        output = norms.at_least_float32(output)
+        cotangents = tf.constant(directions.reshape(output.shape), output.dtype)
+        # The gradient of sum(output * cotangent) is the cotangent.
+        total += tf.reduce_sum(tf.cast(output * cotangents, tf.float32))
     return total
 
 
-def compiled_loss(model, x, y, outputs):
-    """The loss of the train step, times what the optimizer multiplies it by, and that factor."""
+def compiled_loss(
+    model: keras.Model, x: object, y: object, outputs: object
+) -> tuple[tf.Tensor, float]:
+    """The loss of the train step times the optimizer's loss scale, and this scale."""
     loss = model.compute_loss(x=x, y=y, y_pred=outputs)
     optimizer = optimizer_of(model)
     factor = 1.0 if optimizer is None else float(optimizer.scale_loss(tf.constant(1.0)))
@@ -149,8 +156,8 @@ def compiled_loss(model, x, y, outputs):
 
 
 @contextlib.contextmanager
-def unchanged(model):
-    """A context after which all that is not trained has its former value: moving averages, seeds, metrics."""
+def unchanged(model: keras.Model) -> Iterator[None]:
+    """A context that restores all variables that are not trained: averages, seeds, metrics."""
     trained = set(map(id, model.trainable_variables))
     held = [
         variable
@@ -165,18 +172,22 @@ def unchanged(model):
             variable.assign(value)
 
 
-def updates(model, found):
-    """What the compiled optimizer would add to each variable, by its id, were these gradients its next ones.
+def updates(model: keras.Model, found: dict[int, tf.Tensor | None]) -> dict[int, tf.Tensor]:
+    """The change of each variable, by its id, in the optimizer's next step with some gradients.
 
     A copy of the optimizer, with the same settings and state, is applied to copies of the
-    variables. What the copy does otherwise: gradients are not accumulated over steps, and every
-    variable takes part in weight decay.
+    variables. The copy differs in two points: it does not accumulate gradients over steps, and
+    every variable takes part in weight decay.
+
+    Args:
+        model: a built Keras model.
+        found: from the ids of its trainable variables to their gradients, or None.
 
     Returns:
         The changes; empty where there is no optimizer.
 
     Raises:
-        ValueError: the optimizer cannot be made anew from its configuration.
+        ValueError: the optimizer cannot be created from its configuration.
     """
     optimizer = optimizer_of(model)
     if optimizer is None:
@@ -185,7 +196,7 @@ def updates(model, found):
     pairs = [(variable, gradient) for variable, gradient in pairs if gradient is not None]
     everything = {id(variable): _copy(variable) for variable in model.trainable_variables}
     copies = [everything[id(variable)] for variable, _ in pairs]
-    clone = _cloned(getattr(optimizer, "inner_optimizer", optimizer), list(everything.values()))
+    clone = _cloned(innermost(optimizer), list(everything.values()))
     if pairs:
         clone.apply([tf.cast(gradient, variable.dtype) for variable, gradient in pairs], copies)
     return {
@@ -194,14 +205,13 @@ def updates(model, found):
     }
 
 
-def optimizer_of(model):
+def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer | None:
     """The compiled optimizer, or None."""
     return getattr(model, "optimizer", None)
 
 
 def _copy(variable):
-    # Of the value's own identity: a keras.Variable made from a tf.Variable is that variable, and
-    # not its copy.
+    # tf.identity, because a keras.Variable made from a tf.Variable is that variable, not a copy.
     copy = keras.Variable(tf.identity(variable.value), dtype=variable.dtype, name=variable.name)
     copy.constraint = getattr(variable, "constraint", None)
     return copy
@@ -213,8 +223,8 @@ def _cloned(optimizer, variables):
         clone = type(optimizer).from_config({**config, "gradient_accumulation_steps": None})
     except Exception as error:
         raise ValueError(
-            f"{type(optimizer).__name__} cannot be made anew from its configuration ({error}); give it get_config and "
-            "from_config."
+            f"diagnose: {type(optimizer).__name__} cannot be created from its configuration "
+            f"({error}). Give it get_config and from_config."
         ) from error
     clone.build(variables)
     state = optimizer.variables if optimizer.built else []

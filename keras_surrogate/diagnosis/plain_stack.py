@@ -1,7 +1,14 @@
-"""Whether a model is one that the theory is about: dense layers of one activation, one after the other."""
+"""The plain stack that a model is, if it is one: dense layers of one activation in sequence.
+
+The theory is about such networks.
+"""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -10,16 +17,27 @@ from keras_surrogate import theory
 from keras_surrogate.activations import activation_of
 from keras_surrogate.surrogate import Surrogate
 
+if TYPE_CHECKING:
+    from keras_surrogate.diagnosis.batches import Batch
+    from keras_surrogate.diagnosis.layer_table import Row
+
 _PASSING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Identity)
-# Layers whose weights' variances differ by more than this are not one stack.
+# Layers whose weight variances differ by more than this factor are not one stack.
 _ALIKE = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """The hidden layers of a plain network, in the theory's terms; variances are those of these weights and this batch.
+    """The hidden layers of a plain network, in the theory's terms.
 
-    signal_variance: that of the pre-activations, the median over the layers.
+    Attributes:
+        surrogate: the activation.
+        depth: the number of hidden layers.
+        weight_variance: fan_in * mean(weight**2), mean over the layers.
+        bias_variance: mean(bias**2), mean over the layers.
+        input_variance: mean square of the inputs of the first layer.
+        input_correlation: mean cosine of two inputs, or None.
+        signal_variance: variance of the pre-activations, median over the layers.
     """
 
     surrogate: Surrogate
@@ -31,11 +49,11 @@ class Stack:
     signal_variance: float
 
     @functools.cached_property
-    def prediction(self):
-        """`theory.predict` for it; None where that has no answer, as for a signal that explodes."""
+    def prediction(self) -> theory.Prediction | None:
+        """The result of `theory.predict`; None where it has none, as for a signal that explodes."""
         return self._predicted(self.surrogate)
 
-    def _predicted(self, surrogate):
+    def _predicted(self, surrogate: Surrogate) -> theory.Prediction | None:
         try:
             return theory.predict(
                 surrogate,
@@ -49,8 +67,8 @@ class Stack:
             return None
 
     @functools.cached_property
-    def critical_weight_variance(self):
-        """The weights that keep signal and gradient with the ordinary slope; None where no weights do."""
+    def critical_weight_variance(self) -> float | None:
+        """The weight variance that keeps signal and gradient with the true slope, or None."""
         try:
             return theory.critical_weight_variance(
                 self.surrogate.true(), input_variance=self.input_variance
@@ -59,8 +77,8 @@ class Stack:
             return None
 
     @functools.cached_property
-    def balanced(self):
-        """The surrogate with the scale that keeps the gradient's norm, and its prediction; None where there is none."""
+    def balanced(self) -> tuple[Surrogate, theory.Prediction] | None:
+        """The surrogate with the scale that keeps the gradient's norm, and its prediction."""
         try:
             pair = theory.balance(
                 self.surrogate, self.weight_variance, signal_variance=self.signal_variance
@@ -71,12 +89,15 @@ class Stack:
         return None if prediction is None else (pair, prediction)
 
 
-def plain(layers, batch, rows):
-    """The `Stack` of two or more hidden dense layers that the called layers are; None where they are anything else.
+def plain(
+    layers: Mapping[str, keras.layers.Layer], batch: Batch, rows: Sequence[Row]
+) -> Stack | None:
+    """The plain stack of at least two hidden dense layers, or None for any other model.
 
     Args:
-        layers: a dictionary from name to layer.
-        batch, rows: what was measured.
+        layers: the layers, by name.
+        batch: the numbers of the batch.
+        rows: the table.
     """
     called = [
         (row, layers[row.layer])
@@ -92,15 +113,20 @@ def plain(layers, batch, rows):
         return None
     if not np.isfinite(variances).all() or max(variances) > _ALIKE * min(variances):
         return None
-    biases = [np.mean(np.square(layer.bias)) for _, layer in dense[:-1] if layer.bias is not None]
-    bias = float(np.mean(biases)) if biases else 0.0
-    signal = float(
-        np.median([row.weight_variance * row.input_power + bias for row, _ in dense[:-1]])
-    )
+    squares = [np.mean(np.square(layer.bias)) for _, layer in dense[:-1] if layer.bias is not None]
+    bias = float(np.mean(squares)) if squares else 0.0
+    # sigma_w**2 * mean(x**2) + sigma_b**2, the theory's variance of a pre-activation.
+    signals = [row.weight_variance * row.input_power + bias for row, _ in dense[:-1]]
+    # 1 minus the mean cosine of two inputs is their spread, if all have one norm.
     correlation = None if batch.spread is None else max(-1.0, 1 - batch.spread)
-    power = dense[0][0].input_power
     return Stack(
-        *activations, len(dense) - 1, float(np.mean(variances)), bias, power, correlation, signal
+        surrogate=activations.pop(),
+        depth=len(dense) - 1,
+        weight_variance=float(np.mean(variances)),
+        bias_variance=bias,
+        input_variance=dense[0][0].input_power,
+        input_correlation=correlation,
+        signal_variance=float(np.median(signals)),
     )
 
 
@@ -111,7 +137,7 @@ def _is_plain(item):
 
 
 def _activation_after(row, called):
-    """The first activation that is not the identity from a dense layer on, before the next one."""
+    """The first activation that is not linear, from a dense layer to the next one, or None."""
     place = next(number for number, (other, _) in enumerate(called) if other is row)
     for number, (_, layer) in enumerate(called[place:]):
         if number and type(layer) is keras.layers.Dense:

@@ -1,103 +1,115 @@
-"""What `diagnose` returns: the table and the findings, to be read, printed or written to a file."""
+"""The result of `diagnose`: the table and the findings, to read, print or write to a file."""
+
+from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from keras_surrogate import checks
 from keras_surrogate.diagnosis.cases import SEVERITIES
 from keras_surrogate.records import shortened
 
-# What is printed, in two tables where one is too wide: of each field of `Row` the title, and what
-# it is.
+if TYPE_CHECKING:
+    from keras_surrogate.diagnosis.batches import Batch
+    from keras_surrogate.diagnosis.cases import Finding
+    from keras_surrogate.diagnosis.layer_table import Row
+
+# The printed columns: for each field of `Row` its title and its explanation.
 COLUMNS = {
-    "signal_mean": ("mean", "of all that comes out of the layer for this batch"),
+    "signal_mean": ("mean", "mean of the layer's outputs for this batch"),
     "signal_variance": (
         "variance",
-        "of the same; it should neither die out nor explode from layer to layer",
+        "variance of the same; it should neither vanish nor explode from layer to layer",
     ),
     "zero_centredness": (
         "mean / rms",
-        "abs(mean) over root mean square: 0 is centred, 1 all equal",
+        "abs(mean) over root mean square: 0 is centred, 1 is all equal",
     ),
     "dead_units": ("dead", "share of units that are 0 for every example"),
     "saturated": ("saturated", "share of outputs in the flat ends of the activation"),
     "effective_rank": (
         "rank",
-        "in how many directions the examples (the first 64) still differ; 1 is one line",
+        "number of directions in which the first 64 examples differ; 1 is one line",
     ),
     "sign_agreement": (
         "same sign",
-        "share of a unit's weight gradients with the same sign: 50% is chance",
+        "share of a unit's weight gradients with the same sign; 50% is chance",
     ),
     "gradient_norm": ("gradient", "norm of the gradient of the layer's weights"),
-    "gradient_ratio": ("to last", "the same, over that of the last layer with weights"),
+    "gradient_ratio": ("to last", "this norm over that of the last layer with weights"),
     "cosine": (
         "cosine",
-        "between this gradient and the true one; 1 where no derivative is replaced",
+        "cosine with the true gradient; 1 where no derivative is replaced",
     ),
     "update_ratio": (
         "update",
-        "norm of the optimizer's next step over that of the weights; 1e-3 is usual",
+        "norm of the optimizer's next step over norm of the weights; 1e-3 is usual",
     ),
 }
-_SIGNAL = list(COLUMNS)[:6]  # those about the signal
+# The columns about the signal, printed as a table of their own where one table is too wide.
+_SIGNAL = list(COLUMNS)[:6]
 _WIDE = 120
 _SHARES = {"dead_units", "saturated", "sign_agreement"}
-_NOTHING = "Nothing was found that is known to hinder training."
+_NOTHING = "No known fault was found."
 _ONE = (
-    "Of one example it cannot be said whether units are dead or the signal has collapsed: that needs several, 64 or "
+    "Dead units and a collapsed signal cannot be detected with one example. Give several, 64 or "
     "more."
 )
 _RANDOM = (
-    "Without targets and a compiled loss the gradients are those of random errors at the outputs. Their ratios from "
-    "layer to layer and their directions can be trusted; their absolute sizes cannot, nor the update of an optimizer "
-    "that does not rescale them (SGD)."
+    "Without targets and a compiled loss, the gradients are those of random errors at the outputs. "
+    "Their directions and their ratios between layers are valid. Their absolute sizes are not, nor "
+    "is the update of an optimizer that does not rescale them (SGD)."
 )
 _COLORS = {3: "bold red", 2: "yellow", 1: "cyan"}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """One batch's diagnosis of a model.
+    """The diagnosis of a model on one batch.
 
-    model: its name.
-    batch: a `Batch`, the inputs' numbers.
-    rows: a tuple of `Row`, in the order in which the layers are called.
-    findings: a tuple of `Finding`, the gravest first; empty where nothing was found.
-    has_loss: whether the gradients are those of the compiled loss, and not of random errors at the
-        outputs.
+    Attributes:
+        model: the model's name.
+        batch: the numbers of the inputs and targets.
+        rows: one `Row` a layer, in the order of their calls.
+        findings: the faults, the gravest first; empty where none was found.
+        has_loss: True if the gradients are those of the compiled loss; False if they are those of
+            random errors at the outputs.
     """
 
     model: str
-    batch: object
-    rows: tuple
-    findings: tuple
+    batch: Batch
+    rows: tuple[Row, ...]
+    findings: tuple[Finding, ...]
     has_loss: bool = True
 
     @property
-    def legend(self):
-        """What the columns of the printed table are: a dictionary from title to a few words."""
+    def legend(self) -> dict[str, str]:
+        """The explanation of each printed column, by its title."""
         return dict(COLUMNS[name] for name in self._columns)
 
     @property
-    def _columns(self):
-        """The fields that any layer has a number for."""
+    def _columns(self) -> list[str]:
+        """The fields for which some layer has a number."""
         return [
             name for name in COLUMNS if any(getattr(row, name) is not None for row in self.rows)
         ]
 
-    def print(self, console=None, rows=40):
-        """Prints the table, in two parts where the terminal is narrow, and the findings.
+    def print(self, console: Console | None = None, rows: int = 40) -> None:
+        """Print the table, in two parts where the terminal is narrow, and the findings.
 
         Args:
             console: a `rich.console.Console`; default None, standard output.
-            rows: of more layers than this the table has the first and the last, and those that a
-                finding names; an integer of at least 2, default 40.
+            rows: the largest number of rows, an integer of at least 2, default 40. With more
+                layers, the table has the first and the last ones, and those that a finding names.
         """
+        rows = checks.integer(rows, "Diagnosis.print: rows", least=2)
         console = console or Console()
         parts = [self._columns]
         if console.width < _WIDE:
@@ -107,7 +119,7 @@ class Diagnosis:
             ]
         console.print(*[self._table(part, rows) for part in parts if part], self._words(), sep="\n")
 
-    def _table(self, columns, most):
+    def _table(self, columns: list[str], most: int) -> Table:
         table = Table(
             title=Text(f"{self.model}, one batch of {self.batch.size}"),
             title_justify="left",
@@ -125,7 +137,7 @@ class Diagnosis:
             table.caption = f"{len(chosen)} of {len(self.rows)} layers; print(rows=...) shows more."
         return table
 
-    def _chosen(self, most):
+    def _chosen(self, most: int) -> Sequence[Row]:
         if len(self.rows) <= most:
             return self.rows
         named = {finding.layer for finding in self.findings}
@@ -135,7 +147,7 @@ class Diagnosis:
             row for number, row in enumerate(self.rows) if number in places or row.layer in named
         ]
 
-    def _words(self):
+    def _words(self) -> Group:
         legend = [Text(f"{title}: {words}", "dim") for title, words in self.legend.items()]
         notes = [*([] if self.has_loss else [_RANDOM]), *([_ONE] if self.batch.size < 2 else [])]
         found = [_in_words(number, finding) for number, finding in enumerate(self.findings, 1)]
@@ -146,12 +158,13 @@ class Diagnosis:
             *(found or [Text(f"\n{_NOTHING}")]),
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "\n".join(map(str, self.findings)) or _NOTHING
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [
-            f"Diagnosis of {self.model}: {self.batch.size} examples, {len(self.rows)} layers; print() shows all"
+            f"Diagnosis of {self.model}: {self.batch.size} examples, {len(self.rows)} layers; "
+            "print() shows all"
         ]
         for severity, words in SEVERITIES.items():
             found = [finding for finding in self.findings if finding.severity == severity]
@@ -162,16 +175,19 @@ class Diagnosis:
             lines += [f"  {words}: {', '.join(told)}"] if told else []
         return "\n".join(lines if self.findings else [*lines, "  nothing found"])
 
-    def _repr_html_(self):
-        """What `print` shows, for notebooks."""
+    def _repr_html_(self) -> str:
+        """The output of `print` as HTML, for notebooks."""
         console = Console(record=True, width=_WIDE, file=io.StringIO())
         self.print(console)
         return console.export_html(
             inline_styles=True, code_format='<pre style="overflow-x: auto">{code}</pre>'
         )
 
-    def to_dict(self):
-        """Everything as dictionaries, lists, strings and numbers; NaN and infinity are strings, for JSON's sake."""
+    def to_dict(self) -> dict[str, object]:
+        """All contents as dictionaries, lists, strings and numbers.
+
+        NaN and infinity are strings, since JSON has no such numbers.
+        """
         return _plain(
             {
                 "model": self.model,
@@ -182,7 +198,7 @@ class Diagnosis:
         )
 
 
-def _cell(name, number):
+def _cell(name: str, number: float | None) -> str:
     if number is None:
         return ""
     if name in _SHARES and np.isfinite(number):
@@ -190,7 +206,7 @@ def _cell(name, number):
     return f"{number:.2g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
-def _in_words(number, finding):
+def _in_words(number: int, finding: Finding) -> Text:
     text = Text(f"\n{number}. ").append(
         f"{SEVERITIES[finding.severity]}: ", _COLORS[finding.severity]
     )
@@ -202,7 +218,7 @@ def _in_words(number, finding):
     return text
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

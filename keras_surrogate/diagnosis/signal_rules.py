@@ -1,118 +1,137 @@
-"""Rules about weights, inputs and the signal on its way forward. Each gives a `Finding`, or None."""
+"""Rules about weights and the signal on its way forward. Each returns a `Finding`, or None."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from keras_surrogate import thresholds
 from keras_surrogate.diagnosis import advice, cases
 
+if TYPE_CHECKING:
+    from keras_surrogate.diagnosis.cases import Case, Finding
+    from keras_surrogate.diagnosis.layer_table import Row
 
-def nonfinite_weights(case):
+_REVIVED = (
+    "The activation has a slope in the backward pass, so that the units may recover. Diagnose the "
+    "model again after some steps."
+)
+
+
+def nonfinite_weights(case: Case) -> Finding | None:
     rows = [row for row in case.rows if not row.is_finite]
-    return rows and cases.finding(
+    if not rows:
+        return None
+    return cases.finding(
         "nonfinite_weights",
         3,
         rows,
         math.nan,
         math.inf,
-        f"{cases.names(rows)} {'has' if len(rows) == 1 else 'have'} weights that are NaN or infinite, so that "
-        "nothing after can be right.",
+        f"NaN or infinite weights in {cases.names(rows)}: the outputs of all later layers are "
+        "wrong.",
         (
-            "Go back to a checkpoint from before, with a lower learning rate or with clipnorm=1.0; "
-            'callbacks.GradientAlerts(logger, action="stop") says in which layer and step it begins.',
+            "Go back to an earlier checkpoint, with a lower learning rate or clipnorm=1.0. "
+            'callbacks.GradientAlerts(logger, action="stop") names the layer and the step where '
+            "it begins.",
         ),
     )
 
 
-def nonfinite_signal(case):
+def nonfinite_signal(case: Case) -> Finding | None:
     rows = [
         row
         for row in case.rows
         if row.signal_mean is not None and not math.isfinite(row.signal_power)
     ]
-    return rows and cases.finding(
+    if not rows:
+        return None
+    return cases.finding(
         "nonfinite_signal",
         3,
         rows[:1],
         rows[0].signal_power,
         math.inf,
-        f"The output of {rows[0].layer} is the first that overflows or is no number, although its weights are finite.",
+        f"The outputs of {rows[0].layer} overflow or contain NaN, although all weights are finite. "
+        "It is the first such layer.",
         (
             advice.initialise(case),
             advice.NORMALISE,
-            "Look for divisions by 0 and logarithms of 0 in it.",
+            "Look in this layer for divisions by 0 and logarithms of 0.",
         ),
     )
 
 
-def constant_weights(case):
+def constant_weights(case: Case) -> Finding | None:
     rows = [row for row in case.kernels if row.is_constant]
-    return rows and cases.finding(
+    if not rows:
+        return None
+    return cases.finding(
         "constant_weights",
         3,
         rows,
         0.0,
         0.0,
-        f"All weights in the kernel of {cases.names(rows)} are equal (their variance is 0), so that its units are "
-        "all the same and stay so.",
-        ("Start them at random: he_normal before ReLU, glorot_uniform otherwise.",),
+        f"All weights in the kernel of {cases.names(rows)} are equal (variance 0): its units "
+        "compute the same, get the same gradient and stay equal.",
+        ("Use random initial weights: he_normal before ReLU, glorot_uniform otherwise.",),
     )
 
 
-def dead_units(case):
+def dead_units(case: Case) -> Finding | None:
     rows = [
         row for row in case.rows if (row.dead_units or 0) > thresholds.DEAD and not row.is_output
     ]
     if not rows:
         return None
     worst = max(rows, key=lambda row: row.dead_units)
-    gradient_passes = worst.gradient_norm is not None and worst.gradient_norm > 0
-    what = f"{worst.dead_units:.0%} of the units of {worst.layer} are 0 for every example"
-    dead = worst.dead_units == 1
-    end = "; no gradient comes past it" if dead and not gradient_passes else ""
-    also = (
-        f" (also {cases.names([row for row in rows if row is not worst])})" if len(rows) > 1 else ""
-    )
-    remedies = advice.REVIVE if not gradient_passes or not dead else (_REVIVED, *advice.REVIVE)
-    is_relu = worst.activation == "relu" and not (dead and gradient_passes)
+    others = [row for row in rows if row is not worst]
+    is_dead = worst.dead_units == 1
+    passes_gradient = worst.gradient_norm is not None and worst.gradient_norm > 0
+    may_recover = is_dead and passes_gradient
+
+    consequence = "; no gradient passes this layer" if is_dead and not passes_gradient else ""
+    remedies = (_REVIVED, *advice.REVIVE) if may_recover else advice.REVIVE
+    if worst.activation == "relu" and not may_recover:
+        remedies = (*remedies, advice.LEAKY_BACKWARD)
     return cases.finding(
         "dead_units",
-        3 if dead else 2,
-        [worst, *[row for row in rows if row is not worst]],
+        3 if is_dead else 2,
+        [worst, *others],
         worst.dead_units,
         thresholds.DEAD,
-        f"{what}{also}{end}.",
-        (*remedies, advice.LEAKY_BACKWARD) if is_relu else remedies,
+        f"{worst.dead_units:.0%} of the units of {worst.layer} are 0 for every example"
+        f"{cases.also(rows, worst)}{consequence}.",
+        remedies,
     )
 
 
-_REVIVED = "Its backward pass has a slope there, so that it may revive by itself: look again after some steps."
-
-
-def collapsed_signal(case):
+def collapsed_signal(case: Case) -> Finding | None:
     outputs = [row for row in case.rows if row.is_output and row.spread is not None]
     if not outputs or max(row.spread for row in outputs) >= thresholds.COLLAPSED:
         return None
     rows = [row for row in case.rows if row.spread is not None]
-    last_good = max(
-        [number for number, row in enumerate(rows) if row.spread >= thresholds.COLLAPSED],
-        default=-1,
-    )
-    row, ratio = rows[last_good + 1], case.first_over_last
+    good = [place for place, row in enumerate(rows) if row.spread >= thresholds.COLLAPSED]
+    first_bad = max(good, default=-1) + 1
+    row = rows[first_bad]
     if row.is_output:
-        return None  # A softmax of small numbers is nearly constant, although they differ.
+        # A softmax of small numbers is nearly constant, although the numbers differ.
+        return None
+    ratio = case.first_over_last
     back = (
         ""
         if ratio is None
-        else f" Gradients of the first layer are {ratio:.2g} times those of the last."
+        else f" The gradient of the first layer is {ratio:.2g} times that of the last."
     )
     return cases.finding(
         "collapsed_signal",
         3,
-        rows[last_good + 1 :],
+        rows[first_bad:],
         row.spread,
         thresholds.COLLAPSED,
-        f"From {row.layer} on, the outputs no longer depend on the input: {row.spread:.2g} of their mean square "
-        f"differs between examples (effective rank {row.effective_rank:.3g}).{back}",
+        f"From {row.layer} on, the outputs no longer depend on the input: {row.spread:.2g} of "
+        f"their mean square differs between examples (effective rank {row.effective_rank:.3g})."
+        f"{back}",
         (
             advice.NO_BACKWARD_TRICK,
             advice.initialise(case),
@@ -124,7 +143,7 @@ def collapsed_signal(case):
     )
 
 
-def saturated(case):
+def saturated(case: Case) -> Finding | None:
     rows = [
         row
         for row in case.rows
@@ -139,51 +158,56 @@ def saturated(case):
         rows,
         worst.saturated,
         thresholds.SATURATED,
-        f"{worst.saturated:.0%} of the outputs of {worst.layer} are in the flat ends of {worst.activation}, where its "
-        f"slope is below 1 % of its largest{cases.among(rows, worst)}.",
+        f"{worst.saturated:.0%} of the outputs of {worst.layer} are in the flat ends of "
+        f"{worst.activation}{cases.also(rows, worst)}: their slope is below 1 % of the largest, "
+        "and they pass next to no gradient.",
         (advice.initialise(case), advice.NORMALISE, advice.RECTIFIER),
     )
 
 
-def exploding_signal(case):
+def exploding_signal(case: Case) -> Finding | None:
     growths = _growths(case)
-    worst = max(growths, key=lambda item: item[1], default=(None, 0))
-    if not worst[1] > thresholds.SIGNAL_EXPLODES:
+    if not growths:
         return None
-    rows = _to_blame([row for row, _ in growths], worst[0])
-    gain = rows[0].signal_power / rows[0].input_power
+    last, growth = max(growths, key=lambda item: item[1])
+    if not growth > thresholds.SIGNAL_EXPLODES:
+        return None
+    rows = _causes([row for row, _ in growths], last)
+    first = rows[0]
+    gain = first.signal_power / first.input_power
     return cases.finding(
         "exploding_signal",
         2,
         rows,
-        worst[1],
+        growth,
         thresholds.SIGNAL_EXPLODES,
-        f"The signal explodes: its mean square is {worst[1]:.2g} times the input's after {worst[0].layer}; "
-        f"{rows[0].layer} multiplies it by {gain:.2g} (sigma_w**2 = fan_in * Var(W) = {rows[0].weight_variance:.3g})"
-        f"{cases.among(rows, rows[0], 'as much do')}.",
+        f"The signal explodes: after {last.layer} its mean square is {growth:.2g} times that of "
+        f"the input. {first.layer} alone multiplies it by {gain:.2g} (sigma_w**2 = fan_in * Var(W) "
+        f"= {first.weight_variance:.3g}){cases.also(rows, first)}.",
         (advice.initialise(case), advice.NORMALISE),
         case.predicted_growth,
     )
 
 
-def _growths(case):
-    """Of each layer with a kernel, how much larger the signal's mean square is than after the last normalisation."""
-    reference, growths = None, []
+def _growths(case: Case) -> list[tuple[Row, float]]:
+    """Each layer with a kernel, and its mean square over that after the last normalisation."""
+    reference = None
+    growths = []
     for row in case.rows:
         if row.normalises:
             reference = row.signal_power
         elif row.has_kernel and row.input_power:
             reference = reference or row.input_power
-            # The bias of an output may well be as far from 0 as the targets are.
+            # The bias of an output may be as far from 0 as the targets are.
             power = row.signal_variance if row.is_output else row.signal_power
             growths.append((row, power / reference))
     return growths
 
 
-def _to_blame(rows, last):
-    """The layers up to the last one that multiply the signal by more than the root of the most that one does."""
+def _causes(rows: list[Row], last: Row) -> list[Row]:
+    """The layers up to `last` whose gain is above 1 and above the root of the largest gain."""
     rows = rows[: rows.index(last) + 1]
-    most = max(row.signal_power / row.input_power for row in rows)
-    return [row for row in rows if row.signal_power / row.input_power > max(1.0, most**0.5)] or [
-        last
-    ]
+    gains = [row.signal_power / row.input_power for row in rows]
+    bound = max(1.0, max(gains) ** 0.5)
+    causes = [row for row, gain in zip(rows, gains, strict=True) if gain > bound]
+    return causes or [last]

@@ -1,12 +1,14 @@
-"""What may be given as data: arrays, or something that gives batches of them, of which the first is taken."""
+"""Data as users give it: arrays, or a source of batches, of which the first is taken."""
+
+from __future__ import annotations
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 
-def first_batch(x, y=None):
-    """`x`, `y` and whether they come from a source of batches; the sample weight of such a batch is left out.
+def first_batch(x: object, y: object = None) -> tuple[object, object, bool]:
+    """`x`, `y`, and True if they come from a source of batches. Sample weights are left out.
 
     Raises:
         ValueError: `y` is given besides a source, or the source has no batch.
@@ -16,14 +18,15 @@ def first_batch(x, y=None):
         return x, y, False
     if y is not None:
         raise ValueError(
-            f"diagnose: x is a {type(x).__name__}, which gives batches with their targets, and so y must be left out. "
-            "Put the targets into it, as (x, y) batches, or give both as arrays."
+            f"diagnose: x is a {type(x).__name__}, a source of batches, so y must be left out. "
+            "Put the targets into its batches, (x, y), or give both as arrays."
         )
-    return *keras.utils.unpack_x_y_sample_weight(_first_of(x))[:2], True
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(_first_of(x))
+    return x, y, True
 
 
-def _is_arrays(x):
-    """Whether it is numbers or arrays, or a list, tuple or dictionary of them, as a model takes it."""
+def _is_arrays(x: object) -> bool:
+    """True for numbers and arrays, and for lists, tuples and dictionaries of them."""
     return (
         x is None
         or tf.is_tensor(x)
@@ -33,7 +36,7 @@ def _is_arrays(x):
     )
 
 
-def _first_of(source):
+def _first_of(source: object) -> object:
     if isinstance(source, keras.utils.PyDataset):
         batches = (source[number] for number in range(min(1, source.num_batches or 1)))
     else:
@@ -41,32 +44,30 @@ def _first_of(source):
             batches = iter(source)
         except TypeError as error:
             raise TypeError(
-                "diagnose: x must be an array, a list or dictionary of arrays, a tf.data.Dataset, a "
-                f"keras.utils.PyDataset or something else that gives batches, but is {source!r}."
+                "diagnose: x must be an array, a list or dictionary of arrays, a tf.data.Dataset, "
+                f"a keras.utils.PyDataset or another iterable of batches, but is {source!r}."
             ) from error
     batch = next(batches, None)
     if batch is None:
         raise ValueError(
-            f"diagnose: x, a {type(source).__name__}, gives no batch. A generator can be used only once: make a new "
-            "one."
+            f"diagnose: x, a {type(source).__name__}, gives no batch. A generator can be used only "
+            "once: make a new one."
         )
     return batch
 
 
-def check_batched(model, x):
-    """Raises a ValueError where the first element of a source has the shape of a single example for the model."""
-    expected, given = (
-        keras.tree.flatten(getattr(model, "inputs", None) or []),
-        keras.tree.flatten(x),
-    )
+def check_batched(model: keras.Model, x: object) -> None:
+    """Raise a ValueError if the first element of a source has the shape of a single example."""
+    expected = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    given = keras.tree.flatten(x)
     if len(expected) != len(given):
         return
     for tensor, leaf in zip(expected, given, strict=True):
         shape = np.shape(leaf)
         if len(shape) == len(tensor.shape) - 1 and _fits(shape, tensor.shape[1:]):
             raise ValueError(
-                f"diagnose: the first element that x gives has shape {tuple(shape)}, which is that of a single "
-                f"example for this model. Give batches: dataset.batch(64)."
+                f"diagnose: the first element of x has shape {tuple(shape)}, which is that of a "
+                "single example for this model. Give batches: dataset.batch(64)."
             )
 
 

@@ -77,7 +77,7 @@ def test_an_interrupted_demo_has_status_130(monkeypatch):
             "No function is called 'sofplus'. Did you mean 'softplus'",
         ),
         (["demo", "--epochs", "0"], "epochs must be an integer of at least 1, but is 0"),
-        (["demo", "--data", "imagenet"], "No data set is called 'imagenet'"),
+        (["demo", "--data", "imagenet"], "The data set must be one of 'digits'"),
         (
             ["demo", "--data", "mnist", "--data-dir", "no/such/folder"],
             "no/such/folder does not exist",
@@ -754,13 +754,16 @@ def test_diagnose_takes_arrays_from_a_file_with_and_without_targets(tmp_path, ca
     [
         (["none.keras", "--data", "digits"], "no file none.keras"),
         (["bad.keras", "--data", "digits"], "bad.keras is not a .keras file: it is text"),
-        (["in.keras", "--data", "imagenet"], "No data set is called 'imagenet'"),
+        (["in.keras", "--data", "imagenet"], "The data set must be one of 'digits'"),
         (["in.keras", "--data", "digits"], "cannot be called on x of shape (256, 8, 8)"),
         (["in.keras", "--data", "none.npz"], "none.npz cannot be read"),
         (["in.keras", "--data", "bad.npz"], "bad.npz cannot be read"),
         (["in.keras", "--data", "objects.npz"], "objects.npz cannot be read"),
         (["in.keras", "--data", "z.npz"], "none that is called x"),
-        (["in.keras", "--data", "digits", "--batch", "0"], "--batch must be an integer of at least 1, but is 0"),
+        (
+            ["in.keras", "--data", "digits", "--batch", "0"],
+            "--batch must be an integer of at least 1, but is 0",
+        ),
         (["in.keras", "--data", "digits", "--plot", "no/x.png"], "no/x.png cannot be written"),
         (["code.keras", "--data", "digits"], "--unsafe"),
     ],

@@ -35,6 +35,14 @@ if TYPE_CHECKING:
 # In the order in which the help lists them.
 _COMMANDS = (demo, collection, predict, diagnose, compare, plot_run, conversion)
 
+_DESCRIPTION = """\
+Surrogate derivatives for TensorFlow/Keras.
+
+A surrogate is a pair of functions. The forward pass uses the value of one of
+them, the backward pass the slope (derivative) of the other. A preset is a
+published surrogate with a name.
+"""
+
 _EPILOG = """\
 examples:
   keras-surrogate demo
@@ -93,9 +101,7 @@ def _line(message: object) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="keras-surrogate",
-        description="Surrogate derivatives for TensorFlow/Keras. A surrogate is a pair of functions: "
-        "the\nforward pass uses the value of one, the backward pass the slope (derivative) of the\n"
-        "other. A preset is a published surrogate with a name.",
+        description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -110,9 +110,7 @@ def _opened(path: str, kind: type, description: str) -> np.ndarray | dict[str, n
         raise ValueError(f"{path} cannot be read as {description}: {error}") from error
 
 
-def _named(
-    arrays: dict[str, np.ndarray], name: str
-) -> np.ndarray | list[np.ndarray] | None:
+def _named(arrays: dict[str, np.ndarray], name: str) -> np.ndarray | list[np.ndarray] | None:
     """The array `name`, or the list of name_0, name_1, ...; None if there are none."""
     if name in arrays:
         return arrays[name]
@@ -121,9 +119,7 @@ def _named(
     return [arrays[one] for one in numbered] or None
 
 
-def _from_csv(
-    path: str, targets: str | None, size: int
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _from_csv(path: str, targets: str | None, size: int) -> tuple[np.ndarray, np.ndarray | None]:
     header, lines = _lines(path, size)
     width = len(lines[0][1])
     place = _column(path, targets, header, width)
@@ -194,9 +190,7 @@ def _numbers(
     return list(map(float, cells))
 
 
-def _column(
-    path: str, targets: str | None, header: list[str] | None, width: int
-) -> int | None:
+def _column(path: str, targets: str | None, header: list[str] | None, width: int) -> int | None:
     """The index of the column of the targets, from 0 on; None if there is none."""
     if targets == "none":
         return None

@@ -67,9 +67,7 @@ def add(commands: console.Commands) -> None:
         required=True,
         help="the .jsonl file of results; runs of other grids in it are kept",
     )
-    parser.add_argument(
-        "--data-dir", metavar="FOLDER", help="a folder that contains the data set"
-    )
+    parser.add_argument("--data-dir", metavar="FOLDER", help="a folder that contains the data set")
     parser.add_argument(
         "--tune", action="store_true", help="show only the best learning rate of each slope"
     )
@@ -110,10 +108,7 @@ def _compare(options: dict[str, Any]) -> int:
         files.check_writable(path)
     if options["tune"] and not all(case.validation for case in grid.cases):
         raise ValueError("--tune chooses learning rates on images held out: give --validation 0.1.")
-    if options["show"]:
-        finished = _shown(grid, output)
-    else:
-        finished = comparison.run(grid, output, options["data_dir"])
+    finished = _finished(grid, output, options)
     rows = comparison.summarize(grid, finished.runs, options["tune"])
     if rows:
         _print(rows, grid, finished)
@@ -134,7 +129,9 @@ def _grid(options: dict[str, Any]) -> comparison.Grid:
     return comparison.load_grid(options["grid"])
 
 
-def _shown(grid: comparison.Grid, output: Path) -> comparison.Finished:
+def _finished(grid: comparison.Grid, output: Path, options: dict[str, Any]) -> comparison.Finished:
+    if not options["show"]:
+        return comparison.run(grid, output, options["data_dir"])
     runs = comparison.read(output)
     of_grid = {key: runs[key] for key in grid.runs if key in runs}
     return comparison.Finished(of_grid, interrupted=False)

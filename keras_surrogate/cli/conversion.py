@@ -64,9 +64,7 @@ def _add_strip(commands: Commands) -> None:
     _add_files(parser, _strip)
 
 
-def _add_files(
-    parser: argparse.ArgumentParser, command: Callable[[dict[str, Any]], int]
-) -> None:
+def _add_files(parser: argparse.ArgumentParser, command: Callable[[dict[str, Any]], int]) -> None:
     parser.set_defaults(command=command)
     parser.add_argument("input", help="the .keras file to read")
     parser.add_argument("output", help="the .keras file to write")

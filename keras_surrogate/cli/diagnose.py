@@ -92,7 +92,7 @@ def _batch(options: dict[str, Any], model: keras.Model) -> tuple[Any, np.ndarray
 
 
 def _input_names(model: keras.Model) -> list[str]:
-    """The names of the model's inputs; empty for a subclassed model, which has no symbolic inputs."""
+    """The names of the model's inputs; empty for a subclassed model without symbolic inputs."""
     if _has_dictionary(model):
         return sorted(model.input)
     return [tensor.name for tensor in getattr(model, "inputs", None) or []]

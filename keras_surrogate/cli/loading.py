@@ -38,8 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unsafe",
         action="store_true",
-        help="also load Python code in the file (Lambda layers). It can do anything that you can do "
-        "on this machine: use it only for files from people you trust",
+        help="also load Python code in the file (Lambda layers). It can do anything that you can "
+        "do on this machine: use it only for files from people you trust",
     )
     parser.add_argument(
         "--import",

@@ -16,7 +16,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "plot-run",
         help="draw the gradient norms that a GradientNormLogger has recorded",
-        description="Draws all quantities in a file of a GradientNormLogger, each in its own panel.",
+        description="Draws all quantities that a GradientNormLogger has written to a file, each in "
+        "its own panel.",
     )
     parser.set_defaults(command=_plot_run)
     parser.add_argument(

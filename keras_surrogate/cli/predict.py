@@ -156,8 +156,8 @@ def _pair(options: dict[str, Any]) -> Surrogate:
         return presets.get(forward).scaled(options["scale"])
     if forward in presets.names():
         raise ValueError(
-            f"The preset {forward!r} has its own backward: leave out --backward, or name one of the "
-            f"functions {', '.join(functions.names())} as --forward."
+            f"The preset {forward!r} has its own backward: leave out --backward, or name one of "
+            f"the functions {', '.join(functions.names())} as --forward."
         )
     return surrogate.Surrogate(forward, backward, options["scale"])
 

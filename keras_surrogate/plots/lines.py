@@ -109,7 +109,7 @@ def zigzags(values: np.ndarray) -> bool:
 
 
 def trend(values: np.ndarray) -> np.ndarray:
-    """The geometric mean of the 12 values around each gap between two neighbours, fewer at the ends.
+    """The geometric mean of the 12 values around each gap between two layers, fewer at the ends.
 
     NaN where a value is 0. A median would jump between two kinds of values that alternate, such as
     those of kernels and of scales.
@@ -181,7 +181,7 @@ def name_ticks(axis: Axis, names: Sequence[object] | np.ndarray, most: int = 20)
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers 0, ..., count - 1, evenly spread, with the first and the last."""
+    """At most `most` of the numbers below `count`, evenly spread, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
 
 

@@ -48,8 +48,8 @@ def recorded(source: RunLike) -> records.Record:
     record = _record_of(source)
     if record is None:
         raise TypeError(
-            "A training run is a records.Record, a GradientNormLogger, a GradientNorms, or the path "
-            f"of a CSV or NPZ file, but not {source!r}."
+            "A training run is a records.Record, a GradientNormLogger, a GradientNorms, or the "
+            f"path of a CSV or NPZ file, but not {source!r}."
         )
     if not len(record.steps):
         raise ValueError("There is nothing to draw: the record has no steps.")
@@ -204,8 +204,8 @@ def histogram_rows(
         )
     if layer is not None and epoch is not None:
         raise ValueError(
-            "Give a layer, for one row for each epoch, or an epoch, for one row for each layer, but "
-            "not both."
+            "Give a layer, for one row for each epoch, or an epoch, for one row for each layer, "
+            "but not both."
         )
     epochs = epochs_of(record).tolist()
     if layer is not None:
@@ -231,7 +231,7 @@ def _check(kind: str, value: object, known: Collection[object]) -> None:
 
 
 def decades(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The borders of the decades as exponents of 10, and each decade's share of the nonzero elements.
+    """The borders of the decades as exponents of 10, and their shares of the nonzero elements.
 
     The first and the last decade hold everything below the lowest and above the highest power.
 

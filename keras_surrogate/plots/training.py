@@ -128,8 +128,8 @@ def gradient_flow(run: RunLike, ax: Axes | None = None) -> Axes:
 def gradient_heatmap(run: RunLike, ax: Axes | None = None, points: int = 200) -> Axes:
     """Draws the gradient norms as a map, steps by layers, coloured by their logarithm.
 
-    White is 0, red is not finite. If there are more recorded steps than points, a cell is the median
-    of the finite norms of its span, and red if there are none.
+    White is 0, red is not finite. If there are more recorded steps than points, a cell is the
+    median of the finite norms of its span, and red if there are none.
 
     Args:
         run: a training run.

@@ -423,7 +423,7 @@ def test_predict_mistakes_are_one_line_and_status_2(arguments, message, capsys):
 def test_predict_draws_norms_and_alignment(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.pictures, "write", lambda axes, *_, **__: drawn.extend(axes))
+    monkeypatch.setattr(cli.outputs, "write_picture", lambda axes, *_, **__: drawn.extend(axes))
     assert (
         cli.main(
             [

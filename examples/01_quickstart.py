@@ -1,14 +1,16 @@
-"""A classifier of handwritten digits whose ReLUs keep their value and learn through another slope.
+"""A classifier of handwritten digits whose ReLUs have another slope in the backward pass.
 
-SurrogateActivation("sugar_bsilu") computes plain ReLU; only the backward pass takes the slope of
-B-SiLU, which is not zero where the unit is off. GradientNormLogger writes down how much gradient
-reaches each layer during `fit`. At the end the model is written twice: as model.keras, to go on
-with in Keras, and as a SavedModel for TensorFlow alone.
+SurrogateActivation("sugar_bsilu") computes the value of ReLU. Only the backward pass uses the slope
+of B-SiLU, which is not zero for inactive units. GradientNormLogger records the gradient norm of
+each layer during `fit`. At the end the model is saved twice: as model.keras, for Keras, and as a
+SavedModel, for TensorFlow alone.
 
     python examples/01_quickstart.py
 
 Needs scikit-learn for the digits.
 """
+
+from __future__ import annotations
 
 import tempfile
 from pathlib import Path
@@ -21,7 +23,7 @@ import keras_surrogate as ks
 from keras_surrogate import datasets
 
 
-def build(image_shape, classes):
+def build(image_shape: tuple[int, ...], classes: int) -> keras.Sequential:
     model = keras.Sequential(
         [
             keras.Input(image_shape),
@@ -38,7 +40,7 @@ def build(image_shape, classes):
     return model
 
 
-def norms_table(norms):
+def norms_table(norms: dict[str, list[float]]) -> Table:
     table = Table("layer", title="Gradient norm, mean over an epoch")
     table.add_column("first epoch", justify="right")
     table.add_column("last epoch", justify="right")
@@ -47,8 +49,12 @@ def norms_table(norms):
     return table
 
 
-def main(epochs=10, output=None):
-    """Trains, prints and saves; returns the test accuracy and, for each layer, the gradient norm of every epoch."""
+def main(epochs: int = 10, output: str | None = None) -> tuple[float, dict[str, list[float]]]:
+    """Trains, prints and saves.
+
+    Returns:
+        The test accuracy, and the gradient norms of each layer, one for each epoch.
+    """
     folder = Path(output or tempfile.mkdtemp(prefix="quickstart-"))
     keras.utils.set_random_seed(0)
     data = datasets.load("digits")
@@ -59,9 +65,8 @@ def main(epochs=10, output=None):
     _, accuracy = model.evaluate(data.x_test, data.y_test, verbose=0)
 
     norms = {layer: history[f"gradient_norm/{layer}"] for layer in logger.layer_names}
-    Console().print(
-        norms_table(norms), f"Accuracy on {len(data.x_test)} test images: {accuracy:.1%}", sep="\n"
-    )
+    Console().print(norms_table(norms))
+    print(f"Accuracy on {len(data.x_test)} test images: {accuracy:.1%}")
 
     model.save(folder / "model.keras")
     model.export(folder / "savedmodel", verbose=False)

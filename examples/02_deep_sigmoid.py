@@ -1,17 +1,19 @@
-"""The vanishing gradient of a deep sigmoid network, and what three other slopes do about it.
+"""The vanishing gradient of a deep sigmoid network, and the effect of three other slopes.
 
-The slope of the sigmoid is at most 1/4. The backward pass multiplies by it in every layer, so that
-little gradient is left for the first of five, and plain SGD hardly moves it. The same network, from
-the same start, is trained with the sigmoid's own slope, with four times that slope, with the slope
-of tanh, and with the sigmoid's slope plus 0.1. The last is the preset "flat_spot", made against
-saturated units; at 0.35 and less it vanishes too, only more slowly. What the network computes stays
-the sigmoid's.
+The slope of the sigmoid is at most 1/4. The backward pass multiplies by it in each layer. After
+five layers the gradient is so small that plain SGD hardly changes the first one. The same network
+is trained from the same initial weights with four slopes: that of the sigmoid, four times that,
+that of tanh, and that of the sigmoid plus 0.1. The last is the preset "flat_spot", which was
+proposed for saturated units. It is at most 0.35, so the gradient vanishes too, only more slowly.
+The value is always that of the sigmoid.
 
-    python examples/02_deep_sigmoid.py        one start, half a minute
-    python examples/02_deep_sigmoid.py 5      mean and standard deviation over five, because one is not a study
+    python examples/02_deep_sigmoid.py        one seed, half a minute
+    python examples/02_deep_sigmoid.py 5      mean and standard deviation over five seeds
 
 Needs scikit-learn for the digits.
 """
+
+from __future__ import annotations
 
 import sys
 
@@ -32,7 +34,7 @@ ACTIVATIONS = {
 FIRST_STEPS = 20
 
 
-def build(activation, seed, depth=5, width=64):
+def build(activation: dict, seed: int, depth: int = 5, width: int = 64) -> keras.Sequential:
     keras.utils.set_random_seed(seed)
     hidden = [
         keras.layers.Dense(
@@ -47,8 +49,11 @@ def build(activation, seed, depth=5, width=64):
     return model
 
 
-def train(model, data, epochs):
-    """The test accuracy, and the first layer's gradient norm divided by the last's over the first steps."""
+def train(model: keras.Model, data: datasets.Dataset, epochs: int) -> tuple[float, float]:
+    """Returns the test accuracy, and the gradient norm of the first layer over that of the last.
+
+    The norms are means over the first steps.
+    """
     logger = ks.callbacks.GradientNormLogger()
     model.fit(data.x_train, data.y_train, epochs=epochs, callbacks=[logger], verbose=0)
     _, accuracy = model.evaluate(data.x_test, data.y_test, verbose=0)
@@ -56,19 +61,24 @@ def train(model, data, epochs):
     return accuracy, norms[0] / norms[-1]
 
 
-def main(epochs=40, seeds=1):
-    """Prints the table; returns the mean accuracy and the mean gradient ratio of each slope over the seeds."""
+def main(epochs: int = 40, seeds: int = 1) -> dict[str, tuple[float, float]]:
+    """Prints the table.
+
+    Returns:
+        The accuracy and the gradient ratio of each slope, means over the seeds.
+    """
     data = datasets.load("digits")
     guessing = np.bincount(data.y_test).max() / len(data.y_test)
     table = Table(
-        "backward pass", title=f"Five sigmoid layers, {epochs} epochs of SGD, {seeds} start(s)"
+        "backward pass", title=f"Five sigmoid layers, {epochs} epochs of SGD, {seeds} seed(s)"
     )
     table.add_column(f"test accuracy\n(guessing: {guessing:.1%})", justify="right")
     table.add_column(f"gradient, first / last layer\n(first {FIRST_STEPS} steps)", justify="right")
     results = {}
     for name, activation in ACTIVATIONS.items():
         runs = np.array([train(build(activation, seed), data, epochs) for seed in range(seeds)])
-        results[name] = accuracy, ratio = tuple(runs.mean(axis=0))
+        accuracy, ratio = runs.mean(axis=0)
+        results[name] = (accuracy, ratio)
         spread = f" +- {runs[:, 0].std(ddof=1):.1%}" if seeds > 1 else ""
         table.add_row(name, f"{accuracy:.1%}{spread}", f"{ratio:.1e}")
     Console().print(table)

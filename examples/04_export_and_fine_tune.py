@@ -1,15 +1,17 @@
-"""A surrogate survives export: a SavedModel is trained further where keras_surrogate cannot be imported.
+"""Export of a surrogate: a SavedModel is trained further without keras_surrogate.
 
-A network of sign units is trained a little and exported by `model.export`. A fresh process, in
-which importing keras_surrogate is made impossible, opens it and goes on training on other images by
-a GradientTape and plain SGD. The true slope of the sign is 0 everywhere, so that any gradient of
-the first layer comes from the surrogate in the file.
+A network of sign units is trained for a short time and exported by `model.export`. A fresh process,
+which cannot import keras_surrogate, loads it and trains it on other images, with a GradientTape and
+plain SGD. The true slope of the sign is 0 everywhere. A gradient in the first layer can come only
+from the surrogate in the file.
 
     python examples/04_export_and_fine_tune.py
 
-Needs scikit-learn for the digits. `serve` runs the model as for prediction: dropout is off,
-statistics are frozen.
+Needs scikit-learn for the digits. `serve` runs the model in inference mode: dropout is off, and
+normalisation statistics do not change.
 """
+
+from __future__ import annotations
 
 import json
 import subprocess
@@ -21,11 +23,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+# Images of the first training; the others are for fine-tuning.
 KNOWN = 200
 
 
-def train_and_export(folder, epochs):
-    # Not imported at the top, because the fresh process runs this very script.
+def train_and_export(folder: Path, epochs: int) -> None:
+    # Imported here, because the fresh process runs this script too, and must not import it.
     import keras_surrogate as ks
     from keras_surrogate import datasets
 
@@ -44,15 +47,22 @@ def train_and_export(folder, epochs):
     np.savez(folder / "images.npz", x_test=data.x_test, y_test=data.y_test, **new)
 
 
-def loss_and_gradients(loaded, x, y):
+def loss_and_gradients(
+    loaded: tf.Module, x: tf.Tensor, y: tf.Tensor
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, loaded.serve(x)))
     return loss, tape.gradient(loss, loaded.trainable_variables)
 
 
-def fine_tune(folder, epochs):
-    """Loss on the test images before and after, and the gradient norm of the first layer's kernel before."""
-    # Held to the end: `loaded.serve` alone would not keep the variables alive.
+def fine_tune(folder: Path, epochs: int) -> dict[str, float]:
+    """Trains the SavedModel.
+
+    Returns:
+        The loss on the test images before and after, and the gradient norm of the first layer's
+        kernel before.
+    """
+    # A reference to `loaded.serve` alone would not keep the variables alive.
     loaded = tf.saved_model.load(folder / "savedmodel")
     with np.load(folder / "images.npz") as images:
         new = tf.data.Dataset.from_tensor_slices((images["x_train"], images["y_train"]))
@@ -60,7 +70,8 @@ def fine_tune(folder, epochs):
     before, gradients = loss_and_gradients(loaded, *test)
     optimizer = keras.optimizers.SGD(0.05)
     for x, y in new.shuffle(len(new), seed=0).batch(32).repeat(epochs):
-        optimizer.apply(loss_and_gradients(loaded, x, y)[1], loaded.trainable_variables)
+        _, step_gradients = loss_and_gradients(loaded, x, y)
+        optimizer.apply(step_gradients, loaded.trainable_variables)
     after, _ = loss_and_gradients(loaded, *test)
     return {
         "before": float(before),
@@ -69,8 +80,8 @@ def fine_tune(folder, epochs):
     }
 
 
-def main(epochs=10, output=None):
-    """Trains, exports, and has a fresh process train further; returns what `fine_tune` measured there."""
+def main(epochs: int = 10, output: str | None = None) -> dict[str, float]:
+    """Trains and exports, and runs `fine_tune` in a fresh process; returns its result."""
     folder = Path(output or tempfile.mkdtemp(prefix="fine-tune-"))
     train_and_export(folder, epochs)
     command = [sys.executable, __file__, str(folder), str(epochs)]
@@ -87,6 +98,7 @@ def main(epochs=10, output=None):
 
 if __name__ == "__main__":
     if sys.argv[1:]:
+        # From here on `import keras_surrogate` is an error.
         sys.modules["keras_surrogate"] = None
         print(json.dumps(fine_tune(Path(sys.argv[1]), int(sys.argv[2]))))
     else:

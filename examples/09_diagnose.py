@@ -1,18 +1,21 @@
-"""What one batch says of eight models, and whether following the advice helps.
+"""Diagnosis of eight models from one batch, and the effect of following the advice.
 
-Seven of them have a fault that was planted, the eighth is sound. None is trained for the diagnosis.
-Then the network whose gradient vanishes is trained as it is, and with the first change that is
-advised: initial weights by the theory.
+Seven of the models have a planted fault, the eighth is healthy. The diagnosis needs no training.
+Then the network with the vanishing gradient is trained twice: without a change, and with the first
+change in the advice, initial weights from the theory.
 
     python examples/09_diagnose.py
 
 Needs scikit-learn for the digits and matplotlib for the picture.
 """
 
+from __future__ import annotations
+
 import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -22,13 +25,16 @@ from keras_surrogate import datasets, diagnosis, plots
 LARGE = keras.initializers.RandomNormal(stddev=1.0)
 
 
-def build(activation, depth, initializer="he_normal"):
+def build(
+    activation: str | ks.Surrogate,
+    depth: int,
+    initializer: str | keras.initializers.Initializer = "he_normal",
+) -> keras.Sequential:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((64,))])
     for number in range(1, depth + 1):
-        weights = keras.initializers.get(
-            initializer
-        ).clone()  # one object would give layers of one shape equal weights
+        # The same initializer object would give layers of the same shape equal weights.
+        weights = keras.initializers.get(initializer).clone()
         model.add(
             keras.layers.Dense(64, activation, kernel_initializer=weights, name=f"hidden_{number}")
         )
@@ -41,8 +47,8 @@ def build(activation, depth, initializer="he_normal"):
     return model
 
 
-def patients(x):
-    """A model and its batch by what is wrong with it."""
+def models(x: np.ndarray) -> dict[str, tuple[keras.Model, np.ndarray]]:
+    """A model and a batch for each fault."""
     dead = build("relu", 4)
     dead.get_layer("hidden_3").bias.assign([-100.0] * 64)
     return {
@@ -57,30 +63,42 @@ def patients(x):
     }
 
 
-def accuracy(initializer, data, epochs):
+def accuracy(
+    initializer: str | keras.initializers.Initializer, data: datasets.Dataset, epochs: int
+) -> float:
+    """Trains the network whose gradient vanishes; returns its test accuracy."""
     model = build("sigmoid", 5, initializer)
     model.fit(data.x_train.reshape(-1, 64), data.y_train, epochs=epochs, verbose=0)
-    return model.evaluate(data.x_test.reshape(-1, 64), data.y_test, verbose=0)[1]
+    _, score = model.evaluate(data.x_test.reshape(-1, 64), data.y_test, verbose=0)
+    return score
 
 
-def main(epochs=15, output=None):
-    """Prints and draws; returns the findings of each model, their numbers by kind, and the two accuracies."""
-    data, console = datasets.load("digits"), Console()
-    x, y = data.x_train[:256].reshape(-1, 64), data.y_train[:256]
-    results = {fault: diagnosis.diagnose(model, x, y) for fault, (model, x) in patients(x).items()}
+def main(epochs: int = 15, output: str | None = None) -> dict[str, object]:
+    """Prints and draws.
+
+    Returns:
+        found: for each model, the numbers of its findings by their kinds; accuracy: without and
+        with the change.
+    """
+    data = datasets.load("digits")
+    console = Console()
+    images = data.x_train[:256].reshape(-1, 64)
+    y = data.y_train[:256]
+    results = {fault: diagnosis.diagnose(*pair, y) for fault, pair in models(images).items()}
     table = Table("planted", "found", "layer", "number", title="One batch, no training")
-    for fault, finding in [
-        (fault, finding) for fault, result in results.items() for finding in result.findings
-    ]:
-        table.add_row(fault, finding.kind, finding.layer, f"{finding.value:.2g}")
+    for fault, result in results.items():
+        for finding in result.findings:
+            table.add_row(fault, finding.kind, finding.layer, f"{finding.value:.2g}")
     console.print(table)
     results["vanishing gradient"].print(console)
     folder = Path(output or tempfile.mkdtemp(prefix="diagnose-"))
     plots.save(plots.diagnosis(results["collapsed signal"]), folder / "diagnosis.png")
     advised = ks.initializers.CriticalNormal("sigmoid")
-    before, after = (accuracy(weights, data, epochs) for weights in ("glorot_uniform", advised))
+    before = accuracy("glorot_uniform", data, epochs)
+    after = accuracy(advised, data, epochs)
     console.print(
-        f"\nTrained, {epochs} epochs: {before:.1%}; with the weights advised: {after:.1%}. Picture: {folder}."
+        f"\nTest accuracy after {epochs} epochs: {before:.1%}; with the advised weights: "
+        f"{after:.1%}. Picture: {folder}."
     )
     found = {
         fault: {finding.kind: finding.value for finding in each.findings}

@@ -1,24 +1,32 @@
-"""Gradient norms in a loop of one's own, on two workers of a strategy: python examples/10_multi_worker.py
+"""Gradient norms in a custom training loop, on two workers of a distribution strategy.
 
-Keras's own `fit` does not work under a MultiWorkerMirroredStrategy (keras#20585), so the loop is
-written by hand, and `gradients.GradientNorms` measures in it what `GradientNormLogger` measures in
-`fit`. Two processes on this machine train on the halves of each batch; a third trains alone on
-whole batches. All three must record the same norms.
+    python examples/10_multi_worker.py
+
+Keras's `fit` does not work under a MultiWorkerMirroredStrategy (keras#20585), so the example has
+its own training loop. There `gradients.GradientNorms` measures the norms that `GradientNormLogger`
+measures in `fit`. Two processes on this machine train on one half of each batch each; a third
+process trains alone on whole batches. All three must record the same norms.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 BATCH = 64
 
 
-def train(strategy, worker, workers, steps):
-    """What one worker records while it trains on its share of each batch."""
+def train(strategy: tf.distribute.Strategy, worker: int, workers: int, steps: int) -> np.ndarray:
+    """Trains on one worker's share of each batch; returns the norms, shape (steps, layers)."""
     import keras
     import tensorflow as tf
 
@@ -39,41 +47,48 @@ def train(strategy, worker, workers, steps):
 
     def step(x, y):
         with tf.GradientTape() as tape:
-            # A share of the mean over the whole batch, because the optimizer adds up the workers'
-            # gradients.
+            # This worker's part of the mean over the whole batch. The optimizer sums the gradients
+            # of the workers.
             value = loss(y, model(x, training=True)) / BATCH
         gradients = tape.gradient(value, model.trainable_variables)
         norms.record(zip(gradients, model.trainable_variables, strict=True))
         optimizer.apply(gradients, model.trainable_variables)
 
-    run, data = tf.function(lambda x, y: strategy.run(step, (x, y))), ks.datasets.load("digits")
+    run = tf.function(lambda x, y: strategy.run(step, (x, y)))
+    data = ks.datasets.load("digits")
     for start in range(0, steps * BATCH, BATCH):
         share = slice(start + worker, start + BATCH, workers)
         run(tf.constant(data.x_train[share]), tf.constant(data.y_train[share]))
     return norms.norms
 
 
-def work(steps):
-    """One process: the worker that TF_CONFIG says, or, where it says nothing, alone. Prints its norms."""
+def work(steps: int) -> None:
+    """Trains as the worker that TF_CONFIG names, or alone if it is empty; prints the norms."""
     import tensorflow as tf
 
     task = json.loads(os.environ["TF_CONFIG"])
-    alone = not task
-    strategy = (
-        tf.distribute.get_strategy() if alone else tf.distribute.MultiWorkerMirroredStrategy()
-    )
-    worker, workers = (0, 1) if alone else (task["task"]["index"], len(task["cluster"]["worker"]))
-    print(json.dumps(train(strategy, worker, workers, steps).tolist()))
+    if task:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        norms = train(strategy, task["task"]["index"], len(task["cluster"]["worker"]), steps)
+    else:
+        norms = train(tf.distribute.get_strategy(), 0, 1, steps)
+    print(json.dumps(norms.tolist()))
 
 
-def start(steps, task):
+def start(steps: int, task: dict) -> subprocess.Popen:
+    """Starts a process that runs `work`."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CONFIG": json.dumps(task)}
     command = [sys.executable, __file__, "work", str(steps)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def main(steps=20):
-    """The norms that both workers and the single process recorded, each of shape (steps, layers)."""
+def main(steps: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Trains in all three processes.
+
+    Returns:
+        The norms of both workers and of the single process, each of shape (steps, layers).
+    """
+    # Two free ports; the workers listen on them after the sockets are closed.
     with (
         socket.create_server(("localhost", 0)) as one,
         socket.create_server(("localhost", 0)) as other,
@@ -81,15 +96,18 @@ def main(steps=20):
         cluster = {"worker": [f"localhost:{server.getsockname()[1]}" for server in (one, other)]}
     tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
     processes = [start(steps, task) for task in (*tasks, {})]
-    first, second, alone = (
-        np.array(json.loads(one.communicate()[0].splitlines()[-1])) for one in processes
-    )
+    outputs = [process.communicate()[0] for process in processes]
+    # The norms are on the last line.
+    first, second, alone = (np.array(json.loads(text.splitlines()[-1])) for text in outputs)
+    between = abs(first / second - 1).max()
+    to_alone = abs(first / alone - 1).max()
     print(f"norms in the last step: {first[-1]} and {second[-1]} on the workers, {alone[-1]} alone")
-    print(
-        f"largest relative difference {abs(first / second - 1).max():.1e} and {abs(first / alone - 1).max():.1e}"
-    )
+    print(f"largest relative difference: {between:.1e} between workers, {to_alone:.1e} to alone")
     return first, second, alone
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[2])) if sys.argv[1:2] == ["work"] else main()
+    if sys.argv[1:2] == ["work"]:
+        work(int(sys.argv[2]))
+    else:
+        main()

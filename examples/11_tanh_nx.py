@@ -1,17 +1,22 @@
-"""Could tanh(n x), whose slope reaches n, prevent vanishing gradients? The question's numbers, and what n really does.
+"""The question if tanh(n x), whose slope reaches n, prevents vanishing gradients; and its answer.
 
-A slope below 1/n undoes one of n. Beyond |x| = 0.658 tanh(2x) is that flat; beyond 9.01 one slope
-undoes 49 of 2; inside 0.441 it exceeds 1. No n gives pairs of slopes more room than n = 1.81, with
-0.663: the first table.
+The first table has the numbers of the question. A slope below 1/n cancels one slope of n. The slope
+of tanh(2x) is below 1/2 for |x| > 0.658, and above 1 for |x| < 0.441. For |x| > 9.01 one slope
+cancels 49 slopes of 2. For pairs of slopes the best n is 1.81, with 0.663.
 
-tanh(n (W h + b)) is tanh(W' h + b') with W' = n W and b' = n b: the same function, trained on the
-same images in the second table. With the same learning rate it learns otherwise; with n**2 times
-that for all layers as well; and with n**2 times that for the hidden layers alone it is the same
-network at every step, and to the last bit, since n is a power of 2. (`GradientScale` multiplies the
-gradients of all layers before it: for SGD a learning rate of their own.)
+The second table has the answer. tanh(n (W h + b)) is tanh(W' h + b') with W' = n W and b' = n b: it
+is the same function. Trained on the same images with the same learning rate, it learns differently.
+With n**2 times the learning rate for all layers it learns differently, too. With n**2 times the
+learning rate for the hidden layers only, both networks are the same at each step. They agree to the
+last bit, because n is a power of 2. (`GradientScale` multiplies the gradients of all layers before
+it, which for SGD is a separate learning rate.)
 
-    python examples/11_tanh_nx.py  (needs scikit-learn and matplotlib)
+    python examples/11_tanh_nx.py
+
+Needs scikit-learn for the digits and matplotlib for the picture.
 """
+
+from __future__ import annotations
 
 import tempfile
 from pathlib import Path
@@ -25,8 +30,10 @@ from rich.table import Table
 import keras_surrogate as ks
 from keras_surrogate import datasets, theory
 
-N, RATE, DEPTHS = 2, 0.05, (1, 2, 50)
-# For hidden layers, for the last layer: factors of the learning rate.
+N = 2
+RATE = 0.05
+DEPTHS = (1, 2, 50)
+# Factors of the learning rate, for the hidden layers and for the last layer.
 RULES = {
     "r for all": (1, 1),
     "n r for all": (N, N),
@@ -35,8 +42,8 @@ RULES = {
 }
 
 
-def build(steepness, hidden_rate=1, last_rate=1):
-    """Three hidden layers of tanh(steepness x); all compute the same at the start."""
+def build(steepness: float, hidden_rate: float = 1, last_rate: float = 1) -> keras.Sequential:
+    """Three hidden layers of tanh(steepness x). Initially all networks are the same function."""
     keras.utils.set_random_seed(0)
     tanh = ks.Surrogate(ks.functions.ScaledTanh(steepness))
     hidden = [keras.layers.Dense(64, activation=tanh) for _ in range(3)]
@@ -53,35 +60,46 @@ def build(steepness, hidden_rate=1, last_rate=1):
     return model
 
 
-def thresholds_table():
+def thresholds_table() -> Table:
     table = Table("depth", "n: 2 and best", "threshold of |x|", title="Slope below n^-(depth-1)")
     for depth in DEPTHS:
         for n in (N, theory.tanh_optimum(depth).n):
-            table.add_row(
-                str(depth), f"{n:.3f}", f"{theory.tanh_threshold(n, depth):.3f}", end_section=n != N
-            )
+            threshold = theory.tanh_threshold(n, depth)
+            table.add_row(str(depth), f"{n:.3f}", f"{threshold:.3f}")
+        table.add_section()
     return table
 
 
-def main(epochs=5, output=None):
-    """Prints both tables and draws; returns the difference from tanh(nx) and the accuracy for each rule."""
-    data, results = datasets.load("digits"), {}
+def main(epochs: int = 5, output: str | None = None) -> dict[str, tuple[float, float]]:
+    """Prints both tables and draws.
+
+    Returns:
+        For each rule of RULES, and for "r", tanh(nx) itself: the largest difference of the outputs
+        from tanh(nx), and the test accuracy.
+    """
+    data = datasets.load("digits")
+    results = {}
     table = Table(
-        "activation", "learning rate", title=f"The same start, {epochs} epochs of SGD on the digits"
+        "activation",
+        "learning rate",
+        title=f"The same initial network, {epochs} epochs of SGD on the digits",
     )
     for heading in ("largest difference\nof outputs from tanh(2x)", "test accuracy"):
         table.add_column(heading, justify="right")
+    networks = {"r": ("tanh(2x)", (N,))}
+    for name, rule in RULES.items():
+        networks[name] = ("tanh(x), n W", (1, *rule))
     reference = None
-    for name, rule in {"r": (), **RULES}.items():
-        model = build(1 if rule else N, *rule)
+    for name, (activation, arguments) in networks.items():
+        model = build(*arguments)
         model.fit(data.x_train, data.y_train, epochs=epochs, verbose=0)
         outputs = model.predict(data.x_test, verbose=0)
+        if reference is None:
+            reference = outputs
+        difference = float(np.max(np.abs(outputs - reference)))
         accuracy = float(np.mean(outputs.argmax(axis=1) == data.y_test))
-        reference = outputs if reference is None else reference
-        results[name] = difference, _ = float(np.max(np.abs(outputs - reference))), accuracy
-        table.add_row(
-            "tanh(x), n W" if rule else "tanh(2x)", name, f"{difference:.1e}", f"{accuracy:.1%}"
-        )
+        results[name] = (difference, accuracy)
+        table.add_row(activation, name, f"{difference:.1e}", f"{accuracy:.1%}")
     Console().print(thresholds_table(), table)
     folder = Path(output or tempfile.mkdtemp(prefix="tanh-nx-"))
     figure, axes = plt.subplots(1, len(DEPTHS), figsize=(14, 4), layout="constrained")

@@ -1,22 +1,26 @@
-"""How often do gradients vanish, do they come back, and from which start? Thousands of small networks answer.
+"""The frequency of vanishing gradients, before and after training, in thousands of small networks.
 
-1. The folklore: "multiply 50 random numbers from 0 to 1; never above 1e-18". The exact distribution
-   of the product is known, and about one in nine is above.
-2. A census of random networks, 50 layers of 8 units. The product of the slopes along a path is not
-   the gradient: with tanh(2x) it has nearly always vanished where the whole gradient, weights and
-   all paths included, is healthy.
-3. Training, with a Markov chain of two states, [g >> 0] and [g ~ 0]: a one-way street? Its forecast
-   beside what happened tells how good a model it is.
-4. A map: chains of ten units that share a weight and a bias, from each (w, b) to the gradient after
-   training.
+1. A common claim: the product of 50 random numbers between 0 and 1 is never above 1e-18. The exact
+   distribution of the product is known: about one in nine is above.
+2. A census of random networks with 50 layers of 8 units. The product of the slopes along a path is
+   not the gradient. With tanh(2x) it has nearly always vanished, while the whole gradient, with
+   weights and all paths, is healthy.
+3. Training as a Markov chain of two states, [g >> 0] and [g ~ 0], which shows if vanished gradients
+   recover. The comparison of its forecast to the training shows the quality of this model.
+4. A map of the gradient after training for each initial (w, b), in chains of ten units that share a
+   weight and a bias.
 
     python examples/12_gradient_paths.py       about a minute on two cores; needs matplotlib
 """
 
+from __future__ import annotations
+
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +28,7 @@ import keras_surrogate as ks
 from keras_surrogate import simulation
 
 TANHS = {f"tanh({n}x)": ks.Surrogate(ks.functions.ScaledTanh(n)) for n in (1, 2)}
-# Name: surrogate, weight variance.
+# The surrogate and the weight variance of each network.
 CENSUS = {
     **{name: (pair, 1) for name, pair in TANHS.items()},
     "relu": ("relu", 2),
@@ -32,7 +36,14 @@ CENSUS = {
 }
 
 
-def draw(axes, products, samples, rates, chains, maps):
+def draw(
+    axes: np.ndarray,
+    products: np.ndarray,
+    samples: dict[str, simulation.GradientSample],
+    rates: simulation.VanishingRates,
+    chains: dict[str, simulation.TwoStateChain],
+    maps: dict[str, simulation.GradientMap],
+) -> None:
     ks.plots.uniform_products(products, ax=axes[0, 0]).set_title("1. products of uniform numbers")
     norms = {name: sample.log10_norm for name, sample in samples.items()}
     ks.plots.gradient_distribution(norms, axes[0, 1]).set_title("2. gradients of random networks")
@@ -49,14 +60,21 @@ def draw(axes, products, samples, rates, chains, maps):
     )
 
 
-def main(networks=20_000, steps=200, output=None):
-    """Prints the tables and draws; returns the shares that vanished, by part and name."""
+def main(
+    networks: int = 20_000, steps: int = 200, output: str | None = None
+) -> dict[str, Sequence[float]]:
+    """Prints the tables and draws.
+
+    Returns:
+        uniform: the sampled and the exact share above 1e-18. For each network of the census: the
+        shares of vanished and exploded products of slopes, then those of whole gradients. For each
+        "trained" network: the share of vanished gradients before and after training.
+    """
     folder = Path(output or tempfile.mkdtemp(prefix="gradient-paths-"))
     products = simulation.uniform_products(50, networks)
     exact = simulation.uniform_product_probability(1e-18, 50)
-    print(
-        f"Products of 50 uniform numbers above 1e-18: {(products > -18).mean():.2%}; exactly {exact:.2%}"
-    )
+    sampled = (products > -18).mean()
+    print(f"Products of 50 uniform numbers above 1e-18: {sampled:.2%}; exactly {exact:.2%}")
 
     census = Table(
         "network",
@@ -67,31 +85,26 @@ def main(networks=20_000, steps=200, output=None):
         title="Census",
     )
     samples = {}
-    uniform = (float((products > -18).mean()), float(exact))
-    results: dict[str, object] = {"uniform": uniform}
+    results: dict[str, object] = {"uniform": (float(sampled), float(exact))}
     for name, (pair, variance) in CENSUS.items():
         samples[name] = simulation.gradient_sample(
             pair, networks=networks, weight_variance=variance, verbose=1
         )
-        shares = [
-            simulation.shares(part)
-            for part in (samples[name].log10_product, samples[name].log10_norm)
-        ]
-        ends = [share for part in shares for share in (part.vanished, part.exploded)]
+        product = simulation.shares(samples[name].log10_product)
+        norm = simulation.shares(samples[name].log10_norm)
+        ends = [product.vanished, product.exploded, norm.vanished, norm.exploded]
         census.add_row(name, *(f"{share:.1%}" for share in ends))
         results[name] = ends
     variances = [0.06 * number for number in range(1, 17)]
     rates = simulation.vanishing_rates("scaled_tanh", variances, networks=max(1, networks // 20))
 
-    training, chains, maps = (
-        Table("network", "g", "one-way street?", title=f"Training, {steps} steps"),
-        {},
-        {},
-    )
+    training = Table("network", "g", "recovery", title=f"Training, {steps} steps")
+    chains = {}
+    maps = {}
     for name, pair in TANHS.items():
         paths = simulation.training_paths(pair, 20, max(1, networks // 40), steps=steps, verbose=1)
-        both = paths.log10_norm, paths.log10_product
-        chains[name], product = (simulation.two_state_chain(g, alive=1e-2) for g in both)
+        chains[name] = simulation.two_state_chain(paths.log10_norm, alive=1e-2)
+        product = simulation.two_state_chain(paths.log10_product, alive=1e-2)
         training.add_row(name, "whole gradient", chains[name].verdict)
         training.add_row("", "product of slopes", product.verdict, end_section=True)
         results[f"trained {name}"] = [

@@ -1,9 +1,15 @@
-"""The demo: one deep network trained twice from the same start, with the true derivative and with a surrogate."""
+"""The demo: a deep network, trained with its true derivative and with a surrogate.
+
+Both trainings start from the same initial weights and see the data in the same order.
+"""
+
+from __future__ import annotations
 
 import csv
 import dataclasses
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -11,29 +17,41 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_surrogate import callbacks, datasets, files, layers
+from keras_surrogate.checks import integer
+from keras_surrogate.reprs import Shown
 from keras_surrogate.surrogate import Surrogate
 from keras_surrogate.testing import roundtrip
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Smallest valid integers.
+_LEAST = {"epochs": 1, "depth": 1, "width": 1, "batch_size": 1, "seed": 0}
+# Steps at the start and at the end over which the table averages the gradient norms.
+_AVERAGED = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the demo trains. Defaults: the textbook vanishing gradient, five sigmoid layers under plain SGD.
+    """The settings of the demo.
+
+    The default is a textbook vanishing gradient: five sigmoid layers, trained by plain SGD.
 
     Args:
         data: a name that `datasets.load` takes; default "digits".
-        data_dir: a folder with the data; default: found or downloaded.
+        data_dir: a folder that contains the data; default None, to find or download it.
         epochs: at least 1; default 40.
-        depth: hidden layers, at least 1; default 5.
-        width: units in each, at least 1; default 64.
+        depth: number of hidden layers, at least 1; default 5.
+        width: units in each hidden layer, at least 1; default 64.
         forward, backward: functions as in `Surrogate`; default "sigmoid" and "tanh".
-        scale: multiplies the backward's slope; default 1.
-        learning_rate: of plain SGD; positive, default 0.1.
+        scale: a factor of the backward's slope; default 1.
+        learning_rate: learning rate of plain SGD; positive, default 0.1.
         batch_size: at least 1; default 32.
-        seed: fixes initial weights and data order of both runs; at least 0, default 0.
+        seed: determines initial weights and data order of both trainings; at least 0, default 0.
         output: the folder for pictures and models; default "keras-surrogate-demo".
 
     Raises:
-        ValueError: a number out of range, an unknown function, an output that is a file or lies
+        ValueError: a number is out of range; a function is unknown; the output is a file or lies
             below one.
     """
 
@@ -50,33 +68,35 @@ class Settings:
     seed: int = 0
     output: str = "keras-surrogate-demo"
 
-    def __post_init__(self):
-        for name, least in {
-            "epochs": 1,
-            "depth": 1,
-            "width": 1,
-            "batch_size": 1,
-            "seed": 0,
-        }.items():
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name} must be an integer of at least {least}, but is {getattr(self, name)}."
-                )
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            integer(getattr(self, name), name, least)
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(
                 f"learning_rate must be a positive number, but is {self.learning_rate}."
             )
         files.check_folder(self.output)
-        self.surrogate  # noqa: B018  an unknown function is an error now, not after loading the data
+        # Raises an error for an unknown function, before the data is loaded.
+        _ = self.surrogate
 
     @property
-    def surrogate(self):
+    def surrogate(self) -> Surrogate:
+        """The surrogate of the hidden layers."""
         return Surrogate(self.forward, self.backward, self.scale)
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One trained model and what was measured on it; accuracy, loss and dead units on the test images."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Run(Shown):
+    """A trained model and its measurements.
+
+    Attributes:
+        title: the name in the table and on the picture.
+        model: the model after training.
+        record: the logger of the gradient norms.
+        accuracy, loss: those on the test images.
+        dead: the share of dead units in each hidden layer, shape (depth,); see `dead_units`.
+        interrupted: True if Ctrl-C has ended the training early.
+    """
 
     title: str
     model: keras.Model
@@ -86,46 +106,58 @@ class Run:
     dead: np.ndarray
     interrupted: bool
 
+    _more = "run.model, run.record"
 
-def run(settings, console=None):
+    def _facts(self) -> dict[str, object]:
+        return {
+            "": self.title,
+            "test accuracy": self.accuracy,
+            "test loss": self.loss,
+            "dead units": self.dead,
+            "interrupted": self.interrupted,
+        }
+
+
+def run(settings: Settings, console: Console | None = None) -> list[Run]:
     """Trains both networks, prints the table and writes the files.
 
     Args:
         settings: `Settings`.
-        console: where to print, a rich `Console`; default the terminal.
+        console: the rich `Console` to print on; default the terminal.
 
     Returns:
-        The finished runs, the true derivative's first; fewer than two, or an interrupted last one,
-        after Ctrl-C.
+        The runs, that of the true derivative first. After Ctrl-C the last one is interrupted, and
+        there may be only one.
 
     Raises:
-        ImportError: matplotlib, which draws the picture, is missing.
-        ValueError: the data cannot be had.
+        ImportError: matplotlib is missing.
+        ValueError: the data is not available.
     """
-    # Now rather than after both trainings.
+    # An ImportError is raised here and not after both trainings.
     importlib.import_module("keras_surrogate.plots")
     console = console or Console()
     data = datasets.load(settings.data, settings.data_dir)
     surrogate = settings.surrogate
+    activations = {"true derivative": surrogate.true(), "surrogate": surrogate}
     runs = []
-    for title, activation in {"true derivative": surrogate.true(), "surrogate": surrogate}.items():
+    for title, activation in activations.items():
         console.print(f"\n{title}: {_described(activation)}", style="bold")
         runs.append(train(settings, data, title, activation))
         if runs[-1].interrupted:
-            console.print("\nInterrupted: what follows is what was recorded so far.")
+            console.print("\nInterrupted: the results so far follow.")
             break
     console.print(table(runs, data), verdict(runs), sep="\n")
     _write(settings, runs, data, console)
     return runs
 
 
-def _described(pair):
-    scale = "" if pair.scale == 1 else f"{pair.scale:g} times the "
-    return f"{pair.forward.title} forward, {scale}slope of {pair.backward.title} backward"
+def _described(pair: Surrogate) -> str:
+    factor = "" if pair.scale == 1 else f"{pair.scale:g} times the "
+    return f"{pair.forward.title} forward, {factor}slope of {pair.backward.title} backward"
 
 
-def build(settings, data, activation):
-    """A plain Sequential classifier with Glorot-uniform Dense layers, compiled with plain SGD."""
+def build(settings: Settings, data: datasets.Dataset, activation: Surrogate) -> keras.Sequential:
+    """A classifier of Dense layers with Keras's default weights, compiled with plain SGD."""
     keras.utils.set_random_seed(settings.seed)
     hidden = [
         keras.layers.Dense(
@@ -148,12 +180,13 @@ def build(settings, data, activation):
     return model
 
 
-def train(settings, data, title, activation):
+def train(settings: Settings, data: datasets.Dataset, title: str, activation: Surrogate) -> Run:
     """Trains one network and returns its `Run`."""
-    model, record = build(settings, data, activation), callbacks.GradientNormLogger()
+    model = build(settings, data, activation)
+    record = callbacks.GradientNormLogger()
     interrupted = False
     try:
-        # The progress bar goes first, else it would also show every layer's norm.
+        # The progress bar is the first callback. After the logger it would show all norms.
         model.fit(
             data.x_train,
             data.y_train,
@@ -164,77 +197,90 @@ def train(settings, data, title, activation):
     except KeyboardInterrupt:
         interrupted = True
     loss, accuracy = model.evaluate(data.x_test, data.y_test, batch_size=256, verbose=0)
-    return Run(title, model, record, accuracy, loss, dead_units(model, data.x_test), interrupted)
+    dead = dead_units(model, data.x_test)
+    return Run(title, model, record, accuracy, loss, dead, interrupted)
 
 
-def dead_units(model, x):
-    """The share of units in each hidden layer whose output is the same for every input in `x`."""
+def dead_units(model: keras.Model, x: np.ndarray) -> np.ndarray:
+    """The share of units in each hidden layer with the same output for all inputs in `x`."""
     hidden = [layer.output for layer in model.layers if layer.name.startswith("hidden")]
     outputs = keras.Model(model.inputs[0], hidden).predict(x, batch_size=256, verbose=0)
-    outputs = outputs if isinstance(outputs, list) else [outputs]
+    if not isinstance(outputs, list):
+        outputs = [outputs]
     return np.array([np.mean(np.ptp(output, axis=0) <= 1e-6) for output in outputs])
 
 
-# Steps over which the table's gradient norms are averaged.
-_AVERAGED = 20
+def table(runs: Sequence[Run], data: datasets.Dataset) -> Table:
+    """A rich table with a column for each run.
 
-
-def table(runs, data):
-    """A rich table: one column a run; accuracy, loss, gradient norms at start and end, dead units."""
+    Its rows are accuracy, loss, gradient norms at the start and at the end, and dead units.
+    """
     result = Table(
-        title=f"{data.name}: {len(data.x_train)} images to train, {len(data.x_test)} to test"
+        title=f"{data.name}: {len(data.x_train)} training images, {len(data.x_test)} test images"
     )
     result.add_column("")
     for finished in runs:
         result.add_column(finished.title, justify="right")
-    for section in _sections(data):
-        for row in zip(*[section(finished) for finished in runs], strict=True):
-            result.add_row(row[0][0], *(text for _, text in row))
+    # The accuracy of always answering with the most frequent class.
+    guessing = np.bincount(data.y_test).max() / len(data.y_test)
+    for section in zip(*[_sections(finished, guessing) for finished in runs], strict=True):
+        for row in zip(*section, strict=True):
+            label, _ = row[0]
+            result.add_row(label, *(text for _, text in row))
         result.add_section()
     return result
 
 
-def _sections(data):
-    """Functions of a run that give the (label, text) pairs of one part of the table."""
-    chance = np.bincount(data.y_test).max() / len(data.y_test)
-    yield lambda finished: [
-        (f"test accuracy (guessing: {chance:.1%})", f"{finished.accuracy:.1%}"),
-        ("test loss", f"{finished.loss:.3f}"),
+def _sections(finished: Run, guessing: float) -> list[list[tuple[str, str]]]:
+    """The parts of a run's column, each a list of pairs of a label and a text."""
+    first = slice(_AVERAGED)
+    last = slice(-_AVERAGED, None)
+    return [
+        [
+            (f"test accuracy (guessing: {guessing:.1%})", f"{finished.accuracy:.1%}"),
+            ("test loss", f"{finished.loss:.3f}"),
+        ],
+        _norm_rows(f"gradient norm, first {_AVERAGED} steps", finished, first),
+        _norm_rows(f"gradient norm, last {_AVERAGED} steps", finished, last),
+        [("dead hidden units (constant output)", f"{finished.dead.mean():.1%}")],
     ]
-    yield lambda finished: _norm_rows(
-        f"gradient norm, first {_AVERAGED} steps", finished, slice(_AVERAGED)
-    )
-    yield lambda finished: _norm_rows(
-        f"gradient norm, last {_AVERAGED} steps", finished, slice(-_AVERAGED, None)
-    )
-    yield lambda finished: [("dead hidden units (constant output)", f"{finished.dead.mean():.1%}")]
 
 
-def _norm_rows(heading, finished, steps):
-    """Mean norms over `steps`, a row a layer, and the ratio of the first to the last."""
-    yield heading, ""
+def _norm_rows(heading: str, finished: Run, steps: slice) -> list[tuple[str, str]]:
+    """The mean norm of each layer over some steps, and the ratio of the first to the last layer."""
+    names = finished.record.layer_names
     norms = finished.record.norms[steps]
-    means = norms.mean(axis=0) if len(norms) else np.full(len(finished.record.layer_names), np.nan)
-    for name, mean in zip(finished.record.layer_names, means, strict=True):
-        yield f"  {name}", f"{mean:.2e}"
-    if len(means):
-        yield "  first / last layer", f"{means[0] / means[-1]:.2e}"
+    means = np.full(len(names), np.nan)
+    if len(norms):
+        means = norms.mean(axis=0)
+    rows = [(f"  {name}", f"{mean:.2e}") for name, mean in zip(names, means, strict=True)]
+    if rows:
+        rows.append(("  first / last layer", f"{means[0] / means[-1]:.2e}"))
+    return [(heading, ""), *rows]
 
 
-def verdict(runs):
-    """One sentence on which run is better, whichever it is."""
+def verdict(runs: Sequence[Run]) -> str:
+    """A sentence that says which run has the better test accuracy."""
     if len(runs) < 2:
-        return "Only the run with the true derivative was made."
+        return "Only the network with the true derivative was trained."
     true, other = runs
     difference = 100 * (other.accuracy - true.accuracy)
     if abs(difference) < 1:
-        return f"The surrogate makes no difference worth naming here: {difference:+.1f} points of test accuracy."
+        return (
+            f"The surrogate makes no relevant difference here: {difference:+.1f} points of test "
+            "accuracy."
+        )
     better = "gains" if difference > 0 else "LOSES"
-    return f"The surrogate {better} {abs(difference):.1f} points of test accuracy against the true derivative."
+    return (
+        f"The surrogate {better} {abs(difference):.1f} points of test accuracy compared to the "
+        "true derivative."
+    )
 
 
-def _write(settings, runs, data, console):
-    """The picture, the norms as CSV, and both forms of the last model, reopened and compared."""
+def _write(
+    settings: Settings, runs: Sequence[Run], data: datasets.Dataset, console: Console
+) -> None:
+    """Writes picture, norms, and the last model in two formats; reopens both and compares them."""
     with files.replacing_folder(settings.output) as folder:
         _write_norms(runs, folder / "gradient_norms.csv")
         _write_picture(runs, folder / "gradient_norms.png")
@@ -242,41 +288,43 @@ def _write(settings, runs, data, console):
         model.save(folder / "model.keras")
         model.export(folder / "savedmodel", verbose=False)
     console.print(
-        f"\nWritten to {settings.output}: gradient_norms.png, gradient_norms.csv, model.keras, savedmodel."
+        f"\nWritten to {settings.output}: gradient_norms.png, gradient_norms.csv, model.keras, "
+        "savedmodel."
     )
     for name in ("model.keras", "savedmodel"):
         change = roundtrip.difference(model, Path(settings.output, name), data.x_test[:32])
         state = "DIFFERS" if change else "the same"
         console.print(
             f"{name}, opened in a fresh process: {state} "
-            f"(largest relative difference: outputs {change.output:.1e}, surrogate gradients {change.gradient:.1e})."
+            f"(largest relative difference: outputs {change.output:.1e}, surrogate gradients "
+            f"{change.gradient:.1e})."
         )
 
 
-def _write_norms(runs, path):
+def _write_norms(runs: Sequence[Run], path: Path) -> None:
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["run", "step", "global", *runs[0].record.layer_names])
         for finished in runs:
             record = finished.record
-            for step, total, norms in zip(
-                record.steps, record.global_norms, record.norms, strict=True
-            ):
+            rows = zip(record.steps, record.global_norms, record.norms, strict=True)
+            for step, total, norms in rows:
                 writer.writerow([finished.title, step, total, *norms])
 
 
-def _write_picture(runs, path):
+def _write_picture(runs: Sequence[Run], path: Path) -> None:
     from keras_surrogate import plots
     from keras_surrogate.plots.axes import plt
 
-    figure, axes = plt.subplots(
-        1, len(runs), figsize=(5.5 * len(runs), 4.2), sharey=True, layout="constrained"
-    )
-    for finished, ax in zip(runs, np.atleast_1d(axes), strict=True):
+    size = (5.5 * len(runs), 4.2)
+    figure = plt.figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
+    for finished, ax in zip(runs, axes, strict=True):
         plots.gradient_norms(finished.record, ax)
         ax.set_title(f"{finished.title}: test accuracy {finished.accuracy:.1%}")
         ax.label_outer()
-        if ax is not np.atleast_1d(axes)[0]:
-            ax.get_legend().remove()
+    # All panels have the same legend.
+    for ax in axes[1:]:
+        ax.get_legend().remove()
     plots.save(axes, path)
     plt.close(figure)

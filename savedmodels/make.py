@@ -1,15 +1,20 @@
-"""Makes the golden folder of a format generation: `python savedmodels/make.py savedmodels/generation_2`.
+"""Makes the golden folder of a generation of the file format.
 
-For each preset a tiny model, `<preset>.keras` and the SavedModel `<preset>/`, and `<preset>.npz`
-with inputs and what the model must give for them. Those numbers are an independent opinion, in
-float64: the chain rule written out in NumPy, with differences of `Function.value` for slopes. No
-automatic differentiation and no layer has a part in them.
+    python savedmodels/make.py savedmodels/generation_2
+
+For each preset it writes a small model, `<preset>.keras` and the SavedModel `<preset>/`, and
+`<preset>.npz` with inputs and the expected results. These are computed independently, in float64:
+by the chain rule in NumPy, with differences of `Function.value` as slopes, without automatic
+differentiation and without layers.
 """
+
+from __future__ import annotations
 
 import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -19,13 +24,23 @@ import keras_surrogate
 from keras_surrogate import presets
 from keras_surrogate.layers import SurrogateActivation
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def make(folder):
-    """Writes a new generation into `folder`; a ValueError if it exists, because a golden file is never remade."""
+    from keras_surrogate import Surrogate
+
+
+def make(folder: str | Path) -> None:
+    """Writes a new generation into `folder`.
+
+    Raises:
+        ValueError: the folder exists. A golden file is never remade.
+    """
     folder = Path(folder)
     if folder.exists():
         raise ValueError(
-            f"{folder} exists already, and a golden file is never remade. Give a new generation's name."
+            f"{folder} exists already, and a golden file is never remade. Give the name of a new "
+            "generation."
         )
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         unfinished = Path(temporary, folder.name)
@@ -37,7 +52,7 @@ def make(folder):
         unfinished.rename(folder)
 
 
-def _versions():
+def _versions() -> dict[str, str]:
     return {
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
@@ -46,10 +61,10 @@ def _versions():
     }
 
 
-def _make_preset(folder, name):
+def _make_preset(folder: Path, name: str) -> None:
     generator = np.random.default_rng(0)
     model = _model(name, generator)
-    # An even number of points misses the kinks, which lie at round numbers.
+    # With an even number of points, none is a kink of a function: kinks lie at round numbers.
     x = generator.permutation(np.linspace(-4, 4, 64)).reshape(16, 4).astype("float32")
     upstream = generator.normal(size=(16, 3)).astype("float32")
     model.save(folder / f"{name}.keras")
@@ -58,8 +73,11 @@ def _make_preset(folder, name):
     np.savez_compressed(folder / f"{name}.npz", x=x, upstream=upstream, **expected)
 
 
-def _model(name, generator):
-    """The preset both as a layer and as `activation=`, with weights that reach its flat, steep and linear parts."""
+def _model(name: str, generator: np.random.Generator) -> keras.Sequential:
+    """A model with the preset as a layer and as an `activation`.
+
+    The weights are so large that the flat, steep and linear parts of the functions are used.
+    """
     layers = [
         keras.Input((4,)),
         SurrogateActivation(name),
@@ -71,29 +89,43 @@ def _model(name, generator):
     return model
 
 
-def _expected(surrogate, weights, x, upstream):
-    """Outputs, the gradient of sum(upstream * outputs), and the gradient of sum(gradient**2), by the chain rule."""
+def _expected(
+    surrogate: Surrogate, weights: list[np.ndarray], x: np.ndarray, upstream: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The results of the model by the chain rule.
+
+    Returns:
+        outputs; gradient, of sum(upstream * outputs); second_gradient, of sum(gradient**2); both
+        with respect to x.
+    """
     kernel, bias, last_kernel, last_bias, x, upstream = (
         array.astype("float64") for array in (*weights, x, upstream)
     )
     value = _in_numpy(surrogate.forward)
+
+    # outputs = value(hidden) W2 + b2, with hidden = value(x) W1 + b1.
     hidden = value(x) @ kernel + bias
+    outputs = value(hidden) @ last_kernel + last_bias
+
+    # Backward, with slopes s: gradient = s(x) * (s(hidden) * (upstream W2')) W1'.
     slope_x, curvature_x = _differences(surrogate, x)
     slope_hidden, curvature_hidden = _differences(surrogate, hidden)
     to_hidden = upstream @ last_kernel.T
     to_layer = (slope_hidden * to_hidden) @ kernel.T
     gradient = slope_x * to_layer
+
+    # x moves `gradient` by s'(x), and by s'(hidden), where hidden moves with the slope s(x) of the
+    # backward pass.
+    through_slope_x = 2 * gradient * curvature_x * to_layer
     through_slope_hidden = 2 * (gradient * slope_x) @ kernel * curvature_hidden * to_hidden
-    return {
-        "outputs": value(hidden) @ last_kernel + last_bias,
-        "gradient": gradient,
-        "second_gradient": 2 * gradient * curvature_x * to_layer
-        + through_slope_hidden @ kernel.T * slope_x,
-    }
+    second_gradient = through_slope_x + through_slope_hidden @ kernel.T * slope_x
+    return {"outputs": outputs, "gradient": gradient, "second_gradient": second_gradient}
 
 
-def _differences(surrogate, x, step=2e-4):
-    """Slope and its derivative, as central differences of fourth order of the backward's value."""
+def _differences(
+    surrogate: Surrogate, x: np.ndarray, step: float = 2e-4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slope and curvature: fourth-order central differences of the backward's value, scaled."""
     value = _in_numpy(surrogate.backward)
     far_left, left, middle, right, far_right = (
         value(x + number * step) for number in (-2, -1, 0, 1, 2)
@@ -103,7 +135,7 @@ def _differences(surrogate, x, step=2e-4):
     return surrogate.scale * slope, surrogate.scale * curvature
 
 
-def _in_numpy(function):
+def _in_numpy(function: keras_surrogate.functions.Function) -> Callable[..., np.ndarray]:
     return lambda x: function.value(tf.constant(x)).numpy()
 
 

@@ -77,7 +77,7 @@ def test_an_interrupted_demo_has_status_130(monkeypatch):
             "No function is called 'sofplus'. Did you mean 'softplus'",
         ),
         (["demo", "--epochs", "0"], "epochs must be an integer of at least 1, but is 0"),
-        (["demo", "--data", "imagenet"], "No data set is called 'imagenet'"),
+        (["demo", "--data", "imagenet"], "The data set must be one of 'digits'"),
         (
             ["demo", "--data", "mnist", "--data-dir", "no/such/folder"],
             "no/such/folder does not exist",
@@ -171,7 +171,7 @@ def test_list_shows_everything_that_is_documented_of_one(name, capsys):
         assert f"{name}, a function" in printed
         assert inspect.getdoc(type(functions.get(name))) in printed
     if name in presets.names():
-        assert f"{name}, a published pair: value of " in printed
+        assert f"{name}, a preset: value of " in printed
         assert inspect.getdoc(getattr(presets, name)) in printed
     assert ("a function" in printed) == (name in functions.names())
     assert "relu6" not in printed
@@ -375,7 +375,7 @@ def test_predict_prints_verdict_layers_and_advice(capsys, monkeypatch):
     printed = " ".join(capsys.readouterr().out.split())
     assert "explodes: the first layer gets 2.7e+05 times" in printed
     assert "Balanced, with scale=0.775" in printed
-    assert "should hurt training under plain SGD and hurt training under Adam" in printed
+    assert "should hurt training with plain SGD and hurt training with Adam" in printed
     assert "50 layers" in printed
     assert "true slope" in printed
 
@@ -399,14 +399,14 @@ def test_predict_takes_a_preset_a_width_weights_and_a_picture(tmp_path, capsys, 
     assert "5 layers of width 64" in printed
     assert "undefined" in printed
     assert cli.main(["predict", "--forward", "relu", "--depth", "5"]) == 0
-    assert "Beside the true slope" not in capsys.readouterr().out
+    assert "Compared to the true slope" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--forward", "rleu"], "'rleu'. Did you mean 'relu'"),
-        (["--forward", "sugar_bsilu", "--backward", "silu"], "has its backward"),
+        (["--forward", "sugar_bsilu", "--backward", "silu"], "has its own backward"),
         (["--forward", "relu", "--depth", "0"], "depth must be an integer of at least 1, but is 0"),
         (["--forward", "relu", "--initializer", "he_norml"], "he_norml"),
         (["--forward", "exponential"], "The signal explodes"),
@@ -423,7 +423,7 @@ def test_predict_mistakes_are_one_line_and_status_2(arguments, message, capsys):
 def test_predict_draws_norms_and_alignment(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.pictures, "write", lambda axes, *_, **__: drawn.extend(axes))
+    monkeypatch.setattr(cli.outputs, "write_picture", lambda axes, *_, **__: drawn.extend(axes))
     assert (
         cli.main(
             [
@@ -573,7 +573,7 @@ def test_code_in_a_model_is_run_only_with_unsafe(tmp_path, monkeypatch, capsys):
         ),
         (
             ["swap", "bad.keras", "out.keras", "--activation", "relu", "--surrogate", "elu"],
-            "bad.keras is no .keras file: it is text",
+            "bad.keras is not a .keras file: it is text",
         ),
         (
             ["swap", "in.keras", "out.h5", "--activation", "relu", "--surrogate", "elu"],
@@ -753,14 +753,17 @@ def test_diagnose_takes_arrays_from_a_file_with_and_without_targets(tmp_path, ca
     ("arguments", "message"),
     [
         (["none.keras", "--data", "digits"], "no file none.keras"),
-        (["bad.keras", "--data", "digits"], "bad.keras is no .keras file: it is text"),
-        (["in.keras", "--data", "imagenet"], "No data set is called 'imagenet'"),
+        (["bad.keras", "--data", "digits"], "bad.keras is not a .keras file: it is text"),
+        (["in.keras", "--data", "imagenet"], "The data set must be one of 'digits'"),
         (["in.keras", "--data", "digits"], "cannot be called on x of shape (256, 8, 8)"),
         (["in.keras", "--data", "none.npz"], "none.npz cannot be read"),
         (["in.keras", "--data", "bad.npz"], "bad.npz cannot be read"),
         (["in.keras", "--data", "objects.npz"], "objects.npz cannot be read"),
         (["in.keras", "--data", "z.npz"], "none that is called x"),
-        (["in.keras", "--data", "digits", "--batch", "0"], "--batch must be at least 1, but is 0"),
+        (
+            ["in.keras", "--data", "digits", "--batch", "0"],
+            "--batch must be an integer of at least 1, but is 0",
+        ),
         (["in.keras", "--data", "digits", "--plot", "no/x.png"], "no/x.png cannot be written"),
         (["code.keras", "--data", "digits"], "--unsafe"),
     ],
@@ -1030,17 +1033,17 @@ def damaged(tmp_path_factory):
         ("none.keras", "There is no file none.keras."),
         (
             "cut.keras",
-            "cut.keras is no .keras file: it is a zip archive that is cut off or damaged.",
+            "cut.keras is not a .keras file: it is a zip archive that is cut off or damaged.",
         ),
-        ("whole.zip", "whole.zip must be called .keras to be loaded: rename it."),
-        ("empty.keras", "empty.keras is no .keras file: it is empty."),
+        ("whole.zip", "whole.zip must have the suffix .keras to be loaded: rename it."),
+        ("empty.keras", "empty.keras is not a .keras file: it is empty."),
         ("text.keras", "it is text."),
         ("noise.keras", "it is something else."),
         ("picture.keras", "it is a PNG picture."),
         ("lite.keras", "it is a LiteRT model."),
         (
             "torch.pt",
-            "is an archive without config.json, so no model that Keras saved; it holds: archive/data.pkl.",
+            "is an archive without config.json, so it is not a model saved by Keras; it holds: archive/data.pkl.",
         ),
         ("weightless.keras", "weightless.keras cannot be loaded: "),
         ("saved", "saved is a SavedModel, which is for serving: name the .keras file"),
@@ -1052,12 +1055,12 @@ def damaged(tmp_path_factory):
         ("own.h5", "it has a layer 'Unregistered' that Keras does not know"),
         (
             "hdf5.keras",
-            "it is an HDF5 file, as former versions of Keras wrote. Rename it to .h5; keras.saving.load_model(",
+            "it is an HDF5 file, the format of earlier versions of Keras. Rename it to .h5; keras.saving.load_model(",
         ),
-        ("only.weights.h5", "it holds weights alone"),
+        ("only.weights.h5", "it holds only weights"),
         (
             "code.keras",
-            "it holds Python code, in a Lambda layer or the like. If it comes from people you trust, --unsafe",
+            "it holds Python code, for example in a Lambda layer. If it comes from people you trust, --unsafe",
         ),
     ],
 )
@@ -1227,7 +1230,7 @@ def test_an_interrupted_comparison_prints_what_there_is_and_has_status_130(
     monkeypatch.setattr(trainer.Trainer, "run", interrupted)
     assert cli.main(COMPARE) == 130
     shown = capsys.readouterr().out
-    assert "true" in shown and "3 of 4 trainings are finished; the same command goes on." in shown
+    assert "true" in shown and "3 of 4 trainings are finished; the same command continues." in shown
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
     made.clear()
     assert cli.main(COMPARE) == 0
@@ -1269,7 +1272,7 @@ def test_compare_drops_half_a_line_with_one_line_of_warning(tmp_path, monkeypatc
         (["empty.py"], "empty.py must define grid"),
         (
             ["good.py", "--depth", "3", "--seeds", "2"],
-            "good.py says what the grid is; leave out --depth, --seeds",
+            "good.py defines the grid; leave out --depth, --seeds",
         ),
     ],
 )

@@ -100,7 +100,7 @@ def test_an_interruption_reports_what_was_recorded(tmp_path, monkeypatch, no_fre
     assert runs[0].interrupted
     assert len(runs[0].record.steps) == 5
     assert "Interrupted" in text
-    assert "Only the run with the true derivative was made" in text
+    assert "Only the network with the true derivative was trained" in text
     assert (tmp_path / "out" / "gradient_norms.png").exists()
 
 
@@ -112,12 +112,17 @@ def test_dead_units_are_those_whose_output_never_changes():
     np.testing.assert_array_equal(demo.dead_units(model, np.array([[0.0, 0.1], [0.5, 0.9]])), [0.5])
 
 
+def test_a_run_shows_itself_in_a_few_lines():
+    run = demo.Run("surrogate", None, None, 0.9, 0.3, np.array([0.0, 0.5]), False)
+    assert "surrogate; test accuracy 0.9; test loss 0.3; dead units 0 to 0.5" in repr(run)
+
+
 @pytest.mark.parametrize(
     ("accuracies", "expected"),
     [
         ((0.1, 0.9), "gains 80.0 points"),
         ((0.9, 0.5), "LOSES 40.0 points"),
-        ((0.9, 0.895), "no difference"),
+        ((0.9, 0.895), "no relevant difference"),
     ],
 )
 def test_the_verdict_says_who_wins(accuracies, expected):

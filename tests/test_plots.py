@@ -576,7 +576,7 @@ def test_saving_says_what_is_wrong_and_leaves_the_old_picture(tmp_path, monkeypa
     for drawn, found in {None: "NoneType", "ax": "str"}.items():
         with pytest.raises(
             TypeError,
-            match=rf"must be an axis, an array or list of axes, or a figure, but .* {found}",
+            match=rf"must be matplotlib axes, an array or list of axes, or a figure, but .* {found}",
         ):
             plots.save(drawn, tmp_path / "picture.png")
     for drawn in ([], [ax, plt.figure().add_subplot()]):

@@ -123,7 +123,7 @@ def test_ways_begin_at_the_start_and_end_where_training_ends_or_overflows(gradie
 
 @pytest.mark.parametrize("draw", [plots.gradient_map, plots.vanishing_rates])
 def test_an_unknown_gradient_is_an_error(draw, gradient_map):
-    with pytest.raises(ValueError, match="gradient must be 'product' or 'norm', but is 'sum'"):
+    with pytest.raises(ValueError, match="gradient must be one of 'product', 'norm', but is 'sum'"):
         draw(gradient_map, gradient="sum")
 
 

@@ -1,154 +1,159 @@
-"""`keras-surrogate compare`: a grid of trainings, resumed where it was stopped, and its table."""
+"""`keras-surrogate compare`: a grid of trainings, which can be interrupted, and its table."""
+
+from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from keras_surrogate import comparison, files
-from keras_surrogate.cli import console
+from keras_surrogate.cli import console, outputs
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    import numpy as np
 
 _HELPS = {
-    "data": "digits, fashion-mnist, mnist, cifar10",
-    "network": "mlp or vgg",
-    "depth": "hidden layers, or convolutions",
-    "width": "units of each, or channels of the first",
-    "forward": "functions that give the value",
-    "backward": 'functions that give the slope; "true" is the forward\'s own; also leaky_relu:0.3, "4*true"',
-    "balanced": "whether the slope is scaled so that gradients keep their size",
-    "initializer": 'of hidden kernels, by Keras\'s name, or "critical"',
-    "bias": "initial biases of hidden layers",
-    "normalization": "none, batch, layer",
-    "residual": "whether hidden layers are x + f(W x + b)",
-    "optimizer": "Keras's name and the learning rate: sgd:0.01 adam:0.001",
-    "layer_rate": "factor of the learning rate for each layer further from the output",
-    "annealing": "share of the steps after which the slope is the true one; 0 for never",
+    "data": "data set: digits, fashion-mnist, mnist or cifar10",
+    "network": "mlp (dense layers) or vgg (convolutions)",
+    "depth": "number of hidden layers; for vgg, of convolutions",
+    "width": "units in each hidden layer; for vgg, channels of the first convolution",
+    "forward": "functions whose value is used",
+    "backward": "functions whose slope is used; true is the forward's own slope; with a parameter, "
+    "leaky_relu:0.3; with a factor, 4*true",
+    "balanced": "yes to scale the slope so that gradients keep their size",
+    "initializer": 'initializer of the hidden kernels, a Keras name or "critical"',
+    "bias": "initial biases of the hidden layers",
+    "normalization": "none, batch or layer",
+    "residual": "yes for hidden layers x + f(W x + b)",
+    "optimizer": "optimizer and learning rate: sgd:0.01 adam:0.001",
+    "layer_rate": "factor of the learning rate for each layer away from the output",
+    "annealing": "share of the training after which the slope is the true one; 0 for never",
     "epochs": "passes over the training images",
-    "batch_size": "images in a step",
-    "images": "how many training images; 0 for all",
-    "validation": "share of them held out, to choose learning rates by",
+    "batch_size": "images in a batch",
+    "images": "number of training images; 0 for all",
+    "validation": "share of the training images that is held out, to choose learning rates",
 }
 
 
-def add(commands):
+def add(commands: console.Commands) -> None:
     parser = commands.add_parser(
         "compare",
-        help="train a grid of derivatives, depths, optimizers, ... and tabulate what helps",
-        description="Trains all combinations of what is given, each from several seeds with the same initial weights "
-        "and data order, and compares each slope with the true one. Each finished training is a line in the output; "
-        "after an interruption the same command goes on. Beside OUTPUT.jsonl it writes OUTPUT.md, "
-        "OUTPUT-accuracy.png and, where there are predictions, OUTPUT-theory.png.",
+        help="train many combinations of derivatives and settings, and print a table",
+        description="Trains all combinations of the given values, each from several seeds, and "
+        "compares each slope to the true one. Both start from the same initial weights and see the "
+        "data in the same order. Each finished training is appended to OUTPUT.jsonl; after an "
+        "interruption the same command continues. Also writes OUTPUT.md, OUTPUT-accuracy.png and, "
+        "if there are predictions, OUTPUT-theory.png.",
     )
     parser.set_defaults(command=_compare)
     parser.add_argument(
         "grid",
         nargs="?",
-        help="a Python file that defines grid = comparison.Grid(...), in place of the options from --data to "
-        "--seeds. Its code is run as it is: name only files that you trust",
+        help="a Python file that defines grid = comparison.Grid(...), instead of the options from "
+        "--data to --seeds. Its code is executed: use only files that you trust",
     )
     for field in dataclasses.fields(comparison.Case):
         _add_axis(parser, field)
-    parser.add_argument("--seeds", type=int, help="trainings of each combination (default: 5)")
+    parser.add_argument(
+        "--seeds", type=int, help="number of trainings of each combination (default: 5)"
+    )
     parser.add_argument(
         "--output",
+        metavar="FILE",
         required=True,
-        help="the file of results, .jsonl; runs of other grids in it are kept",
+        help="the .jsonl file of results; runs of other grids in it are kept",
     )
-    parser.add_argument("--data-dir", help="a folder with the data's files")
+    parser.add_argument("--data-dir", metavar="FOLDER", help="a folder that contains the data set")
     parser.add_argument(
-        "--tune", action="store_true", help="of each slope show the best learning rate only"
+        "--tune", action="store_true", help="show only the best learning rate of each slope"
     )
     parser.add_argument(
-        "--show", action="store_true", help="train nothing, show what the output holds of the grid"
+        "--show", action="store_true", help="train nothing; show the results of the grid so far"
     )
 
 
-def _add_axis(parser, field):
-    flag, kind, default = "--" + field.name.replace("_", "-"), type(field.default), field.default
-    choices = (
-        {"type": _yes_or_no, "metavar": "yes|no"}
-        if kind is bool
-        else {"type": kind, "metavar": "VALUE"}
-    )
-    default = ("yes" if default else "no") if kind is bool else default
-    parser.add_argument(
-        flag,
-        nargs="+",
-        help=f"{_HELPS[field.name]} (default: {default})".replace("%", "%%"),
-        **choices,
-    )
+def _add_axis(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    kind = type(field.default)
+    default = field.default
+    metavar = "VALUE"
+    if kind is bool:
+        kind = _yes_or_no
+        default = "yes" if field.default else "no"
+        metavar = "yes|no"
+    # argparse formats helps with %.
+    text = f"{_HELPS[field.name]} (default: {default})".replace("%", "%%")
+    parser.add_argument(flag, nargs="+", type=kind, metavar=metavar, help=text)
 
 
-def _yes_or_no(text):
+def _yes_or_no(text: str) -> bool:
     if text not in ("yes", "no"):
         raise ValueError(text)
     return text == "yes"
 
 
+# argparse prints it: "invalid answer, yes or no value".
 _yes_or_no.__name__ = "answer, yes or no"
 
 
-def _compare(options):
+def _compare(options: dict[str, Any]) -> int:
     grid = _grid(options)
     output = Path(options["output"])
-    if output.suffix != ".jsonl":
-        raise ValueError(
-            f"{output}: the output must be a .jsonl file; the table goes into a .md file beside it."
-        )
-    for path in (output, *_written(output).values()):
+    outputs.check(output, ".jsonl")
+    for path in _written(output).values():
         files.check_writable(path)
     if options["tune"] and not all(case.validation for case in grid.cases):
         raise ValueError("--tune chooses learning rates on images held out: give --validation 0.1.")
-    finished = (
-        _shown(grid, output)
-        if options["show"]
-        else comparison.run(grid, output, options["data_dir"])
-    )
+    finished = _finished(grid, output, options)
     rows = comparison.summarize(grid, finished.runs, options["tune"])
-    if not rows:
-        print("No training is finished yet.")
-    else:
+    if rows:
         _print(rows, grid, finished)
         _write(rows, output)
+    else:
+        print("No training is finished yet.")
     return 130 if finished.interrupted else 0
 
 
-def _grid(options):
-    axes = {field.name: options[field.name] for field in dataclasses.fields(comparison.Case)}
-    axes = {
-        name: values
-        for name, values in {**axes, "seeds": options["seeds"]}.items()
-        if values is not None
-    }
+def _grid(options: dict[str, Any]) -> comparison.Grid:
+    names = [*(field.name for field in dataclasses.fields(comparison.Case)), "seeds"]
+    axes = {name: options[name] for name in names if options[name] is not None}
     if options["grid"] is None:
         return comparison.Grid(**axes)
     if axes:
         given = ", ".join("--" + name.replace("_", "-") for name in axes)
-        raise ValueError(
-            f"{options['grid']} says what the grid is; leave out {given}, or the file."
-        )
+        raise ValueError(f"{options['grid']} defines the grid; leave out {given}, or the file.")
     return comparison.load_grid(options["grid"])
 
 
-def _shown(grid, output):
+def _finished(grid: comparison.Grid, output: Path, options: dict[str, Any]) -> comparison.Finished:
+    if not options["show"]:
+        return comparison.run(grid, output, options["data_dir"])
     runs = comparison.read(output)
-    return comparison.Finished(
-        {key: runs[key] for key in grid.runs if key in runs}, interrupted=False
-    )
+    of_grid = {key: runs[key] for key in grid.runs if key in runs}
+    return comparison.Finished(of_grid, interrupted=False)
 
 
-def _print(rows, grid, finished):
+def _print(
+    rows: Sequence[comparison.Row], grid: comparison.Grid, finished: comparison.Finished
+) -> None:
     table = comparison.table(rows)
     terminal = console.console()
-    # Wider than the terminal rather than with numbers cut in two.
+    # A table wider than the terminal is better than numbers on two lines.
     terminal.width = max(terminal.width, console.needed(table))
     terminal.print(table)
     if len(finished.runs) < len(grid):
         print(
-            f"{len(finished.runs)} of {len(grid)} trainings are finished; the same command goes on."
+            f"{len(finished.runs)} of {len(grid)} trainings are finished; the same command "
+            "continues."
         )
 
 
-def _written(output):
-    """The files beside OUTPUT.jsonl."""
+def _written(output: Path) -> dict[str, Path]:
+    """The other files beside the .jsonl file."""
     return {
         "table": output.with_suffix(".md"),
         "accuracy": output.with_name(f"{output.stem}-accuracy.png"),
@@ -156,7 +161,7 @@ def _written(output):
     }
 
 
-def _write(rows, output):
+def _write(rows: Sequence[comparison.Row], output: Path) -> None:
     paths = _written(output)
     names = ["table"]
     with files.replacing_file(paths["table"]) as unfinished:
@@ -172,7 +177,9 @@ def _write(rows, output):
     print(f"Written: {', '.join(paths[name].name for name in names)}, beside {output}.")
 
 
-def _drawings(rows, plots):
+def _drawings(
+    rows: Sequence[comparison.Row], plots: ModuleType
+) -> dict[str, Sequence[Any] | np.ndarray]:
     drawings = {"accuracy": plots.comparison(rows)}
     if any(row.predicted_gradient_ratio is not None for row in rows):
         drawings["theory"] = plots.predicted_against_measured(rows)

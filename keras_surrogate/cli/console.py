@@ -1,53 +1,65 @@
-"""What commands print: tables that lose nothing, on any terminal and in any pipe, and JSON."""
+"""Printed tables, complete on any terminal and in any pipe, and JSON."""
+
+from __future__ import annotations
 
 import codecs
 import json
 import sys
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
 
-# Characters that an ASCII terminal is shown instead of those of rich, this package and Keras's
-# progress bar.
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Collection
+
+    import numpy as np
+
+# The object to which a command's module adds its parser.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+# Replacements on an ASCII terminal: the ellipsis, and the line of Keras's progress bar.
 _ASCII = str.maketrans({"\u2026": "~", "\u2501": "="})
-# Wider than any table, so that each row of one is a line for whatever reads the pipe.
+# Wider than any table, so that a program that reads the pipe gets each row in one line.
 _PIPE = 10_000
 _HANDLER = "keras_surrogate.readable"
 
 
-def prepare():
-    """Lets standard output take every character: those that its encoding lacks are replaced or escaped."""
+def prepare() -> None:
+    """Replaces or escapes characters that the encoding of standard output does not have."""
     codecs.register_error(_HANDLER, _readable)
-    # Not in notebooks, whose standard output takes everything.
+    # The standard output of a notebook has no `reconfigure`, and takes all characters.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors=_HANDLER)
 
 
-def _readable(error):
-    """A handler for `codecs`: what to write for the characters that cannot be encoded, and where to go on."""
+def _readable(error: UnicodeError) -> tuple[str, int]:
+    """A handler for `codecs`: the replacement, and the place to continue at."""
     lacking = error.object[error.start : error.end]
-    return lacking.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii"), error.end
+    text = lacking.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
+    return text, error.end
 
 
-def console():
-    """A rich console on standard output, which prints text as it is, and of any width in a pipe."""
+def console() -> Console:
+    """A rich console on standard output without markup; wide enough for any table in a pipe."""
     width = None if sys.stdout.isatty() else _PIPE
     return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
-def needed(drawn):
+def needed(drawn: Table) -> int:
     """The width at which a rich table is neither folded nor cut."""
     return Console(width=_PIPE).measure(drawn).maximum
 
 
-def table(title, *headings, right=(), lines=False):
-    """An empty rich table whose cells are folded, never cut, where they are too wide.
+def table(title: str, *headings: str, right: Collection[str] = (), lines: bool = False) -> Table:
+    """An empty rich table. Cells that are too wide are folded, not cut.
 
     Args:
-        title: stands above it.
-        headings: one a column. The first column, of names, is folded last.
-        right: the headings of columns of numbers.
-        lines: whether a line is between rows.
+        title: the title above the table.
+        headings: one for each column. The first column holds names and is folded last.
+        right: the headings of the columns of numbers, which are right-aligned.
+        lines: True for a line between rows.
     """
     result = Table(title=title, title_justify="left", show_lines=lines)
     for number, heading in enumerate(headings):
@@ -56,20 +68,23 @@ def table(title, *headings, right=(), lines=False):
     return result
 
 
-def add_json(parser, keys):
-    """The option --json, with a description of the document's keys in the help."""
+def add_json(parser: argparse.ArgumentParser, keys: str) -> None:
+    """Adds the option --json, whose help describes the keys of the document."""
     parser.add_argument(
-        "--json", action="store_true", help=f"print one JSON document and nothing else: {keys}"
+        "--json", action="store_true", help=f"print only a JSON document, with the keys {keys}"
     )
 
 
-def print_json(document):
-    """Prints dictionaries, lists, arrays, strings and numbers; NaN and infinity as the strings "nan", "inf", "-inf"."""
+def print_json(document: object) -> None:
+    """Prints dictionaries, lists, arrays, strings and numbers as JSON.
+
+    JSON has no NaN and no infinity: they become the strings "nan", "inf" and "-inf".
+    """
     text = json.dumps(document, default=_listed)
-    # JSON has neither NaN nor Infinity, which Python's json writes: they become strings.
+    # Python's json writes NaN and Infinity, and passes them to parse_constant when it reads them.
     readable = json.loads(text, parse_constant=lambda word: str(float(word)))
     print(json.dumps(readable, indent=2))
 
 
-def _listed(value):
+def _listed(value: np.ndarray) -> list:
     return value.tolist()

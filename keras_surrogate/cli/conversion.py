@@ -1,86 +1,106 @@
 """`keras-surrogate swap` and `keras-surrogate strip`: from one model file to another."""
 
+from __future__ import annotations
+
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from keras_surrogate import conversion, files
-from keras_surrogate.cli import loading
+from keras_surrogate.cli import loading, outputs
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    import keras
+
+    from keras_surrogate.cli.console import Commands
 
 
-def add(commands):
+def add(commands: Commands) -> None:
     _add_swap(commands)
     _add_strip(commands)
 
 
-def _add_swap(commands):
+def _add_swap(commands: Commands) -> None:
     parser = commands.add_parser(
         "swap",
-        help="give activations of a saved model the slopes of surrogates",
-        description="Writes a copy of a saved model, with the same outputs, whose activations have other slopes. "
-        "Several activations: repeat --activation and --surrogate in pairs.",
+        help="give the activations of a saved model surrogate slopes",
+        description="Writes a copy of a saved model whose activations have other slopes. Its "
+        "outputs are the same. For several activations, repeat --activation and --surrogate in "
+        "pairs.",
     )
     _add_files(parser, _swap)
     parser.add_argument(
-        "--activation", action="append", required=True, help='which activation, such as "relu"'
+        "--activation",
+        metavar="NAME",
+        action="append",
+        required=True,
+        help='the activation to change, such as "relu"',
     )
     parser.add_argument(
-        "--surrogate", action="append", required=True, help='whose slope, such as "leaky_backward"'
+        "--surrogate",
+        metavar="NAME",
+        action="append",
+        required=True,
+        help='the preset or function whose slope it gets, such as "leaky_backward"',
     )
     parser.add_argument(
         "--layers",
+        metavar="NAME",
         action="append",
-        help='only layers of this name, path or pattern, such as "conv*"',
+        help='change only layers with this name, path or pattern, such as "conv*"; may be repeated',
     )
 
 
-def _add_strip(commands):
+def _add_strip(commands: Commands) -> None:
     parser = commands.add_parser(
         "strip",
-        help="take the surrogates out of a saved model again",
-        description="Writes a copy of a saved model in plain Keras, with the same outputs.",
+        help="remove the surrogates from a saved model",
+        description="Writes a copy of a saved model in plain Keras, which loads without this "
+        "package. Its outputs are the same.",
     )
     _add_files(parser, _strip)
 
 
-def _add_files(parser, command):
+def _add_files(parser: argparse.ArgumentParser, command: Callable[[dict[str, Any]], int]) -> None:
     parser.set_defaults(command=command)
-    parser.add_argument("input", help="the model's file, .keras")
-    parser.add_argument("output", help="the file to write, .keras")
+    parser.add_argument("input", help="the .keras file to read")
+    parser.add_argument("output", help="the .keras file to write")
     parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
     loading.add_options(parser)
 
 
-def _swap(options):
-    activations, surrogates = options["activation"], options["surrogate"]
+def _swap(options: dict[str, Any]) -> int:
+    activations = options["activation"]
+    surrogates = options["surrogate"]
     if len(activations) != len(surrogates) or len(set(activations)) != len(activations):
         raise ValueError("Give one --surrogate for each --activation, and each --activation once.")
     mapping = dict(zip(activations, surrogates, strict=True))
-    return _converted(
-        options, lambda model: conversion.swap(model, mapping, layers=options["layers"])
-    )
+
+    def swapped(model: keras.Model) -> keras.Model:
+        return conversion.swap(model, mapping, layers=options["layers"])
+
+    return _converted(options, swapped)
 
 
-def _strip(options):
+def _strip(options: dict[str, Any]) -> int:
     return _converted(options, conversion.strip)
 
 
-def _converted(options, convert):
-    _check_output(options["output"], options["force"])
+def _converted(options: dict[str, Any], convert: Callable[[keras.Model], keras.Model]) -> int:
+    output = options["output"]
+    outputs.check(output, ".keras")
+    if Path(output).exists() and not options["force"]:
+        raise ValueError(f"{output} exists already; --force overwrites it.")
     model = loading.loaded(options["input"], options)
     with warnings.catch_warnings():
-        # They are in the report.
+        # The report says the same.
         warnings.filterwarnings("ignore", message=".* not reached")
         converted = convert(model)
-    with files.replacing_file(options["output"]) as unfinished:
+    with files.replacing_file(output) as unfinished:
         converted.save(unfinished)
     print(conversion.report(converted))
-    print(f"Written to {options['output']}.")
+    print(f"Written to {output}.")
     return 0
-
-
-def _check_output(output, force):
-    if Path(output).suffix != ".keras":
-        raise ValueError(f"{output}: the output must be a .keras file.")
-    if Path(output).exists() and not force:
-        raise ValueError(f"{output} exists already; --force overwrites it.")
-    files.check_writable(output)

@@ -1,107 +1,146 @@
-"""`keras-surrogate predict`: what a derivative will do at a depth, before anything is trained."""
+"""`keras-surrogate predict`: signal and gradients of an untrained network, from theory."""
+
+from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_surrogate import functions, presets, surrogate, theory
-from keras_surrogate.cli import console, pictures
+from keras_surrogate.cli import console, outputs
 from keras_surrogate.theory import verdicts
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from keras_surrogate import Surrogate
+
 _KEYS = (
-    "forward, backward, scale, depth, width (null for infinity), verdict (sentences), gradient_ratio; layers, arrays "
-    "over the layers signal_variance, gradient_norm, alignment (null where it is undefined) and correlation; effect, "
-    "{sgd, adam: helps, hurts or none} or null; balanced, {scale, verdict} or null; advice (sentences); ranking, a "
-    "list of {name, scale, score, gradient_ratio, alignment, revives, share, reason}, the best first"
+    "forward, backward, scale, depth, width (null for infinity), verdict (sentences), "
+    "gradient_ratio; layers: arrays over the layers, signal_variance, gradient_norm, alignment "
+    "(null if undefined) and correlation; effect: {sgd, adam}, each helps, hurts or none, or null; "
+    "balanced: {scale, verdict} or null; advice (sentences); ranking: a list of {name, scale, "
+    "score, gradient_ratio, alignment, revives, share, reason}, the best first"
 )
 
 
-def add(commands):
+def add(commands: console.Commands) -> None:
     parser = commands.add_parser(
         "predict",
-        help="say whether the gradient will vanish, explode or lose its direction",
-        description="Predicts signal, gradient and its direction in an untrained network, and gives advice.",
+        help="predict whether gradients vanish, explode or lose their direction",
+        description="Predicts the signal, the gradient and its direction in each layer of a deep "
+        "dense network with random weights, before any training. Ranks the slopes that fit the "
+        "forward function, and gives advice.",
     )
     parser.set_defaults(command=_predict)
     parser.add_argument(
         "--forward",
+        metavar="NAME",
         required=True,
-        help="the function that gives the value, or the name of a published pair",
+        help="the function whose value is used, or a preset",
     )
     parser.add_argument(
         "--backward",
-        help="the function whose slope the backward pass takes (default: the forward's, or the pair's)",
+        metavar="NAME",
+        help="the function whose slope is used (default: that of the forward function or preset)",
     )
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="multiplies that slope (default: 1)"
+        "--scale", type=float, default=1.0, help="a factor of the slope (default: 1)"
     )
-    parser.add_argument("--depth", type=int, default=20, help="layers (default: 20)")
+    parser.add_argument("--depth", type=int, default=20, help="number of layers (default: 20)")
+    parser.add_argument("--width", type=int, help="units in each layer (default: infinity)")
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument(
         "--initializer",
-        help='of the weights, by its Keras name (default: "glorot_uniform", as in Keras)',
+        metavar="NAME",
+        help="Keras name of the weight initializer (default: glorot_uniform, as in Keras)",
     )
     weights.add_argument(
         "--weight-variance",
+        metavar="VARIANCE",
         type=float,
-        help="fan_in times the variance of the weights, in its place",
+        help="instead of --initializer: fan_in times the variance of the weights",
     )
     parser.add_argument(
-        "--bias-variance", type=float, default=0.0, help="of the biases (default: 0)"
+        "--bias-variance",
+        metavar="VARIANCE",
+        type=float,
+        default=0.0,
+        help="variance of the biases (default: 0)",
     )
     parser.add_argument(
-        "--input-variance", type=float, default=1.0, help="mean square of the input (default: 1)"
+        "--input-variance",
+        metavar="VARIANCE",
+        type=float,
+        default=1.0,
+        help="mean square of the input (default: 1)",
     )
-    parser.add_argument("--width", type=int, help="units of a layer (default: infinitely many)")
     parser.add_argument(
-        "--plot", metavar="FILE", help="draw gradient norm and alignment of every layer"
+        "--plot",
+        metavar="FILE",
+        help="also draw gradient norm and alignment of each layer to this file",
     )
     console.add_json(parser, _KEYS)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
-    """What the command finds out.
+class _Balanced:
+    """The pair with the scale at which the gradient keeps its size.
 
-    effects: "helps", "hurts" or "none" by optimizer, "sgd" and "adam"; None for a function with its
-        own slope.
-    balanced: the pair, scaled so that the gradient keeps its size, and what becomes of it in words;
-        or None and why there is none; or None where there is nothing to balance.
+    pair: None if there is no such scale.
+    words: the prediction for the pair, or the reason why there is none.
+    """
+
+    pair: Surrogate | None
+    words: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """The results of the command.
+
+    effects: "helps", "hurts" or "none" for the optimizers "sgd" and "adam"; None if the slope is
+        the true one.
+    balanced: None if there is nothing to balance.
     """
 
     prediction: theory.Prediction
-    effects: dict | None
-    balanced: tuple | None
+    effects: dict[str, str] | None
+    balanced: _Balanced | None
     advice: theory.Recommendations
 
 
-def _predict(options):
-    pictures.check(options["plot"])
+def _predict(options: dict[str, Any]) -> int:
+    outputs.check_picture(options["plot"])
     found = _found(options)
     if options["json"]:
         console.print_json(_as_dictionary(found))
     else:
         _print(found)
     if options["plot"]:
-        pictures.write(_drawn(found.prediction), options["plot"], quiet=options["json"])
+        drawn = _drawn(found.prediction)
+        outputs.write_picture(drawn, options["plot"], quiet=options["json"])
     return 0
 
 
-def _found(options):
+def _found(options: dict[str, Any]) -> _Found:
     pair = _pair(options)
     depth = options["depth"]
     weights = options["weight_variance"]
-    weights = weights if weights is not None else options["initializer"] or "glorot_uniform"
-    settings = {name: options[name] for name in ("bias_variance", "input_variance")}
-    known = {"width": options["width"], **settings}
+    if weights is None:
+        weights = options["initializer"] or "glorot_uniform"
+    known = {name: options[name] for name in ("width", "bias_variance", "input_variance")}
     prediction = theory.predict(pair, depth, weights, input_correlation=0.5, **known)
+
     true = surrogate.Surrogate(pair.forward)
     effects = None
     if pair != true:
         true_prediction = theory.predict(true, depth, weights, input_correlation=0.5, **known)
+        # Adam rescales each layer's gradient, so that its size matters less.
         effects = {
-            optimizer: theory.effect(prediction, true_prediction, rescaled)
-            for optimizer, rescaled in (("sgd", False), ("adam", True))
+            "sgd": theory.effect(prediction, true_prediction, rescaled=False),
+            "adam": theory.effect(prediction, true_prediction, rescaled=True),
         }
     balanced = None
     if pair.backward != pair.forward or verdicts.gradient_is_off(prediction):
@@ -110,54 +149,62 @@ def _found(options):
     return _Found(prediction, effects, balanced, advice)
 
 
-def _pair(options):
-    forward, backward = options["forward"], options["backward"]
+def _pair(options: dict[str, Any]) -> Surrogate:
+    forward = options["forward"]
+    backward = options["backward"]
     if backward is None:
         return presets.get(forward).scaled(options["scale"])
     if forward in presets.names():
         raise ValueError(
-            f"{forward!r} is a published pair and has its backward; name one of the functions {functions.names()}."
+            f"The preset {forward!r} has its own backward: leave out --backward, or name one of "
+            f"the functions {', '.join(functions.names())} as --forward."
         )
     return surrogate.Surrogate(forward, backward, options["scale"])
 
 
-def _balanced(pair, depth, weights, known):
-    """The pair, balanced, or None; and what becomes of it in words, or why it cannot be balanced."""
+def _balanced(
+    pair: Surrogate, depth: int, weights: str | float, known: dict[str, Any]
+) -> _Balanced:
     settings = {name: value for name, value in known.items() if name != "width"}
     try:
         balanced = theory.balance(pair, weights, **settings)
     except ValueError as error:
-        return None, str(error)
+        return _Balanced(None, str(error))
     prediction = theory.predict(balanced, depth, weights, **known)
-    return balanced, f"{verdicts.gradient(prediction)} {verdicts.direction(prediction)}"
+    words = f"{verdicts.gradient(prediction)} {verdicts.direction(prediction)}"
+    return _Balanced(balanced, words)
 
 
 _EFFECTS = {"helps": "help training", "hurts": "hurt training", "none": "make no difference"}
 
 
-def _print(found):
+def _print(found: _Found) -> None:
     output = console.console()
     output.print(found.prediction.verdict)
     output.print(_layers(found.prediction))
     if found.effects:
-        plain, rescaled = (_EFFECTS[found.effects[optimizer]] for optimizer in ("sgd", "adam"))
+        plain = _EFFECTS[found.effects["sgd"]]
+        adam = _EFFECTS[found.effects["adam"]]
         output.print(
-            f"Beside the true slope it should {plain} under plain SGD and {rescaled} under Adam."
+            f"Compared to the true slope it should {plain} with plain SGD and {adam} with Adam."
         )
     if found.balanced:
-        pair, words = found.balanced
-        output.print(words if pair is None else f"Balanced, with scale={pair.scale:.3g}: {words}")
+        balance = ""
+        if found.balanced.pair is not None:
+            balance = f"Balanced, with scale={found.balanced.pair.scale:.3g}: "
+        output.print(f"{balance}{found.balanced.words}")
     output.print(found.advice.advice)
     output.print(_ranks(found.advice))
 
 
-def _as_dictionary(found):
+def _as_dictionary(found: _Found) -> dict[str, Any]:
     prediction = found.prediction
     names = ("signal_variance", "gradient_norm", "alignment", "correlation")
     balanced = None
     if found.balanced:
-        pair, words = found.balanced
-        balanced = {"scale": None if pair is None else pair.scale, "verdict": words}
+        pair = found.balanced.pair
+        scale = None if pair is None else pair.scale
+        balanced = {"scale": scale, "verdict": found.balanced.words}
     return {
         "forward": prediction.surrogate.forward.title,
         "backward": prediction.surrogate.backward.title,
@@ -174,7 +221,7 @@ def _as_dictionary(found):
     }
 
 
-def _ranked(item):
+def _ranked(item: theory.Recommendation) -> dict[str, Any]:
     return {
         "name": item.name,
         "scale": item.surrogate.scale,
@@ -187,7 +234,7 @@ def _ranked(item):
     }
 
 
-def _layers(prediction):
+def _layers(prediction: theory.Prediction) -> Table:
     numbers = (
         "signal variance",
         "gradient norm",
@@ -196,28 +243,28 @@ def _layers(prediction):
     )
     title = f"{prediction.depth} layers of width {prediction.width or 'infinity'}"
     table = console.table(title, "layer", *numbers, right=numbers)
+    # Five layers, evenly spread.
     for layer in np.unique(np.linspace(0, prediction.depth - 1, 5).astype(int)):
         variance = f"{prediction.signal_variance[layer]:.2g}"
         norm = f"{prediction.gradient_norm[layer]:.2g}"
-        cosine = (
-            "undefined" if prediction.alignment is None else f"{prediction.alignment[layer]:.2f}"
-        )
-        table.add_row(
-            str(layer + 1), variance, norm, cosine, f"{prediction.correlation[layer]:.4f}"
-        )
+        cosine = "undefined"
+        if prediction.alignment is not None:
+            cosine = f"{prediction.alignment[layer]:.2f}"
+        correlation = f"{prediction.correlation[layer]:.4f}"
+        table.add_row(str(layer + 1), variance, norm, cosine, correlation)
     return table
 
 
-def _ranks(advice):
+def _ranks(advice: theory.Recommendations) -> Table:
     table = console.table(
-        "Slopes for this forward, depth and initialization", "", "backward", "why"
+        "Slopes for this forward function, depth and initialisation", "", "backward", "reason"
     )
     for rank, item in enumerate(advice.ranking, 1):
         table.add_row(str(rank), item.name, item.reason)
     return table
 
 
-def _drawn(prediction):
+def _drawn(prediction: theory.Prediction) -> Any:
     from keras_surrogate import plots
     from keras_surrogate.plots.axes import panels
 

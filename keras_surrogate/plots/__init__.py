@@ -1,15 +1,22 @@
-"""Pictures. Every function takes data and an axis, or makes one, and returns the axis. Needs matplotlib.
+"""Pictures. Each function takes data and matplotlib axes, and returns the axes. Needs matplotlib.
 
     ax = plots.gradient_flow(logger)
     plots.save(ax, "flow.png")
 
-Those with several panels, `overview` and `comparison`, return an array of axes, which `save` takes
-as well. In a notebook a cell shows the picture by itself, once.
+Without an argument `ax` a function makes a new figure. `overview`, `comparison` and
+`predicted_against_measured` return an array of axes, which `save` accepts too.
+
+Files, in the order in which data becomes a picture:
+    runs.py            from a training run to arrays
+    axes.py            new axes; the only import of matplotlib
+    lines.py           many layers on the same axes
+    training.py, surrogate.py, prediction.py, tanh_nx.py, simulation.py, diagnosis.py,
+    comparison.py      the pictures, one file for each package that they show
+    saving.py          from a picture to a file
 """
 
 from keras_surrogate.plots.comparison import accuracies, comparison, predicted_against_measured
 from keras_surrogate.plots.diagnosis import diagnosis
-from keras_surrogate.plots.pairs import surrogate
 from keras_surrogate.plots.prediction import prediction
 from keras_surrogate.plots.saving import save
 from keras_surrogate.plots.simulation import (
@@ -20,7 +27,8 @@ from keras_surrogate.plots.simulation import (
     uniform_products,
     vanishing_rates,
 )
-from keras_surrogate.plots.tanh import tanh_thresholds
+from keras_surrogate.plots.surrogate import surrogate
+from keras_surrogate.plots.tanh_nx import tanh_thresholds
 from keras_surrogate.plots.training import (
     dead_units,
     gradient_flow,

@@ -1,30 +1,46 @@
-"""Pictures of a comparison: accuracies with their intervals, and predicted against measured gradients."""
+"""Pictures of a comparison: accuracies, and predicted against measured gradients."""
+
+from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_surrogate.plots import lines
 from keras_surrogate.plots.axes import axis, panels
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
-def accuracies(rows, ax=None, labels=None):
-    """Draws, for each row, the mean accuracy with its 95 % interval, and each seed as a small dot.
+    from matplotlib.axes import Axes
 
-    The dashed line is the mean of the first row whose slope is the true one; a red cross is a run
-    that diverged.
+    from keras_surrogate.comparison import Case, Row
+
+_MARKERS = "os^vD*"
+
+
+def accuracies(
+    rows: Sequence[Row], ax: Axes | None = None, labels: Sequence[str] | None = None
+) -> Axes:
+    """Draws the mean accuracy of each row with its 95 % interval, and each seed as a small dot.
+
+    The dashed line is the mean of the first row with the true slope. A red cross is a run that
+    diverged.
 
     Args:
         rows: `comparison.Row`s, drawn from top to bottom.
-        ax: a matplotlib axis; default a new one.
-        labels: a name for each row; default its slope, and the learning rate if one was chosen.
+        ax: the matplotlib axes to draw on; default new ones.
+        labels: the names of the rows; default the slope, and the learning rate if it was chosen.
 
     Returns:
-        The axis.
+        The axes.
     """
     ax = axis(ax)
-    labels = [_label(row) for row in rows] if labels is None else labels
+    if labels is None:
+        labels = [_label(row) for row in rows]
     for place, row in enumerate(rows):
-        _draw(ax, place, row, _is_true(row))
+        _draw(ax, place, row)
     reference = next((row.accuracy.mean for row in rows if _is_true(row)), None)
     if reference is not None:
         ax.axvline(100 * reference, color="0.5", lw=0.8, ls="--", zorder=0)
@@ -39,42 +55,36 @@ def accuracies(rows, ax=None, labels=None):
     return ax
 
 
-def _label(row):
-    """The slope, with the learning rate where one was chosen."""
-    return (
-        variant(row.case) if row.at_edge is None else f"{variant(row.case)}, {row.case.optimizer}"
-    )
+def _label(row: Row) -> str:
+    if row.at_edge is None:
+        return variant(row.case)
+    return f"{variant(row.case)}, {row.case.optimizer}"
 
 
-def _is_true(row):
+def _is_true(row: Row) -> bool:
     return row.case == row.case.baseline
 
 
-def _draw(ax, place, row, is_true):
-    color = "0.3" if is_true else "C0"
-    low, mean, high = (row.accuracy.mean if end is None else end for end in _ends(row.accuracy))
-    ax.errorbar(
-        100 * mean,
-        place,
-        xerr=[[100 * (mean - low)], [100 * (high - mean)]],
-        fmt="o",
-        color=color,
-        ms=5,
-        capsize=3,
-    )
-    for is_diverged, marker, seed_color in ((False, "o", color), (True, "x", "tab:red")):
-        scores = [100 * run.accuracy for run in row.runs if run.diverged == is_diverged]
-        ax.scatter(
-            scores, np.full(len(scores), place + 0.25), 12, color=seed_color, marker=marker, lw=1
-        )
+def _draw(ax: Axes, place: int, row: Row) -> None:
+    color = "0.3" if _is_true(row) else "C0"
+    mean = row.accuracy.mean
+    # The interval of a single seed has no ends.
+    left = 0.0 if row.accuracy.low is None else mean - row.accuracy.low
+    right = 0.0 if row.accuracy.high is None else row.accuracy.high - mean
+    error = [[100 * left], [100 * right]]
+    ax.errorbar(100 * mean, place, xerr=error, fmt="o", color=color, ms=5, capsize=3)
+    _draw_seeds(ax, place, [run for run in row.runs if not run.diverged], "o", color)
+    _draw_seeds(ax, place, [run for run in row.runs if run.diverged], "x", "tab:red")
 
 
-def _ends(interval):
-    return interval.low, interval.mean, interval.high
+def _draw_seeds(ax: Axes, place: int, runs: list, marker: str, color: str) -> None:
+    scores = [100 * run.accuracy for run in runs]
+    below = np.full(len(scores), place + 0.25)
+    ax.scatter(scores, below, 12, color=color, marker=marker, lw=1)
 
 
-def comparison(rows):
-    """Draws `accuracies` in a panel for each setting, which is all that a case says but its slope.
+def comparison(rows: Sequence[Row]) -> np.ndarray:
+    """Draws `accuracies` in a panel for each setting, i.e. all fields of a case but its slope.
 
     Args:
         rows: `comparison.Row`s; at least one.
@@ -93,29 +103,39 @@ def comparison(rows):
     return axes
 
 
-def _title(row, names):
-    """What sets a panel apart from the others."""
-    words = row.case.in_words([name for name in names if name != "optimizer"])
-    parts = [words, row.setting["optimizer"] if "optimizer" in names else ""]
-    return ", ".join(filter(None, parts)) or ("plain" if names else "")
+def _title(row: Row, names: list[str]) -> str:
+    """The fields `names` of a setting, which differ between panels, in words."""
+    words = [row.case.in_words([name for name in names if name != "optimizer"])]
+    if "optimizer" in names:
+        words.append(row.setting["optimizer"])
+    title = ", ".join(filter(None, words))
+    if names and not title:
+        return "plain"
+    return title
 
 
-def variant(case):
-    """The slope of a case in words: "softplus, balanced"."""
-    rate = f"layer rate {case.layer_rate:g}" if case.layer_rate != 1 else ""
-    annealed = f"annealed over {case.annealing:.0%}" if case.annealing else ""
-    return ", ".join(
-        filter(None, [case.backward, "balanced" if case.balanced else "", annealed, rate])
-    )
+def variant(case: Case) -> str:
+    """The slope of a case in words, such as "softplus, balanced"."""
+    words = [case.backward]
+    if case.balanced:
+        words.append("balanced")
+    if case.annealing:
+        words.append(f"annealed over {case.annealing:.0%}")
+    if case.layer_rate != 1:
+        words.append(f"layer rate {case.layer_rate:g}")
+    return ", ".join(words)
 
 
-def predicted_against_measured(rows, ax=None):
-    """Draws, for each row, the gradient ratio and the cosine at initialisation as predicted and as measured.
+def predicted_against_measured(
+    rows: Sequence[Row], ax: Sequence[Axes] | np.ndarray | None = None
+) -> Sequence[Axes] | np.ndarray:
+    """Draws gradient ratio and cosine at initialisation, predicted against measured, for each row.
 
-    On the dashed diagonal they agree. Ratios are first over last layer, on a log scale.
+    On the dashed diagonal both are equal. Ratios are those of the first to the last layer, on a log
+    scale.
 
     Args:
-        rows: `comparison.Row`s. Those without a prediction, or without a measurement, are left out.
+        rows: `comparison.Row`s. Rows without a prediction or a measurement are left out.
         ax: a pair of matplotlib axes, for ratios and for cosines; default new ones.
 
     Returns:
@@ -127,38 +147,36 @@ def predicted_against_measured(rows, ax=None):
     slopes = list(dict.fromkeys(variant(row.case) for row in rows))
     for number, slope in enumerate(slopes):
         group = [row for row in rows if variant(row.case) == slope]
-        style = {
-            "color": f"C{number % 10}",
-            "marker": "os^vD*"[number // 10 % 6],
-            "ls": "",
-            "ms": 5,
-            "alpha": 0.8,
-        }
-        _points(
-            ratios,
-            [(row.predicted_gradient_ratio, row.gradient_ratio) for row in group],
-            style,
-            True,
-            slope,
-        )
-        _points(cosines, [(row.predicted_cosine, row.cosine) for row in group], style, False, slope)
+        # Ten colours for each marker.
+        marker = _MARKERS[number // 10 % len(_MARKERS)]
+        style = {"color": f"C{number % 10}", "marker": marker, "ls": "", "ms": 5, "alpha": 0.8}
+        pairs = _known((row.predicted_gradient_ratio, row.gradient_ratio) for row in group)
+        # A log scale has no place for 0.
+        positive = [pair for pair in pairs if min(pair) > 0]
+        _draw_points(ratios, positive, slope, style)
+        pairs = _known((row.predicted_cosine, row.cosine) for row in group)
+        _draw_points(cosines, pairs, slope, style)
     ratios.set(xscale="log", yscale="log")
-    for each, what in (
-        (ratios, "gradient ratio, first / last layer"),
-        (cosines, "cosine with the true gradient"),
-    ):
-        each.axline((0.5, 0.5), (1, 1), color="0.5", lw=0.8, ls="--", zorder=0)
-        each.set(xlabel=f"{what}: predicted", ylabel="measured")
-        each.grid(alpha=0.25)
+    _finish(ratios, "gradient ratio, first / last layer")
+    _finish(cosines, "cosine with the true gradient")
     cosines.set(
-        xlim=(min(-0.1, *cosines.get_xlim()), 1.05), ylim=(min(-0.1, *cosines.get_ylim()), 1.05)
+        xlim=(min(-0.1, *cosines.get_xlim()), 1.05),
+        ylim=(min(-0.1, *cosines.get_ylim()), 1.05),
     )
-    cosines.legend(
-        fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0
-    )
+    lines.legend(cosines)
     return ax
 
 
-def _points(ax, pairs, style, logarithmic, label):
-    known = [pair for pair in pairs if None not in pair and (not logarithmic or min(pair) > 0)]
-    ax.plot(*np.reshape(known, (-1, 2)).T, label=label, **style)
+def _known(pairs: Iterable[tuple]) -> list[tuple[float, float]]:
+    return [pair for pair in pairs if None not in pair]
+
+
+def _draw_points(ax: Axes, pairs: list[tuple[float, float]], label: str, style: dict) -> None:
+    x, y = np.reshape(pairs, (-1, 2)).T
+    ax.plot(x, y, label=label, **style)
+
+
+def _finish(ax: Axes, quantity: str) -> None:
+    ax.axline((0.5, 0.5), (1, 1), color="0.5", lw=0.8, ls="--", zorder=0)
+    ax.set(xlabel=f"{quantity}: predicted", ylabel="measured")
+    ax.grid(alpha=0.25)

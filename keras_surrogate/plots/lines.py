@@ -1,19 +1,30 @@
-"""Lines of many layers on one axis, and their names, so that a hundred of them stay readable."""
+"""Lines of up to hundreds of layers on the same axes, and their names, kept readable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_surrogate.plots.axes import colors
 
-# Neighbouring layers whose values differ by more than this factor, up and down by turns, are not
-# joined by lines.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+# Values that alternate by more than this factor from layer to layer are not joined by a line.
 _ZIGZAG = 2.0
-# So many layers make the trend: full turns of what repeats every 2, 3, 4 or 6 layers, as kernels
-# and scales do.
+# Layers in the mean of a trend: whole periods of a pattern that repeats every 2, 3, 4 or 6 layers,
+# such as that of kernels and normalisation scales.
 _WINDOW = 12
 
 
-def layers(ax, x, values, names, logarithmic=True):
-    """One line a layer (a column of `values`), from dark to light; at most ten of them are named."""
+def layers(
+    ax: Axes, x: np.ndarray, values: np.ndarray, names: Sequence[str], logarithmic: bool = True
+) -> None:
+    """Draws a line for each layer, a column of `values`, from dark to light; names ten at most."""
     values = np.asarray(values, float)
     shown = shortened(names)
     labelled = spread(len(names), 10)
@@ -25,37 +36,55 @@ def layers(ax, x, values, names, logarithmic=True):
         legend(ax, "layer")
 
 
-def line(ax, x, y, color, label=None, logarithmic=True, marker=None, **style):
-    """A line with gaps where y is not finite, and dots where a line of a single point would not show.
+def line(
+    ax: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    color: object,
+    label: str | None = None,
+    logarithmic: bool = True,
+    marker: str | None = None,
+    **style: Any,
+) -> None:
+    """Draws a line with gaps where y is not finite, and a dot for each isolated point.
 
-    On a logarithmic scale there are gaps where y is 0 as well, with triangles at the lower border.
+    On a logarithmic scale zeros are gaps too, with triangles at the lower border.
     """
     x = np.asarray(x, float)
     y = np.asarray(y, float)
     drawn = np.isfinite(y) & ((y > 0) | (not logarithmic))
     style = {"lw": 1.5, **style}
     ax.plot(x, np.where(drawn, y, np.nan), color=color, label=label, marker=marker, **style)
+
     alone = drawn & ~np.append(drawn[1:], False) & ~np.insert(drawn[:-1], 0, False)
     ax.scatter(x[alone], y[alone], 12, color=[color])
     if len(x):
-        # Also where there is nothing to be drawn but marks at the border, which matplotlib does not
-        # count.
+        # matplotlib does not count marks at the border, so the range of x is given to it.
         ax.update_datalim(np.stack([x, np.ones(len(x))], axis=1), updatey=False)
         ax.autoscale_view(scaley=False)
     if logarithmic:
         _at_border(ax, x[y == 0], 0, "v", color)
 
 
-def across(ax, places, values, color, label=None, marker=None, zigzag=None):
-    """Values from layer to layer on a logarithmic scale: a line, or where it would zigzag dots and their trend.
+def across(
+    ax: Axes,
+    places: np.ndarray,
+    values: np.ndarray,
+    color: object,
+    label: str | None = None,
+    marker: str | None = None,
+    zigzag: bool | None = None,
+) -> None:
+    """Draws values from layer to layer on a logarithmic scale, as a line or as dots with a trend.
 
     Args:
-        places: those of the layers on the axis.
-        values: a number for each.
-        zigzag: whether to draw dots, and as a thin line their `trend`; default: if
-            `zigzags(values)`.
+        places: the places of the layers on the x axis.
+        values: one number for each layer.
+        zigzag: True for dots, with their `trend` as a thin line; default `zigzags(values)`.
     """
-    if not (zigzags(values) if zigzag is None else zigzag):
+    if zigzag is None:
+        zigzag = zigzags(values)
+    if not zigzag:
         line(ax, places, values, color, label, marker=marker)
         return
     line(ax, places, values, color, label, marker=".", ls="", alpha=0.6)
@@ -63,24 +92,30 @@ def across(ax, places, values, color, label=None, marker=None, zigzag=None):
     line(ax, between, trend(values), color, lw=1)
 
 
-def zigzags(values):
-    """Whether half the layers or more differ by over a factor of 2 from the geometric mean of their two neighbours.
+def zigzags(values: np.ndarray) -> bool:
+    """True if the values of neighbouring layers alternate by more than a factor of 2.
+
+    The factor is the median over the layers: a value over the geometric mean of its two neighbours.
 
     Args:
-        values: shape (layers,), or (lines, layers) for one answer for all lines.
+        values: shape (layers,); or (lines, layers), for one answer for all lines.
     """
     logarithms = _log10(values)
-    with np.errstate(invalid="ignore"):  # -inf less -inf, of zeros
-        bends = np.abs(logarithms[..., 1:-1] - (logarithms[..., 2:] + logarithms[..., :-2]) / 2)
+    with np.errstate(invalid="ignore"):  # -inf - -inf, for zeros
+        neighbours = (logarithms[..., 2:] + logarithms[..., :-2]) / 2
+        bends = np.abs(logarithms[..., 1:-1] - neighbours)
     bends = bends[np.isfinite(bends)]
     return len(bends) > 0 and bool(np.median(bends) > np.log10(_ZIGZAG))
 
 
-def trend(values):
-    """The geometric mean of the 12 values around the middle of each two neighbours, of fewer near the ends; NaN for 0.
+def trend(values: np.ndarray) -> np.ndarray:
+    """The geometric mean of the 12 values around each gap between two layers, fewer at the ends.
 
-    Where values of several kinds take turns, as kernels and scales do, a median would jump from
-    kind to kind.
+    NaN where a value is 0. A median would jump between two kinds of values that alternate, such as
+    those of kernels and of scales.
+
+    Returns:
+        Shape (layers - 1,).
     """
     logarithms = _log10(values)
     means = []
@@ -90,15 +125,15 @@ def trend(values):
     return np.where(np.isneginf(means), np.nan, 10.0 ** np.array(means))
 
 
-def _log10(values):
-    """-inf for 0, NaN for what is not finite or negative."""
+def _log10(values: np.ndarray) -> np.ndarray:
+    """The decimal logarithm; -inf for 0, NaN for negative and non-finite values."""
     values = np.asarray(values, float)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.isfinite(values), np.log10(values), np.nan)
 
 
-def scale(ax, values, logarithmic=True):
-    """The y axis for such lines, also where there is nothing to be drawn on it."""
+def scale(ax: Axes, values: np.ndarray, logarithmic: bool = True) -> None:
+    """Sets the scale of the y axis, also if no value can be drawn on it."""
     ax.grid(alpha=0.25)
     if logarithmic:
         if not np.any(np.isfinite(values) & (np.asarray(values) > 0)):
@@ -106,34 +141,28 @@ def scale(ax, values, logarithmic=True):
         ax.set_yscale("log")
 
 
-def share_scale(ax, shares):
-    """The y axis for numbers from 0 to 1: a little beyond the largest, or all of it where none is above 0."""
+def share_scale(ax: Axes, shares: np.ndarray) -> None:
+    """Sets the y axis for shares: to 10 % above the largest, or to all of [0, 1] if all are 0."""
     largest = np.nanmax(shares, initial=0.0)
     top = 1.1 * max(largest, 0.1) if largest > 0 else 1.02
     ax.set_ylim(-0.02 * top, top)
 
 
-def crosses(ax, x):
-    """Red crosses at the upper border, for what is not finite."""
+def crosses(ax: Axes, x: Sequence[float] | np.ndarray) -> None:
+    """Draws red crosses at the upper border, for values that are not finite."""
     _at_border(ax, np.asarray(x, float), 1, "x", "tab:red")
 
 
-def _at_border(ax, x, height, marker, color):
-    if len(x):
-        place = np.full(len(x), float(height))
-        ax.scatter(
-            x,
-            place,
-            16,
-            color=[color],
-            marker=marker,
-            transform=ax.get_xaxis_transform(),
-            clip_on=False,
-        )
+def _at_border(ax: Axes, x: np.ndarray, height: float, marker: str, color: object) -> None:
+    if not len(x):
+        return
+    y = np.full(len(x), float(height))  # 0 is the lower border, 1 the upper one
+    style = {"color": [color], "marker": marker, "clip_on": False}
+    ax.scatter(x, y, 16, transform=ax.get_xaxis_transform(), **style)
 
 
-def legend(ax, title):
-    """Beside the axis, where it hides nothing."""
+def legend(ax: Axes, title: str | None = None) -> None:
+    """Adds a legend to the right of the axes, where it covers no line."""
     ax.legend(
         title=title,
         fontsize="small",
@@ -144,24 +173,23 @@ def legend(ax, title):
     )
 
 
-def name_ticks(axis, names, most=20):
-    """Names along an axis whose places are 0, 1, ...; so many of them at most."""
+def name_ticks(axis: Axis, names: Sequence[object] | np.ndarray, most: int = 20) -> None:
+    """Names the places 0, 1, ... of an axis, at most `most` of them."""
     places = spread(len(names), most)
     shown = shortened(list(map(str, names)))
     axis.set_ticks(places, [shown[place] for place in places], fontsize="small")
 
 
-def spread(count, most):
-    """At most so many of the numbers below `count`, evenly spread, with the first and the last."""
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers below `count`, evenly spread, with the first and the last."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
 
 
-def shortened(names, length=24):
-    """Names of this length at most, with an ellipsis in place of what the most of them do without.
+def shortened(names: Sequence[str], length: int = 24) -> list[str]:
+    """Names of at most `length` characters, with an ellipsis in place of a part of the middle.
 
-    As much as possible is left of the end, which tells layers of one model apart better than the
-    beginning; of the beginning what it takes so that different names stay different. Where that
-    does not do, they are longer.
+    Different names stay different. As much as possible of the end is kept, because layers of one
+    model usually differ there. Names are up to twice as long, or complete, if that is necessary.
     """
     different = len(set(names))
     for longest in (length, 2 * length):
@@ -172,7 +200,7 @@ def shortened(names, length=24):
     return list(names)
 
 
-def _without_middle(name, length, front):
+def _without_middle(name: str, length: int, front: int) -> str:
     if len(name) <= length:
         return name
     return name[:front] + "\u2026" + name[front + 1 - length :]

@@ -1,59 +1,74 @@
-"""A picture as a file, whole or not at all."""
+"""A picture as a file."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_surrogate import files
 from keras_surrogate.plots.axes import suffixes
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def save(drawn, path, dpi=160):
-    """Writes a picture to a file, in the format that its suffix names; the file appears whole or not at all.
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from keras_surrogate._types import PathLike
+
+
+def save(
+    drawn: Axes | Figure | Sequence[Axes] | np.ndarray, path: PathLike, dpi: float = 160
+) -> None:
+    """Writes a picture to a file, in the format of its suffix.
+
+    The file is written completely or not at all.
 
     Args:
-        drawn: what a function of `plots` returned: an axis, or an array or list of axes of one
-            figure; or a figure.
+        drawn: the result of a function of `plots`: axes, or an array or list of axes of one figure;
+            or a figure.
         path: the file, with a suffix such as .png, .pdf or .svg, in an existing folder.
-        dpi: dots per inch of a picture made of dots; a positive number, default 160.
+        dpi: dots per inch, of formats such as .png; a positive number, default 160.
 
     Raises:
         TypeError: `drawn` is something else.
-        ValueError: the axes are of several figures, or of none; matplotlib cannot write such a
-            suffix; there is no such folder.
+        ValueError: the axes belong to several figures, or there are none; matplotlib cannot write
+            the suffix; the folder does not exist.
     """
     check(path)
     figure = _figure(drawn)
     with files.replacing_file(path) as unfinished:
-        # "tight" widens the picture for what sticks out of the figure, such as a legend beside the
-        # axis.
+        # "tight" includes what lies outside the figure, such as a legend beside the axes.
         figure.savefig(unfinished, dpi=dpi, bbox_inches="tight")
 
 
-def check(path):
-    """Raises a ValueError if no picture can be written to `path`: its suffix, or its folder."""
+def check(path: PathLike) -> None:
+    """Raises a ValueError if no picture can be written to `path`: its suffix or folder is wrong."""
     suffix = Path(path).suffix.lower()
     if suffix not in suffixes():
-        what = f"the suffix {suffix} is unknown" if suffix else "it has no suffix"
+        reason = f"the suffix {suffix} is unknown" if suffix else "it has no suffix"
         raise ValueError(
-            f"{path} cannot be written as a picture: {what}. Use one of {', '.join(suffixes())}."
+            f"{path} cannot be written as a picture: {reason}. Use one of {', '.join(suffixes())}."
         )
     files.check_writable(path)
 
 
-def _figure(drawn):
+def _figure(drawn: object) -> Figure:
     parts = list(np.ravel(np.asarray(drawn, dtype=object)))
-    strangers = [part for part in parts if not hasattr(part, "figure")]
-    if strangers:
+    others = [part for part in parts if not hasattr(part, "figure")]
+    if others:
         raise TypeError(
-            "plots.save: drawn must be an axis, an array or list of axes, or a figure, "
-            f"but is or holds {type(strangers[0]).__name__}. Pass what a function of plots returned."
+            "plots.save: drawn must be matplotlib axes, an array or list of axes, or a figure, "
+            f"but is or holds {type(others[0]).__name__}. Pass the result of a function of plots."
         )
-    # The first .figure of an axis may be a SubFigure, whose .figure is the figure, which is its own
-    # .figure.
+    # `.figure` of axes may be a SubFigure. `.figure` of a SubFigure is the Figure, and `.figure` of
+    # a Figure is the Figure itself.
     figures = {id(part.figure.figure): part.figure.figure for part in parts}
     if len(figures) != 1:
         raise ValueError(
-            f"plots.save: the axes must be of one figure, but are of {len(figures)}. Save each by a call of its own."
+            f"plots.save: the axes must be of one figure, but are of {len(figures)}. Save the "
+            "figures one by one."
         )
     return next(iter(figures.values()))

@@ -1,12 +1,15 @@
-"""Pictures of a training run: of what was recorded of each layer, step by step or epoch by epoch.
+"""Pictures of a training run: the recorded quantities of each layer, over steps or epochs.
 
 A run is a `records.Record`, a logger, a `gradients.GradientNorms`, or the path of a CSV or NPZ
-file. On logarithmic axes a triangle at the lower border stands for 0; a red cross at the upper
-border for a step whose gradient is not finite. A second fit into the same record begins epochs of
-its own, whose numbers may come twice.
+file. On a logarithmic axis a triangle at the lower border is a 0. A red cross at the upper border
+is a step whose gradient is not finite. If a record holds two fits, the epochs of the second are
+drawn separately; their numbers may occur twice.
 """
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,78 +17,105 @@ from keras_surrogate import thresholds
 from keras_surrogate.plots import lines, runs
 from keras_surrogate.plots.axes import axis, colors, map_colors, panels
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from keras_surrogate.plots.runs import HasNorms, RunLike
+
 _SHARES = ("activation_zeros", "activation_saturated", "dead_units", "gradient_clipped")
-# Those that are shares or have a sign; the others go by orders of magnitude.
+# Drawn on a linear scale: shares, and quantities with a sign. The others span powers of ten.
 _LINEAR = ("activation_mean", *_SHARES)
-# Of a layer in a map, in inches.
+# Height of a layer in a map, in inches.
 _LAYER_HEIGHT = 0.08
 
 
-def gradient_norms(run, ax=None, points=200):
-    """Draws the gradient norm of each layer over training, on a log scale, from dark (first layer) to light (last).
+def gradient_norms(run: RunLike | HasNorms, ax: Axes | None = None, points: int = 200) -> Axes:
+    """Draws the gradient norm of each layer over training, on a log scale.
+
+    Colours go from dark, the first layer, to light, the last.
 
     Args:
-        run: a training run, or anything with its `layer_names`, `steps` and `norms`.
-        ax: a matplotlib axis; default a new one.
-        points: more recorded steps than this are drawn as medians over that many equal spans;
-            default 200.
+        run: a training run, or an object with `layer_names`, `steps` and `norms`.
+        ax: the matplotlib axes to draw on; default new ones.
+        points: the largest number of points of a line, default 200. Of more recorded steps, the
+            medians over so many equal spans are drawn.
+
+    Returns:
+        The axes.
     """
-    ax, run = axis(ax), runs.with_norms(run)
-    lines.layers(
-        ax, *runs.spans(np.asarray(run.steps), np.asarray(run.norms), points), run.layer_names
-    )
+    ax = axis(ax)
+    run = runs.with_norms(run)
+    steps, norms = runs.spans(np.asarray(run.steps), np.asarray(run.norms), points)
+    lines.layers(ax, steps, norms, run.layer_names)
     lines.crosses(ax, runs.nonfinite_steps(run))
     ax.set(xlabel="training step", ylabel="gradient norm")
     return ax
 
 
-def over_time(run, quantity, ax=None, points=200):
-    """Draws any recorded quantity of each layer over training, as `gradient_norms` draws the norms.
+def over_time(run: RunLike, quantity: str, ax: Axes | None = None, points: int = 200) -> Axes:
+    """Draws any recorded quantity of each layer over training, in the style of `gradient_norms`.
 
     Args:
         run: a training run.
-        quantity: one of the `Record`'s `quantities`. Shares, and what has a sign, are drawn on a
-            linear scale.
-        ax, points: as in `gradient_norms`; of "gradient_clipped", 1 or 0 in each step, the means
-            are drawn.
+        quantity: one of the `Record`'s `quantities`. Shares, and quantities with a sign, are drawn
+            on a linear scale.
+        ax, points: as in `gradient_norms`. Of "gradient_clipped", which is 1 or 0 in each step, the
+            means are drawn.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: the quantity was not recorded.
     """
     record = runs.recorded(run)
     names = record.names(quantity)
-    values = record[quantity] if names else record.total(quantity)[:, np.newaxis]
-    names, values = runs.measured(names or ("global",), values)
+    if names:
+        values = record[quantity]
+    else:
+        names = ("global",)
+        values = record.total(quantity)[:, np.newaxis]
+    names, values = runs.measured(names, values)
     statistic = runs.means if quantity == "gradient_clipped" else runs.medians
-    ax, drawn = axis(ax), runs.spans(record.steps, values, points, statistic)
-    lines.layers(ax, *drawn, names, logarithmic=quantity not in _LINEAR)
+    steps, values = runs.spans(record.steps, values, points, statistic)
+
+    ax = axis(ax)
+    lines.layers(ax, steps, values, names, logarithmic=quantity not in _LINEAR)
     if quantity in _SHARES:
-        lines.share_scale(ax, drawn[1])
+        lines.share_scale(ax, values)
     ax.set(xlabel="training step", ylabel=quantity.replace("_", " "))
     return ax
 
 
-def gradient_flow(run, ax=None):
-    """Draws the gradient norm against the layer, one line an epoch, from dark (first epoch) to light (last).
+def gradient_flow(run: RunLike, ax: Axes | None = None) -> Axes:
+    """Draws the gradient norm against the layer, a line for each epoch, from dark to light.
 
-    A norm is the median of the epoch's recorded steps in which it is finite; where there are none,
-    in some epoch, the layer has a red cross.
+    A norm is the median over the recorded steps of the epoch in which it is finite. A layer without
+    such a step, in any epoch, has a red cross.
 
-    A record does not know kernels from the scales and biases of normalisation. Where neighbouring
-    layers differ by more than a factor of 2, up and down by turns, as these do, the norms are dots,
-    and a thin line is the trend: the geometric mean over 12 layers, which lies between the two
-    kinds.
+    Where neighbouring layers alternate by more than a factor of 2, the norms are dots. A thin line
+    is the trend: the geometric mean over 12 layers. Kernels and normalisation scales alternate in
+    this way, and a record does not distinguish them.
 
     Args:
         run: a training run.
-        ax: a matplotlib axis; default a new one.
+        ax: the matplotlib axes to draw on; default new ones.
+
+    Returns:
+        The axes.
     """
     record = runs.recorded(run)
     ax = axis(ax)
     epochs, norms = runs.epoch_medians(record, "gradient_norm")
+    places = np.arange(norms.shape[1])
     zigzag = lines.zigzags(norms)
     labelled = lines.spread(len(epochs), 10)
     marker = "." if norms.shape[1] <= 30 else None
     for number, color in enumerate(colors(len(epochs))):
-        label = str(epochs[number]) if number in labelled else None
-        lines.across(ax, np.arange(norms.shape[1]), norms[number], color, label, marker, zigzag)
+        label = None
+        if number in labelled:
+            label = str(epochs[number])
+        lines.across(ax, places, norms[number], color, label, marker, zigzag)
     lines.scale(ax, norms)
     lines.crosses(ax, np.flatnonzero(np.isnan(norms).any(axis=0)))
     lines.name_ticks(ax.xaxis, record.layer_names)
@@ -95,62 +125,92 @@ def gradient_flow(run, ax=None):
     return ax
 
 
-def gradient_heatmap(run, ax=None, points=200):
-    """Draws the gradient norms as a map, steps by layers, in colours of their logarithm; white is 0, red not finite.
+def gradient_heatmap(run: RunLike, ax: Axes | None = None, points: int = 200) -> Axes:
+    """Draws the gradient norms as a map, steps by layers, coloured by their logarithm.
 
-    Where more steps were recorded than there are points, a cell is the median of the finite ones,
-    and red if none is.
+    White is 0, red is not finite. If there are more recorded steps than points, a cell is the
+    median of the finite norms of its span, and red if there are none.
 
     Args:
         run: a training run.
-        ax: a matplotlib axis; default a new one, the higher the more layers there are.
+        ax: the matplotlib axes to draw on; default new ones, whose height grows with the number of
+            layers.
         points: as in `gradient_norms`.
+
+    Returns:
+        The axes.
     """
     record = runs.recorded(run)
     steps, norms = runs.spans(record.steps, record.norms, points)
-    height = np.clip(_LAYER_HEIGHT * norms.shape[1], 4.8, 12)
-    ax = axis(ax, height)
+    ax = axis(ax, height=np.clip(_LAYER_HEIGHT * norms.shape[1], 4.8, 12))
+
     logarithms = runs.log10(norms)
-    drawn = logarithms[np.isfinite(logarithms)]
-    low, high = (drawn.min(), drawn.max()) if len(drawn) else (-1.0, 0.0)
+    low, high = _range(logarithms)
     zero = np.isneginf(logarithms)
+    # A value below the range has the colour of zeros.
     cells = np.ma.masked_invalid(np.where(zero, low - 1, logarithms).T)
-    borders = runs.edges(steps), np.arange(norms.shape[1] + 1) - 0.5
-    image = ax.pcolormesh(*borders, cells, cmap=map_colors(), vmin=low, vmax=max(high, low + 1e-3))
+    rows = np.arange(norms.shape[1] + 1) - 0.5
+    columns = runs.edges(steps)
+    top = max(high, low + 1e-3)
+    image = ax.pcolormesh(columns, rows, cells, cmap=map_colors(), vmin=low, vmax=top)
     extend = "min" if zero.any() else "neither"
     ax.figure.colorbar(image, ax=ax, label="$\\log_{10}$ of the gradient norm", extend=extend)
-    lines.name_ticks(ax.yaxis, record.layer_names, most=int(6 * ax.bbox.height / ax.figure.dpi))
+
+    most = int(6 * ax.bbox.height / ax.figure.dpi)  # six names an inch
+    lines.name_ticks(ax.yaxis, record.layer_names, most)
     ax.invert_yaxis()
     lines.crosses(ax, runs.nonfinite_steps(record))
     ax.set(xlabel="training step")
     return ax
 
 
-def gradient_ratio(run, ax=None, points=200, vanishing=thresholds.VANISHING_RESCALED):
-    """Draws the gradient norm of the first layer over that of the last, on a log scale: 1 is healthy.
+def _range(logarithms: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest finite number; -1 and 0 if there are none."""
+    finite = logarithms[np.isfinite(logarithms)]
+    if not len(finite):
+        return -1.0, 0.0
+    return finite.min(), finite.max()
+
+
+def gradient_ratio(
+    run: RunLike,
+    ax: Axes | None = None,
+    points: int = 200,
+    vanishing: float = thresholds.VANISHING_RESCALED,
+) -> Axes:
+    """Draws the gradient norm of the first layer over that of the last, on a log scale.
+
+    A ratio near 1 is healthy.
 
     Args:
         run: a training run.
-        ax: a matplotlib axis; default a new one.
+        ax: the matplotlib axes to draw on; default new ones.
         points: as in `gradient_norms`.
-        vanishing: marked, and shaded below; default 1e-3, as in `callbacks.GradientAlerts`.
+        vanishing: the ratio below which the area is shaded; default 1e-3, as in
+            `callbacks.GradientAlerts`.
+
+    Returns:
+        The axes.
     """
-    record, ax = runs.recorded(run), axis(ax)
-    steps, ratio = runs.spans(record.steps, runs.first_over_last(record.norms), points)
+    record = runs.recorded(run)
+    ratios = runs.first_over_last(record.norms)
+    steps, ratio = runs.spans(record.steps, ratios, points)
     names = lines.shortened(record.layer_names)
+
+    ax = axis(ax)
     ax.axhline(1, color="0.6", lw=1)
     ax.axhline(vanishing, color="tab:blue", lw=1, ls="--")
-    note = {
-        "xytext": (4, 3),
-        "textcoords": "offset points",
-        "fontsize": "small",
-        "color": "tab:blue",
-    }
     ax.annotate(
-        f"vanishing: below {vanishing:g}", (0, vanishing), xycoords=ax.get_yaxis_transform(), **note
+        f"vanishing: below {vanishing:g}",
+        (0, vanishing),
+        xycoords=ax.get_yaxis_transform(),
+        xytext=(4, 3),
+        textcoords="offset points",
+        fontsize="small",
+        color="tab:blue",
     )
     lines.line(ax, steps, ratio, "black")
-    lines.scale(ax, [vanishing])
+    lines.scale(ax, np.array([vanishing]))
     lines.crosses(ax, runs.nonfinite_steps(record))
     ax.set(xlabel="training step", ylabel=f"gradient norm of {names[0]}\nover that of {names[-1]}")
     low, high = ax.get_ylim()
@@ -159,109 +219,115 @@ def gradient_ratio(run, ax=None, points=200, vanishing=thresholds.VANISHING_RESC
     return ax
 
 
-def dead_units(run, ax=None):
-    """Draws, for each layer and epoch, the share of units whose output was 0 in all of the epoch's recorded steps.
+def dead_units(run: RunLike, ax: Axes | None = None) -> Axes:
+    """Draws the share of dead units of each layer over the epochs.
+
+    A unit is dead in an epoch if its output was 0 in all recorded steps of the epoch.
 
     Args:
         run: a training run, recorded with `GradientNormLogger(also="activations")`.
-        ax: a matplotlib axis; default a new one.
+        ax: the matplotlib axes to draw on; default new ones.
+
+    Returns:
+        The axes.
 
     Raises:
-        ValueError: the run has no dead units recorded.
+        ValueError: no dead units were recorded.
     """
     record = runs.recorded(run)
     if "dead_units" not in record.quantities:
         raise ValueError(
             'No dead units were recorded. Record them with GradientNormLogger(also="activations").'
         )
-    ax, (epochs, shares) = axis(ax), runs.epoch_ends(record, "dead_units")
+    epochs, shares = runs.epoch_ends(record, "dead_units")
     names, shares = runs.measured(record.names("dead_units"), shares)
+    ax = axis(ax)
     lines.layers(ax, np.arange(len(epochs)), shares, names, logarithmic=False)
     lines.share_scale(ax, shares)
     lines.name_ticks(ax.xaxis, epochs, most=10)
-    ax.set(xlabel="epoch", ylabel="share of units dead all through the epoch")
+    ax.set(xlabel="epoch", ylabel="share of units dead during the epoch")
     return ax
 
 
-def gradient_histograms(run, ax=None, layer=None, epoch=None):
-    """Draws the distributions of abs(gradient), counted by powers of ten, as ridges one below the other.
+def gradient_histograms(
+    run: RunLike, ax: Axes | None = None, layer: str | None = None, epoch: int | None = None
+) -> Axes:
+    """Draws the distributions of abs(gradient), counted by powers of ten, as ridges.
 
-    Beside each ridge stand the shares of elements that are exactly 0 and that are not finite, which
-    are not in it. What is below 1e-12, and what is from 1e3 on, is in a decade of its own at the
-    end.
+    The ridges leave out elements that are exactly 0 or not finite. Their shares stand beside each
+    ridge. Elements below 1e-12, and from 1e3 on, are counted in one decade at each end.
 
     Args:
         run: a training run, recorded with `GradientNormLogger(also="histogram")`.
-        ax: a matplotlib axis; default a new one.
-        layer: a layer's name, or "global", for one ridge an epoch; default None, for one ridge a
-            layer.
-        epoch: the epoch's number where the ridges are the layers; default None, the last.
+        ax: the matplotlib axes to draw on; default new ones.
+        layer: the name of a layer, or "global", for a ridge for each epoch; default None, for a
+            ridge for each layer.
+        epoch: the number of the epoch, if the ridges are layers; default None, the last.
+
+    Returns:
+        The axes.
 
     Raises:
-        ValueError: the run has no histograms; no such layer or epoch; both are given.
+        ValueError: no histograms were recorded; no such layer or epoch; both are given.
     """
     record = runs.recorded(run)
     names, counts = runs.histogram_rows(record, layer, epoch)
-    ax = axis(ax)
     borders, density = runs.decades(counts)
+    ax = axis(ax)
+    # Few ridges are less high, as they are farther apart, and have thicker borders.
     few = len(names) <= 20
-    height = (1.6 if few else 4) / max(density.max(), 1e-9)
-    for number, (row, color) in enumerate(zip(density, colors(len(names)), strict=True)):
-        tops = number - height * np.append(row, row[-1])
-        ax.fill_between(
-            borders, number, tops, step="post", color=color, alpha=0.8, lw=0, zorder=2 + number
-        )
-        ax.step(
-            borders, tops, where="post", color="white", lw=0.8 if few else 0.2, zorder=2 + number
-        )
-    places = lines.spread(len(names), 20)
+    highest = 1.6 if few else 4.0
+    heights = highest * density / max(density.max(), 1e-9)
+    _ridges(ax, borders, heights, border_width=0.8 if few else 0.2)
+
     lines.name_ticks(ax.yaxis, names)
-    for place in places:
+    for place in lines.spread(len(names), 20):
         note = runs.share_note(counts[place])
-        ax.text(
-            1.01,
-            place,
-            note,
-            transform=ax.get_yaxis_transform(),
-            va="bottom",
-            fontsize="small",
-            color="0.3",
-        )
+        beside = {"transform": ax.get_yaxis_transform(), "va": "bottom", "fontsize": "small"}
+        ax.text(1.01, place, note, color="0.3", **beside)
     low, high = runs.occupied(density)
-    ax.set(
-        xlim=(borders[low] - 0.5, borders[high] + 0.5),
-        ylim=(len(names) - 0.5, -1.7 if few else -4.2),
-    )
-    about = (
-        f"epoch {record.epochs[-1] if epoch is None else epoch}"
-        if layer is None
-        else lines.shortened([layer])[0]
-    )
-    ax.set(
-        xlabel=f"$\\log_{{10}}$ of abs(gradient), {about}", ylabel="" if layer is None else "epoch"
-    )
+    ax.set(xlim=(borders[low] - 0.5, borders[high] + 0.5), ylim=(len(names) - 0.5, -1.05 * highest))
+    if layer is not None:
+        (subject,) = lines.shortened([layer])
+        ax.set(ylabel="epoch")
+    elif epoch is not None:
+        subject = f"epoch {epoch}"
+    else:
+        subject = f"epoch {record.epochs[-1]}"
+    ax.set(xlabel=f"$\\log_{{10}}$ of abs(gradient), {subject}")
     return ax
 
 
-def overview(run):
-    """Draws everything that a run has, each in a panel of its own.
+def _ridges(ax: Axes, borders: np.ndarray, heights: np.ndarray, border_width: float) -> None:
+    """Draws a filled curve for each row of `heights`; later ones cover earlier ones."""
+    for number, (row, color) in enumerate(zip(heights, colors(len(heights)), strict=True)):
+        # The y axis points downwards.
+        tops = number - np.append(row, row[-1])
+        order = 2 + number
+        area = {"color": color, "alpha": 0.8, "lw": 0}
+        ax.fill_between(borders, number, tops, step="post", zorder=order, **area)
+        ax.step(borders, tops, where="post", color="white", lw=border_width, zorder=order)
+
+
+def overview(run: RunLike) -> np.ndarray:
+    """Draws all quantities of a run, each in its own panel.
 
     Args:
         run: a training run.
 
     Returns:
-        The array of axes, in the order in which they stand, shape (panels,).
+        The array of axes, row by row, shape (panels,).
     """
     record = runs.recorded(run)
     drawings = [gradient_flow, gradient_norms, gradient_heatmap, gradient_ratio]
-    drawings += [gradient_histograms] if record.histograms() else []
-    drawings += [dead_units] if "dead_units" in record.quantities else []
-    others = [
-        name
-        for name in record.quantities
-        if "[" not in name and name not in ("gradient_norm", "dead_units")
-    ]
-    drawings += [functools.partial(over_time, quantity=name) for name in others]
+    if record.histograms():
+        drawings.append(gradient_histograms)
+    if "dead_units" in record.quantities:
+        drawings.append(dead_units)
+    for quantity in record.quantities:
+        # A name with "[" is one bin of a histogram.
+        if "[" not in quantity and quantity not in ("gradient_norm", "dead_units"):
+            drawings.append(functools.partial(over_time, quantity=quantity))
     axes = panels(len(drawings))
     for drawing, ax in zip(drawings, axes, strict=True):
         drawing(record, ax=ax)

@@ -1,0 +1,44 @@
+"""The files that commands write: checked before the work, so that a command fails early.
+
+Only here do commands import matplotlib, when they need it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keras_surrogate import files
+
+if TYPE_CHECKING:
+    from keras_surrogate._types import PathLike
+
+
+def check(path: PathLike, suffix: str) -> None:
+    """Raises a ValueError if `path` has another suffix, or cannot be written."""
+    if Path(path).suffix != suffix:
+        raise ValueError(f"{path}: the output must be a {suffix} file.")
+    files.check_writable(path)
+
+
+def check_picture(path: PathLike | None) -> None:
+    """Raises an error if no picture can be written to `path`. None means no picture.
+
+    Raises:
+        ValueError: matplotlib cannot write the suffix, or the folder does not exist or is not
+            writable.
+        ImportError: matplotlib is missing.
+    """
+    if path is not None:
+        from keras_surrogate.plots import saving
+
+        saving.check(path)
+
+
+def write_picture(drawn: object, path: PathLike, dpi: float = 160, quiet: bool = False) -> None:
+    """Saves the result of a function of `plots`, and prints the path unless `quiet`."""
+    from keras_surrogate import plots
+
+    plots.save(drawn, path, dpi)
+    if not quiet:
+        print(f"Written to {path}.")

@@ -1,4 +1,4 @@
-"""Two logical CPU devices for every test, and `gpu` tests skipped where there is no GPU."""
+"""Two logical CPU devices for every test; `gpu` tests need a GPU, `slow` tests need `--all`."""
 
 import os
 
@@ -13,20 +13,32 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+LEFT_OUT = pytest.StashKey()
+
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--all-pairs",
-        action="store_true",
-        help="the whole contract for every pair, not for each eighth",
-    )
+    parser.addoption("--all", action="store_true", help="the products and the slow tests too")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     if not tf.config.list_physical_devices("GPU"):
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+    if not config.getoption("all"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        config.stash[LEFT_OUT] = len(slow)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    # With `-n` the workers collect, and this process knows no number.
+    left_out = config.stash.get(LEFT_OUT, "the")
+    if left_out and not config.getoption("all"):
+        terminalreporter.write_line(
+            f"Left out: {left_out} tests that are slow or parts of a product. All: pytest --all"
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -48,6 +48,31 @@ def two_inputs():
     return keras.Model({"left": left, "right": right}, {"out": keras.layers.Dense(3)(joined)})
 
 
+def residual_block():
+    """As in ResNet50 and VGG16: activations as layers and as arguments, about a shortcut."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    shortcut = x = keras.layers.MaxPooling2D()(x)
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, padding="same")(x))
+    x = keras.layers.Conv2D(4, 3, padding="same")(keras.layers.Activation("relu")(x))
+    x = keras.layers.ReLU()(keras.layers.Add()([shortcut, keras.layers.BatchNormalization()(x)]))
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+def inverted_block():
+    """As in MobileNetV2 and EfficientNetB0: depthwise, with a squeeze that multiplies."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(6, 1, use_bias=False)(inputs))
+    x = keras.layers.DepthwiseConv2D(3, padding="same")(keras.layers.ReLU(6.0)(x))
+    x = keras.layers.Activation("swish")(keras.layers.BatchNormalization()(x))
+    squeezed = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    squeezed = keras.layers.Conv2D(2, 1, activation="swish")(squeezed)
+    weights = keras.layers.Conv2D(6, 1, activation="sigmoid")(squeezed)
+    x = keras.layers.Conv2D(3, 1)(keras.layers.Multiply()([x, weights]))
+    joined = keras.layers.Concatenate()([inputs, keras.layers.Dropout(0.2)(x)])
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalMaxPooling2D()(joined)))
+
+
 # What to build, what to swap, how many activations that is.
 CASES = {
     "VGG16": (lambda: application("VGG16"), {"relu": "leaky_backward"}, 15),
@@ -59,11 +84,17 @@ CASES = {
         65,
     ),
     "DenseNet121": (lambda: application("DenseNet121"), {"relu": "sugar_bsilu"}, 121),
+    "residual_block": (residual_block, {"relu": "leaky_backward"}, 3),
+    "inverted_block": (
+        inverted_block,
+        {"relu6": "leaky_backward", "swish": "softplus", "sigmoid": "tanh"},
+        4,
+    ),
     "transformer": (transformer, {"gelu": "softplus"}, 2),
     "recurrent": (recurrent, {"tanh": "softsign", "sigmoid": "tanh"}, 8),
     "two_inputs": (two_inputs, {"relu": "leaky_backward"}, 2),
 }
-SMALL = ("transformer", "recurrent", "two_inputs")
+SMALL = ("residual_block", "inverted_block", "transformer", "recurrent", "two_inputs")
 every_case = pytest.mark.parametrize(
     "case", [pytest.param(name, marks=() if name in SMALL else pytest.mark.slow) for name in CASES]
 )

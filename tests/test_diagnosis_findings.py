@@ -16,7 +16,9 @@ L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 LARGE = keras.initializers.RandomNormal(stddev=1.0)
 
-every_seed = pytest.mark.parametrize("seed", range(3))
+every_seed = pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 
 
 def normal(*shape, seed=0):

@@ -1,5 +1,7 @@
 """The logger against a plain `GradientTape`, in the ways Keras can train; each twin is a hand-written loop."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -132,46 +134,74 @@ def raw_gradients(make_model, x, optimizer):
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
 
-def twin(make_model, x, optimizer):
+def norms(gradients):
     """The norm of the whole gradient in each of those steps."""
-    return np.array(
-        [tf.linalg.global_norm(gradients) for gradients in raw_gradients(make_model, x, optimizer)]
+    return np.array([tf.linalg.global_norm(step) for step in gradients])
+
+
+@functools.cache
+def twin_of_model(kind):
+    """The loop on one of `MODELS`; its steps serve all modes."""
+    return norms(raw_gradients(*MODELS[kind], SGD(0.1)))
+
+
+@functools.cache
+def twin_of_optimizer(kind):
+    """The loop with one of `OPTIMIZERS`: its gradients serve all modes and both kinds of norm."""
+    return list(raw_gradients(dense, VECTORS, OPTIMIZERS[kind]()))
+
+
+def edges(kinds, *pairs):
+    """Each kind in graph mode and these pairs of kind and mode; the whole product with `--all`."""
+    chosen = {*pairs, *((kind, "graph") for kind in kinds)}
+    return pytest.mark.parametrize(
+        ("kind", "mode"),
+        [
+            pytest.param(kind, mode, marks=() if (kind, mode) in chosen else pytest.mark.slow)
+            for kind in kinds
+            for mode in COMPILED
+        ],
     )
 
 
-@pytest.mark.parametrize("mode", COMPILED)
-@pytest.mark.parametrize("kind", MODELS)
+def some(kinds, *chosen):
+    """These kinds; all with `--all`."""
+    return pytest.mark.parametrize(
+        "kind",
+        [pytest.param(kind, marks=() if kind in chosen else pytest.mark.slow) for kind in kinds],
+    )
+
+
+@edges(MODELS, ("dense", "jit_compile"), ("convolution", "jit_compile"), ("dense", "eager"))
 def test_models(kind, mode):
     make_model, x = MODELS[kind]
     logger = logged(make_model, x, SGD(0.1), **COMPILED[mode])
-    np.testing.assert_allclose(logger.global_norms, twin(make_model, x, SGD(0.1)), rtol=1e-5)
+    np.testing.assert_allclose(logger.global_norms, twin_of_model(kind), rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(logger.norms, axis=1), logger.global_norms, rtol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["jit_compile", "graph"])
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@edges(OPTIMIZERS, ("loss scaling", "jit_compile"))
 def test_optimizers(kind, mode):
     logger = logged(dense, VECTORS, OPTIMIZERS[kind](), **COMPILED[mode])
-    np.testing.assert_allclose(
-        logger.global_norms, twin(dense, VECTORS, OPTIMIZERS[kind]()), rtol=2e-5
-    )
+    np.testing.assert_allclose(logger.global_norms, norms(twin_of_optimizer(kind)), rtol=2e-5)
 
 
-@pytest.mark.parametrize("mode", ["jit_compile", "graph"])
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision(policy, mode):
+@edges(["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(kind, mode):
     def mixed():
-        return dense(dtype=policy)
+        return dense(dtype=kind)
 
     def scaled():
         return (
             keras.optimizers.LossScaleOptimizer(SGD(0.1), initial_scale=1024.0)
-            if "float16" in policy
+            if "float16" in kind
             else SGD(0.1)
         )
 
     logger = logged(mixed, VECTORS, scaled(), **COMPILED[mode])
-    np.testing.assert_allclose(logger.global_norms, twin(mixed, VECTORS, scaled()), rtol=1e-2)
+    np.testing.assert_allclose(
+        logger.global_norms, norms(raw_gradients(mixed, VECTORS, scaled())), rtol=1e-2
+    )
 
 
 def test_a_frozen_layer_is_absent_and_a_thawed_one_appears():
@@ -201,8 +231,8 @@ class TwoOptimizers(Subclassed):
         return {"loss": loss}
 
 
-@pytest.mark.parametrize("mode", COMPILED)
-def test_a_custom_step_with_two_optimizers(mode):
+@edges(["two optimizers"])
+def test_a_custom_step_with_two_optimizers(kind, mode):
     logger = logged(TwoOptimizers, VECTORS, SGD(0.01), **COMPILED[mode])
 
     def without_added_loss():
@@ -210,7 +240,7 @@ def test_a_custom_step_with_two_optimizers(mode):
         model.add_loss = lambda loss: None
         return model
 
-    expected = twin(without_added_loss, VECTORS, SGD(0.01))
+    expected = norms(raw_gradients(without_added_loss, VECTORS, SGD(0.01)))
     np.testing.assert_allclose(logger.global_norms, expected, rtol=1e-5)
     assert logger.layer_names == ["dense", "dense_1"]
 
@@ -261,26 +291,24 @@ class Applied:
         return [tensor * factor for tensor in tensors]
 
 
-@pytest.mark.parametrize("mode", COMPILED)
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@edges(OPTIMIZERS, ("accumulation", "jit_compile"), ("loss scaling", "eager"))
 def test_applied_gradients(kind, mode):
     logger = logged(dense, VECTORS, OPTIMIZERS[kind](), "applied", **COMPILED[mode])
     optimizer = OPTIMIZERS[kind]()
     applied = Applied(getattr(optimizer, "inner_optimizer", optimizer))
-    expected = [applied.norm(gradients) for gradients in raw_gradients(dense, VECTORS, optimizer)]
+    expected = [applied.norm(gradients) for gradients in twin_of_optimizer(kind)]
     np.testing.assert_allclose(logger.global_norms, expected, rtol=2e-5)
     assert logger.kind == logger.record.kind == "applied"
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@some(MODELS, "dense", "shared layer", "subclassed with add_loss")
 def test_applied_gradients_of_models(kind):
     make_model, x = MODELS[kind]
     applied = logged(make_model, x, SGD(0.1), "applied")
     np.testing.assert_allclose(applied.norms, logged(make_model, x, SGD(0.1)).norms, rtol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["jit_compile", "graph"])
-@pytest.mark.parametrize("kind", ["raw", "applied"])
+@edges(["raw", "applied"])
 def test_a_step_that_loss_scaling_skips_is_not_finite_and_named(kind, mode):
     def overflowing():
         return keras.optimizers.LossScaleOptimizer(SGD(0.1), initial_scale=2.0**19)
@@ -299,15 +327,18 @@ def test_a_step_that_loss_scaling_skips_is_not_finite_and_named(kind, mode):
         assert logger.record.nonfinite == {}
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in MODELS if kind not in ("convolution", "regularised")]
+@some(
+    [kind for kind in MODELS if kind not in ("convolution", "regularised")],
+    "nested",
+    "subclassed with add_loss",
+    "embedding",
 )
 def test_on_two_replicas_as_on_one_with_the_joined_batch(kind, two_replicas):
     make_model, x = MODELS[kind]
     with two_replicas.scope():
         logger = logged(make_model, x, SGD(0.1), jit_compile=False)
     assert logger.kind == "applied"
-    np.testing.assert_allclose(logger.global_norms, twin(make_model, x, SGD(0.1)), rtol=1e-5)
+    np.testing.assert_allclose(logger.global_norms, twin_of_model(kind), rtol=1e-5)
 
 
 UNCLIPPED = [
@@ -317,13 +348,11 @@ UNCLIPPED = [
 ]
 
 
-@pytest.mark.parametrize("kind", UNCLIPPED)
+@some(UNCLIPPED, "loss scaling")
 def test_optimizers_on_two_replicas(kind, two_replicas):
     with two_replicas.scope():
         logger = logged(dense, VECTORS, OPTIMIZERS[kind](), jit_compile=False)
-    np.testing.assert_allclose(
-        logger.global_norms, twin(dense, VECTORS, OPTIMIZERS[kind]()), rtol=2e-5
-    )
+    np.testing.assert_allclose(logger.global_norms, norms(twin_of_optimizer(kind)), rtol=2e-5)
 
 
 def test_every_quantity_on_two_replicas_as_on_one(two_replicas):

@@ -15,7 +15,15 @@ from keras_surrogate import datasets
 FOLDER = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 
+# These train for a second or two; the others run only with --all.
+SHORT = ("01_quickstart", "04_export_and_fine_tune", "12_gradient_paths")
+
 every_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+every_run = pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=() if p.stem in SHORT else pytest.mark.slow) for p in SCRIPTS],
+    ids=lambda path: path.stem,
+)
 
 
 def load(path):
@@ -71,7 +79,7 @@ def test_there_are_scripts():
     assert SCRIPTS
 
 
-@every_script
+@every_run
 def test_runs_and_returns_finite_numbers(path, run):
     result, *_ = run(path)
     assert numbers(result)
@@ -83,7 +91,7 @@ def test_says_how_to_run_it(path):
     assert f"python examples/{path.name}" in load(path).__doc__
 
 
-@every_script
+@every_run
 def test_writes_nothing_where_it_is_run(path, run):
     _, _, working = run(path)
     assert not list(working.iterdir())
@@ -101,12 +109,14 @@ def test_quickstart_learns_and_both_saved_forms_agree(run):
     np.testing.assert_allclose(exported.serve(images), model(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_deep_sigmoid_gradient_vanishes_only_under_the_true_slope(run):
     ratios = {name: ratio for name, (_, ratio) in run(script("deep_sigmoid"))[0].items()}
     assert ratios["true slope"] < ratios["flat_spot"] < 0.05
     assert min(ratios["4 x own slope"], ratios["slope of tanh"]) > 0.1
 
 
+@pytest.mark.slow
 def test_dying_relu_starts_dead_and_reaches_only_incoming_weights(run):
     for (_, _, backward), (before, _, incoming, outgoing, _) in run(script("dying_relu"))[
         0
@@ -116,6 +126,7 @@ def test_dying_relu_starts_dead_and_reaches_only_incoming_weights(run):
         assert (incoming > 0) == (backward != "relu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backward", "revives"), [("relu", False), ("sugar_bsilu", True)])
 def test_dying_relu_revives_by_a_surrogate_alone(backward, revives):
     module = load(script("dying_relu"))
@@ -129,6 +140,7 @@ def test_fine_tuning_without_the_package_lowers_the_loss(run):
     assert result["first_layer_gradient"] > 0
 
 
+@pytest.mark.slow
 def test_binarized_multiplies_by_ones_alone_and_learns_only_by_the_surrogate(run):
     results = run(script("binarized"))[0]
     _, gradients, ones, bits = zip(*results.values(), strict=True)
@@ -149,6 +161,7 @@ def test_binarized_latent_weights_stay_within_ones_and_the_layer_survives_saving
     assert loaded.layers[-1].sign == layer.sign
 
 
+@pytest.mark.slow
 def test_spiking_gradient_reaches_the_first_layer_only_by_the_surrogate(run):
     (*_, surrogate), (*_, true) = run(script("spiking"))[0].values()
     assert surrogate > 0 and true == 0
@@ -173,6 +186,7 @@ def test_spiking_cell_fires_at_the_threshold_starts_anew_and_survives_saving(tmp
     assert loaded.layers[2].cell.spike == model.layers[2].cell.spike
 
 
+@pytest.mark.slow
 def test_swap_resnet_serves_what_was_trained_with_the_surrogate(run):
     results, folder, _ = run(script("swap_resnet"))
     assert results["served"] == pytest.approx(results["leaky slope"], abs=1e-6)
@@ -189,6 +203,7 @@ def test_spiking_learns_the_digits():
     assert all(0.01 < rate < 0.5 for rate in rates)
 
 
+@pytest.mark.slow
 def test_tanh_nx_is_tanh_with_other_rates_for_the_hidden_layers_alone(run):
     results, folder, _ = run(script("tanh_nx"))
     differences = {name: difference for name, (difference, _) in results.items()}
@@ -205,6 +220,7 @@ def test_gradient_paths_says_how_often_products_exceed_what_is_told_never_to_be(
     assert (folder / "gradient_paths.png").stat().st_size > 50_000
 
 
+@pytest.mark.slow
 def test_predictions_are_near_what_training_measures(run):
     results, folder, _ = run(script("predict_then_train"))
     for predicted, measured, _ in results.values():
@@ -220,6 +236,7 @@ def test_two_workers_record_the_same_norms_as_one_process(run):
     np.testing.assert_allclose(first, alone, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_diagnose_finds_each_planted_fault_and_nothing_in_the_sound_model(run):
     results, folder, _ = run(script("diagnose"))
     found = {fault: set(findings) for fault, findings in results["found"].items()}

@@ -94,8 +94,8 @@ class GradientNorms(Recorded):
             )
         variables = [variable for _, variable in pairs]
         self._check(variables)
-        tensors = self._over_replicas([tf.convert_to_tensor(gradient) for gradient, _ in pairs])
-        squares = tf.square(norms(tensors))
+        summed = self._over_replicas([gradient for gradient, _ in pairs])
+        squares = tf.square(norms(summed))
         self._buffer.write(tf.sqrt(totals(squares, variables, self._groups)))
 
     def _check(self, variables: list[_Variable]) -> None:
@@ -112,15 +112,16 @@ class GradientNorms(Recorded):
                 "model.trainable_variables)."
             )
 
-    def _over_replicas(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    def _over_replicas(self, gradients: list[_Gradient]) -> list[_Gradient]:
         """The sums over the replicas."""
         replica = tf.distribute.get_replica_context()
         if replica is None or replica.num_replicas_in_sync == 1:
-            return tensors
+            return gradients
         if tf.distribute.get_strategy() is not self._strategy:
             raise ValueError(
                 "GradientNorms: create it within `with strategy.scope():`, as the model."
             )
+        tensors = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return replica.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
     @property

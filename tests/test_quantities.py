@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_surrogate import Surrogate, functions, layers
 from keras_surrogate.callbacks import GradientNormLogger
 from keras_surrogate.functions.tables import in_flat_ends, saturation
-from keras_surrogate.recording import output_quantities, quantities
+from keras_surrogate.recording import norms, output_quantities, quantities
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 6)).astype("float32")
@@ -371,3 +371,55 @@ def test_layers_that_only_rearrange_have_no_units_to_die():
     model.compile("sgd", "mse")
     model.fit(np.zeros((4, 2, 3)), np.zeros(4), verbose=0, callbacks=[logger])
     assert logger.record.names("dead_units") == ("dense", "re_lu", "head")
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("vocabulary", [5, 1000])
+def test_sparse_gradients_are_measured_as_dense_ones(vocabulary, jit_compile):
+    """Repeated rows, more of them than embeddings and fewer, and rows that cancel each other."""
+    generator = np.random.default_rng(3)
+    indices = np.append(generator.integers(0, 5, 40), [3, 3])
+    values = generator.normal(size=(42, 4)).astype("float32")
+    values[-1] = -values[-2]
+
+    @tf.function(jit_compile=jit_compile)
+    def rows(values, indices):
+        shape = tf.constant([vocabulary, 4])
+        return norms.nonzero_rows(tf.IndexedSlices(values, indices, shape))
+
+    got = rows(tf.constant(values), tf.constant(indices)).numpy()
+    dense = np.zeros((vocabulary, 4), "float32")
+    np.add.at(dense, indices, values)
+    touched = dense[np.unique(indices)]
+    np.testing.assert_allclose(got[: len(touched)], touched, atol=1e-5)
+    assert not got[len(touched) :].any() and len(got) == len(indices)
+
+
+def test_every_quantity_of_an_embedding_is_that_of_its_dense_gradient():
+    ids, targets = RANDOM.integers(0, 6, (40, 7)), RANDOM.normal(size=(40, 1)).astype("float32")
+    records_by_kind = []
+    for sparse in (True, False):
+        keras.utils.set_random_seed(1)
+        embedding = keras.layers.Embedding(50, 3) if sparse else DenseEmbedding(50, 3)
+        model = keras.Sequential(
+            [
+                keras.Input((7,), dtype="int32"),
+                embedding,
+                keras.layers.Flatten(),
+                keras.layers.Dense(1),
+            ]
+        )
+        model.compile("sgd", "mse")
+        logger = GradientNormLogger(also=("norm_1", "norm_inf", "mean_absolute", "histogram"))
+        model.fit(ids, targets, batch_size=10, shuffle=False, verbose=0, callbacks=[logger])
+        records_by_kind.append(logger.record)
+    sparse, dense = records_by_kind
+    np.testing.assert_allclose(sparse.values, dense.values, rtol=1e-5)
+    assert sparse.histograms()["global"].sum(axis=1) == pytest.approx(50 * 3 + 21 + 1)
+
+
+class DenseEmbedding(keras.layers.Embedding):
+    """The same layer, whose gradient is dense."""
+
+    def call(self, inputs):
+        return tf.one_hot(inputs, self.input_dim) @ tf.convert_to_tensor(self.embeddings)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate.recording.buffers import local_variable
-from keras_surrogate.recording.norms import at_least_float32
+from keras_surrogate.recording.norms import at_least_float32, nonzero_rows
 
 if TYPE_CHECKING:
     from keras_surrogate.recording.quantities import GradientQuantity
@@ -47,7 +47,7 @@ class AppliedGradients:
         """
         if self._count != len(self._model.trainable_variables):
             self.allocate()
-        tensor = at_least_float32(tf.convert_to_tensor(gradient))
+        tensor = at_least_float32(nonzero_rows(gradient))
         measured = tf.concat([quantity.measure([tensor]) for quantity in self._columns], axis=1)
         row, replica, owner = self._places[id(variable)]
         self._seen[row] = owner

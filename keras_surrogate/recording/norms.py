@@ -20,10 +20,28 @@ def norms(gradients: Sequence[tf.Tensor | tf.IndexedSlices]) -> tf.Tensor:
         gradients: floating tensors of any shape, or `tf.IndexedSlices`, whose repeated rows are
             added up; at least one.
     """
-    tensors = [at_least_float32(tf.convert_to_tensor(gradient)) for gradient in gradients]
+    tensors = [at_least_float32(nonzero_rows(gradient)) for gradient in gradients]
     squares = _sums_of_squares(tensors)
     fit = tf.reduce_all((squares > _LEAST_SQUARE) & tf.math.is_finite(squares))
     return tf.sqrt(tf.cond(fit, lambda: squares, lambda: _sums_of_squares(tensors, tf.float64)))
+
+
+def nonzero_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
+    """A tensor with the nonzero elements of a gradient, for measures that ignore zeros.
+
+    A dense gradient is returned unchanged. Of `tf.IndexedSlices`, as an Embedding has them, the
+    rows of equal index are added up; the result has as many rows as the slices, of which the last
+    are 0. So its size depends on the batch and not on the number of embeddings.
+    """
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.convert_to_tensor(gradient)
+    # Sorted indices put equal rows side by side. Unlike `tf.unique`, XLA compiles this.
+    order = tf.argsort(gradient.indices)
+    indices = tf.gather(gradient.indices, order)
+    is_new = tf.cast(indices[1:] != indices[:-1], tf.int32)
+    place = tf.cumsum(tf.concat([tf.zeros_like(indices[:1], tf.int32), is_new], axis=0))
+    rows = tf.gather(gradient.values, order)
+    return tf.math.unsorted_segment_sum(rows, place, tf.shape(indices)[0])
 
 
 # Sums of squares below this may have lost elements to underflow in float32, whose smallest normal

@@ -207,6 +207,12 @@ class GradientHistogram(GradientQuantity, ask_for="histogram"):
         bins = tf.cast(tf.where(tf.math.is_finite(size), bins, self.width - 1), tf.int32)
         return tf.math.unsorted_segment_sum(tf.ones_like(bins, tf.float64), bins, self.width)
 
+    def finish(self, totals: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
+        # A sparse gradient shows other numbers of zeros than the variable has.
+        others = totals[:, 1:]
+        zeros = sizes - tf.reduce_sum(others, axis=1, keepdims=True)
+        return tf.concat([zeros, others], axis=1)
+
     def columns(self, layout: Layout) -> list[str]:
         owners = ("global", *layout.groups)
         return [f"{self.name}[{label}]/{owner}" for owner in owners for label in self.labels]

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from keras_surrogate import methods
 from keras_surrogate.custom_gradient import with_gradient
-from keras_surrogate.recording.norms import at_least_float32
+from keras_surrogate.recording.norms import at_least_float32, nonzero_rows
 from keras_surrogate.recording.optimizers import loss_scale, optimizers_of, with_inner
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class TracedStep:
 def _divided(
     tensors: Iterable[tf.Tensor | tf.IndexedSlices], scale: tf.Tensor | float
 ) -> list[tf.Tensor]:
-    dense = [at_least_float32(tf.convert_to_tensor(tensor)) for tensor in tensors]
+    dense = [at_least_float32(nonzero_rows(tensor)) for tensor in tensors]
     if tf.get_static_value(scale) == 1:
         return dense
     return [tensor / tf.cast(scale, tensor.dtype) for tensor in dense]

@@ -1,4 +1,4 @@
-"""Student's t in closed form, against SciPy."""
+"""Means of few seeds and their intervals, against SciPy."""
 
 import numpy as np
 import pytest

@@ -1246,7 +1246,7 @@ def test_compare_drops_half_a_line_with_one_line_of_warning(tmp_path, monkeypatc
     assert cli.main(COMPARE) == 0
     warning, finished = capsys.readouterr().err.splitlines()
     assert warning.startswith(
-        "keras-surrogate: warning: results.jsonl: the last line is half-written and is dropped"
+        "keras-surrogate: warning: results.jsonl: the last line is incomplete and is dropped"
     )
     assert finished.startswith("4 of 4")
 

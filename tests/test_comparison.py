@@ -89,7 +89,7 @@ def test_a_case_knows_its_pair_and_its_baseline():
         ({"depth": 0}, "depth must be an integer of at least 1, but is 0"),
         ({"depth": 2.0}, "depth must be an integer, but is 2.0"),
         ({"balanced": "no"}, "balanced must be True or False"),
-        ({"optimizer": "sgd"}, "has no learning rate; write it behind, as in 'sgd:0.01'"),
+        ({"optimizer": "sgd"}, "has no learning rate; append it, as in 'sgd:0.01'"),
         ({"optimizer": "sdg:0.1"}, "No optimizer is called 'sdg'"),
         ({"optimizer": "sgd:-1"}, "must be a positive number"),
         ({"initializer": "he"}, "No initializer is called 'he'"),
@@ -125,14 +125,14 @@ def test_a_grid_is_a_product_each_case_once():
         ({"depths": 3}, "no axis depths; it has data, network"),
         ({"backward": []}, "The grid is empty: backward has no value"),
         ({"seeds": 0}, "The grid is empty: it has no seeds"),
-        ({"seeds": [-1]}, "integers of at least 0"),
+        ({"seeds": [-1]}, "an integer of at least 0, but is -1"),
         ({"seeds": "3"}, "integers of at least 0"),
     ],
 )
 def test_grids_without_meaning_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         comparison.Grid(**wrong)
-    with pytest.raises(ValueError, match="seeds are the same"):
+    with pytest.raises(ValueError, match="if their seeds are the same"):
         comparison.Grid(seeds=2) + comparison.Grid(seeds=3)
 
 
@@ -536,7 +536,7 @@ def test_a_half_written_line_is_dropped_with_a_warning_wherever_it_ends(path):
     for length in [*range(starts[2] + 1, starts[3]), 1, 5, 30]:
         path.write_bytes(whole[:length])
         with (
-            pytest.warns(UserWarning, match="half-written and is dropped"),
+            pytest.warns(UserWarning, match="incomplete and is dropped"),
             comparison.ResultsFile(path) as results,
         ):
             assert len(results.runs) == (2 if length > starts[2] else 0)

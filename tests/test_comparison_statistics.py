@@ -1,4 +1,6 @@
-"""Student's t in closed form, against SciPy."""
+"""Means of few seeds and their intervals, against SciPy."""
+
+import sys
 
 import numpy as np
 import pytest
@@ -49,3 +51,10 @@ def test_one_number_has_a_mean_and_nothing_else():
 
 def test_equal_numbers_have_an_interval_of_length_0():
     assert statistics.interval([0.25] * 3) == statistics.Interval(0.25, 0.25, 0.25)
+
+
+def test_without_scipy_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ImportError, match="pip install scipy"):
+        statistics.interval([0.1, 0.2])
+    assert statistics.interval([0.1]).low is None

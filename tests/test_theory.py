@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from keras_surrogate import Surrogate, functions, presets, theory
-from keras_surrogate.theory import finite_width, mean_field, moments, weights
+from keras_surrogate.theory import finite_width, mean_field, moments, stacks, weights
 
 
 def at(function, x):
@@ -626,3 +626,18 @@ def test_a_width_at_which_whole_layers_are_off_is_too_small(depth, width):
         ValueError, match=f"width {width} is too small: of .* some have no active unit in layer"
     ):
         theory.predict("relu", depth, 2.0, width=width)
+
+
+def test_a_new_stack_is_one_class():
+    class Fixed(stacks.Stack):
+        name = "fixed"
+
+        def variance(self, weights, bias, power):
+            return 2.0
+
+    try:
+        prediction = theory.predict("tanh", 3, 1.0, stack="fixed", input_correlation=0.5)
+    finally:
+        del stacks._STACKS["fixed"]
+    np.testing.assert_array_equal(prediction.signal_variance, 2.0)
+    assert stacks.names() == ("plain", "residual", "batch_norm")

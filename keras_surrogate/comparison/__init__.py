@@ -1,12 +1,17 @@
-"""Which derivative trains better: grids of trainings from paired starts, kept in a file that survives interruption.
+"""Comparison of derivatives in training: grids of trainings from paired starts, kept in a file.
 
-    grid = comparison.Grid(backward=["true", "softplus", "bsilu"], depth=[5, 20], balanced=[False,
-    True], seeds=5) finished = comparison.run(grid, "results.jsonl")
+    grid = comparison.Grid(backward=["true", "softplus"], depth=[5, 20], seeds=5)
+    finished = comparison.run(grid, "results.jsonl")
     print(comparison.markdown(comparison.summarize(grid, finished.runs)))
 
 For a seed, all cases of the same layers start from the same weights and see the same images in the
 same order, so that differences are taken seed by seed. Each finished training is one line of the
-file; called again, `run` goes on where it was stopped.
+file; called again, `run` continues where it was stopped.
+
+The files, in the order in which a case passes through them: `cases` (with `notation`, its spelling)
+and `grid`; `running`, which calls `trainer` for each case; there `outlook` has the theory's
+prediction, `networks` the model and `probe` the measurements; `results` is the file; `summary`
+(with `statistics`) makes rows of the runs, and `tables` text of the rows.
 """
 
 from keras_surrogate.comparison.cases import Case

@@ -1,10 +1,19 @@
 """One training of a grid, as plain values that fit a line of text."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from keras_surrogate import datasets
+import numpy as np
+
+from keras_surrogate import checks, datasets
 from keras_surrogate.comparison import notation
+
+if TYPE_CHECKING:
+    from keras_surrogate.surrogate import Surrogate
 
 NETWORKS = ("mlp", "vgg")
 NORMALIZATIONS = ("none", "batch", "layer")
@@ -12,45 +21,45 @@ NORMALIZATIONS = ("none", "batch", "layer")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is trained, but for the seed.
+    """A training without its seed.
 
     Args:
-        data: a name that `datasets.load` takes; default "digits". Pixels are in [0, 1].
+        data: a name of `datasets.names()`; default "digits". Pixels are in [0, 1].
         network: "mlp", the default: hidden layers f(W x + b) of one width; or "vgg": convolutions
             of 3 x 3, a max-pool after every second one, the channels doubled after each pool. Then
             one Dense layer, Glorot-uniform.
         depth: hidden layers or convolutions, at least 1; default 5.
         width: units of each hidden layer, or channels of the first convolution, at least 2; default
             64.
-        forward: the function that gives the value: a name in the collection, with its first
-            parameter if need be ("leaky_relu:0.3"), or a Keras activation; default "relu".
-        backward: the function that gives the slope, likewise, or "true", the forward's own; a
-            factor may precede ("4*true", "0.5*softplus"). Default "true".
-        balanced: whether the slope is scaled by `theory.balance` for these weights; default False.
-            What the theory of balancing leaves out, it ignores: a bias, pooling.
-        initializer: of the hidden layers' kernels: Keras's name, or "critical", `CriticalNormal`
-            for the forward with its true slope; default "he_normal".
-        bias: the biases' initial value in hidden layers, any finite number; default 0. -3 kills
-            ReLU networks.
-        normalization: of the pre-activations: "none", the default, "batch" or "layer".
-        residual: whether hidden layers from the second on are x + f(W x + b); default False. For
+        forward: the function that gives the value: a name in the collection, which may be followed
+            by its first parameter ("leaky_relu:0.3"), or a Keras activation; default "relu".
+        backward: the function that gives the slope, in the same notation, or "true", the forward's
+            own slope; a factor may precede it ("4*true", "0.5*softplus"). Default "true".
+        balanced: True scales the slope by `theory.balance` for these weights, which ignores biases
+            and pooling; default False.
+        initializer: the initializer of the hidden layers' kernels: Keras's name, or "critical",
+            `CriticalNormal` for the forward with its true slope; default "he_normal".
+        bias: the biases' initial value in hidden layers, any finite number; default 0. With -3 ReLU
+            networks die.
+        normalization: that of the pre-activations: "none", the default, "batch" or "layer".
+        residual: True makes hidden layers from the second on x + f(W x + b); default False. For
             "mlp".
-        optimizer: Keras's name and the learning rate, "sgd:0.01", the default; its other settings
-            are Keras's.
+        optimizer: Keras's name and the learning rate, default "sgd:0.01"; its other settings are
+            Keras's.
         layer_rate: the learning rate of the hidden layer k layers before the output is multiplied
-            by layer_rate ** k; positive, default 1. Under plain SGD 4 does the same as the slope
+            by layer_rate ** k; positive, default 1. Under plain SGD 4 is equivalent to the slope
             "4*true".
-        annealing: the share of all steps in which the slope goes over, evenly, to the true one;
-            from 0, the default, for not at all, to 1.
+        annealing: the share of all steps during which the slope changes linearly to the true one;
+            from 0, the default, without annealing, to 1.
         epochs: at least 1; default 10.
-        batch_size: at least 1; default 32. What is left of an epoch's images is dropped; each epoch
-            leaves others.
-        images: so many of the training images, at least 1; default 0, all.
-        validation: the share of these held out to choose learning rates by; from 0, the default, to
-            below 1.
+        batch_size: at least 1; default 32. The images of an incomplete last batch are dropped;
+            they differ in each epoch.
+        images: the number of training images, at least 1; default 0, all.
+        validation: the share of these that is held out to choose learning rates; from 0, the
+            default, to below 1.
 
-    Equal cases are spelled equally: "relu" as backward of "relu" becomes "true", "adam:1e-3"
-    "adam:0.001".
+    Equal cases are spelled equally: "relu" as the backward of "relu" becomes "true", and
+    "adam:1e-3" becomes "adam:0.001".
 
     Raises:
         ValueError: an unknown name, a number out of range, or a combination that has no meaning.
@@ -75,54 +84,65 @@ class Case:
     images: int = 0
     validation: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             self._set(field.name, _of_type(field, getattr(self, field.name)))
+        for name, valid in _CHOICES.items():
+            checks.one_of(getattr(self, name), f"Case: {name}", valid)
         for name, (accepts, meaning) in _RANGES.items():
             if not accepts(getattr(self, name)):
                 raise ValueError(f"Case: {name} must be {meaning}, but is {getattr(self, name)!r}.")
         self._set("forward", notation.spelled_function(self.forward))
         self._set("backward", notation.spelled_backward(self.backward, self.forward))
         self._set("optimizer", notation.spelled_optimizer(self.optimizer))
-        notation.initializer(
-            "zeros" if self.initializer == notation.CRITICAL else self.initializer, self.forward
-        )
+        if self.initializer != notation.CRITICAL:
+            notation.initializer(self.initializer, self.forward)
         if self.residual and (self.network != "mlp" or self.balanced):
-            raise ValueError('Case: residual=True goes with network="mlp" and balanced=False only.')
+            raise ValueError(
+                'Case: residual=True goes with network="mlp" and balanced=False only, but they are '
+                f"{self.network!r} and {self.balanced}."
+            )
+        # Annealing from the true slope to the true slope changes nothing.
         if self.annealing and self.backward == notation.TRUE and not self.balanced:
             self._set("annealing", 0.0)
 
-    def _set(self, name, value):
+    def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     @property
-    def pair(self):
+    def pair(self) -> Surrogate:
         """The `Surrogate`, not yet balanced."""
         return notation.pair(self.forward, self.backward)
 
     @property
-    def baseline(self):
-        """The same case with the true derivative, to which it is compared."""
+    def baseline(self) -> Case:
+        """The same case with the true derivative, with which it is compared."""
         return dataclasses.replace(
             self, backward=notation.TRUE, balanced=False, annealing=0.0, layer_rate=1.0
         )
 
     @property
-    def without_rate(self):
-        """The case's values but for the learning rate; cases that share them compete for the best rate."""
-        return tuple(
-            {**dataclasses.asdict(self), "optimizer": self.optimizer.partition(":")[0]}.items()
-        )
+    def without_rate(self) -> tuple[tuple[str, object], ...]:
+        """The fields and values without the learning rate, which is chosen among such cases."""
+        values = dataclasses.asdict(self)
+        values["optimizer"] = self.optimizer.partition(":")[0]
+        return tuple(values.items())
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.in_words([field.name for field in dataclasses.fields(self)])
 
-    def in_words(self, names):
-        """These fields in words: "depth 20, slope softplus, balanced"; what is off by default, only where it is on."""
+    def in_words(self, names: Iterable[str]) -> str:
+        """These fields in words, as in "depth 20, slope softplus, balanced".
+
+        Fields that are off by default appear only where they are on.
+        """
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         values = {name: getattr(self, name) for name in names}
-        named = [name for name in names if name in _ALWAYS_NAMED or values[name] != defaults[name]]
-        return ", ".join(_in_words(name, values[name]) for name in named)
+        return ", ".join(
+            _in_words(name, value)
+            for name, value in values.items()
+            if name in _ALWAYS_NAMED or value != defaults[name]
+        )
 
 
 _ALWAYS_NAMED = {
@@ -134,27 +154,28 @@ _ALWAYS_NAMED = {
     "backward",
     "initializer",
     "optimizer",
+    "epochs",
+    "batch_size",
 }
-_ALWAYS_NAMED |= {"epochs", "batch_size"}
 
 
-def _in_words(name, value):
+def _in_words(name: str, value: str | float) -> str:
     if isinstance(value, bool):
         return name
+    if name == "backward":
+        return f"slope {value}"
+    if name == "normalization":
+        return f"normalization {value}"
     if isinstance(value, str):
-        return {"backward": f"slope {value}", "normalization": f"normalization {value}"}.get(
-            name, value
-        )
+        return value
     return f"{name.replace('_', ' ')} {value:g}"
 
 
 _AT_LEAST_1 = (lambda number: number >= 1, "an integer of at least 1")
-_RANGES = {
-    "data": (lambda name: name in datasets.names(), f"one of {datasets.names()}"),
-    "network": (lambda name: name in NETWORKS, f"one of {NETWORKS}"),
+_CHOICES = {"data": datasets.names(), "network": NETWORKS, "normalization": NORMALIZATIONS}
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "depth": _AT_LEAST_1,
     "width": (lambda number: number >= 2, "an integer of at least 2"),
-    "normalization": (lambda name: name in NORMALIZATIONS, f"one of {NORMALIZATIONS}"),
     "bias": (math.isfinite, "a finite number"),
     "layer_rate": (lambda number: 0 < number < math.inf, "a positive number"),
     "annealing": (lambda number: 0 <= number <= 1, "a number from 0 to 1"),
@@ -165,11 +186,13 @@ _RANGES = {
 }
 
 
-def _of_type(field, value):
-    """The value, an integer as a float where one is wanted."""
+def _of_type(field: dataclasses.Field, value: object) -> object:
+    """The value in the field's type; integers are valid numbers, and NumPy's numbers are valid."""
     kind = type(field.default)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and isinstance(value, int | np.integer | np.floating):
+        value = value if isinstance(value, bool) else float(value)
+    if kind is int and isinstance(value, np.integer):
+        value = int(value)
     if type(value) is not kind:
         raise ValueError(f"Case: {field.name} must be {_KINDS[kind]}, but is {value!r}.")
     return value

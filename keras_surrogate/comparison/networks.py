@@ -1,14 +1,23 @@
 """The network of a case, and its initial state from a seed."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_surrogate.comparison import notation
 from keras_surrogate.comparison.outlook import KERNEL
 from keras_surrogate.layers import SurrogateActivation
+
+if TYPE_CHECKING:
+    from keras_surrogate.comparison.cases import Case
+    from keras_surrogate.surrogate import Surrogate
 
 _NORMALIZATIONS = {
     "batch": keras.layers.BatchNormalization,
@@ -22,21 +31,27 @@ class Network:
 
     Attributes:
         model: from images to logits.
-        pre_activations: symbolic tensors, what enters the activation of each hidden layer, first
-            layer first.
-        outputs: likewise, what leaves it.
+        pre_activations: symbolic tensors, the input of each hidden layer's activation, first layer
+            first.
+        outputs: symbolic tensors, the output of each hidden layer's activation.
         activations: the `SurrogateActivation` of each hidden layer.
         hidden: the Dense layers or convolutions, whose kernels the case's initializer draws.
     """
 
     model: keras.Model
-    pre_activations: list
-    outputs: list
-    activations: list
-    hidden: list
+    pre_activations: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
+    activations: list[SurrogateActivation]
+    hidden: list[keras.layers.Layer]
 
 
-def build(case, shape, classes, surrogate, initializer):
+def build(
+    case: Case,
+    shape: tuple[int, ...],
+    classes: int,
+    surrogate: Surrogate,
+    initializer: keras.initializers.Initializer,
+) -> Network:
     """The `Network` of a case for images of that shape.
 
     Raises:
@@ -44,41 +59,52 @@ def build(case, shape, classes, surrogate, initializer):
     """
     check_pools(case, shape)
     inputs = keras.Input(shape)
-    x = keras.layers.Flatten()(inputs) if case.network == "mlp" else _with_channels(inputs)
-    network = Network(None, [], [], [], [])
+    x = _first_input(case, inputs)
+    pre_activations = []
+    outputs = []
+    activations = []
+    hidden = []
     for number in range(case.depth):
         layer = _layer(case, number, initializer)
-        network.hidden.append(layer)
-        network.pre_activations.append(_normalized(case, layer(x)))
-        network.activations.append(SurrogateActivation(surrogate))
-        network.outputs.append(network.activations[-1](network.pre_activations[-1]))
-        x = (
-            keras.layers.Add()([x, network.outputs[-1]])
-            if case.residual and number
-            else network.outputs[-1]
-        )
-        x = keras.layers.MaxPooling2D()(x) if case.network == "vgg" and number % 2 else x
+        activation = SurrogateActivation(surrogate)
+        pre_activation = _normalized(case, layer(x))
+        output = activation(pre_activation)
+        hidden.append(layer)
+        activations.append(activation)
+        pre_activations.append(pre_activation)
+        outputs.append(output)
+
+        has_bypass = case.residual and number > 0
+        x = keras.layers.Add()([x, output]) if has_bypass else output
+        if case.network == "vgg" and number % 2:
+            x = keras.layers.MaxPooling2D()(x)
     logits = keras.layers.Dense(classes)(keras.layers.Flatten()(x))
-    return dataclasses.replace(network, model=keras.Model(inputs, logits))
+    return Network(keras.Model(inputs, logits), pre_activations, outputs, activations, hidden)
 
 
-def check_pools(case, shape):
-    """Raises a ValueError if images of that shape are too small for the case's pools."""
+def check_pools(case: Case, shape: tuple[int, ...]) -> None:
+    """Raise a ValueError if images of that shape are too small for the case's pools."""
     side = min(shape[:2])
     if case.network == "vgg" and side < 2 ** (case.depth // 2):
         most = 2 * int(np.log2(side)) + 1
         raise ValueError(
-            f"Case: a vgg for {case.data}, of {side} x {side} pixels, has at most depth {most}."
+            f"Case: a vgg for {case.data}, of {side} x {side} pixels, has at most depth {most}, "
+            f"but depth is {case.depth}."
         )
 
 
-def _with_channels(inputs):
-    return (
-        inputs if len(inputs.shape) == 4 else keras.layers.Reshape((*inputs.shape[1:], 1))(inputs)
-    )
+def _first_input(case: Case, inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """The images as vectors for an mlp, and with an axis of channels for a vgg."""
+    if case.network == "mlp":
+        return keras.layers.Flatten()(inputs)
+    if len(inputs.shape) == 4:
+        return inputs
+    return keras.layers.Reshape((*inputs.shape[1:], 1))(inputs)
 
 
-def _layer(case, number, initializer):
+def _layer(
+    case: Case, number: int, initializer: keras.initializers.Initializer
+) -> keras.layers.Layer:
     options = {
         "kernel_initializer": initializer,
         "bias_initializer": keras.initializers.Constant(case.bias),
@@ -88,19 +114,21 @@ def _layer(case, number, initializer):
     return keras.layers.Conv2D(case.width * 2 ** (number // 2), KERNEL, padding="same", **options)
 
 
-def _normalized(case, x):
-    return x if case.normalization == "none" else _NORMALIZATIONS[case.normalization]()(x)
+def _normalized(case: Case, x: keras.KerasTensor) -> keras.KerasTensor:
+    if case.normalization == "none":
+        return x
+    return _NORMALIZATIONS[case.normalization]()(x)
 
 
 class State:
-    """All variables of a model and its optimizer, as they were when this was made, but for the kernels.
+    """The initial values of all variables of a model and its optimizer, except the kernels.
 
     Args:
         model: a built model.
         optimizer: a built optimizer.
     """
 
-    def __init__(self, model, optimizer):
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         drawn = [
             (layer.kernel, layer.kernel_initializer)
             for layer in model.layers
@@ -118,29 +146,31 @@ class State:
         ]
         self._others = [(variable, np.array(variable)) for variable in others]
 
-    def reset(self, seed):
-        """The state from which training starts. Kernels depend on seed, shape and number, and on nothing else."""
+    def reset(self, seed: int) -> None:
+        """Restore the initial values and draw the kernels, from seed, shape and number only."""
         for variable, value in self._others:
             variable.assign(value)
         for number, (variable, kind, config) in enumerate(self._kernels):
-            seeded = {"seed": derived_seed(seed, number)} if "seed" in config else {}
-            variable.assign(kind.from_config({**config, **seeded})(variable.shape, variable.dtype))
+            if "seed" in config:
+                config = {**config, "seed": derived_seed(seed, number)}
+            variable.assign(kind.from_config(config)(variable.shape, variable.dtype))
 
 
-def derived_seed(seed, number):
-    """A seed of its own for each number."""
+def derived_seed(seed: int, number: int) -> int:
+    """A different seed for each number."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
 
 
-def batches(seed, epoch, images, batch_size):
+def batches(seed: int, epoch: int, images: int, batch_size: int) -> np.ndarray:
     """The order of an epoch: places of images, shape (steps, batch_size)."""
-    order = np.random.default_rng(np.random.SeedSequence([seed, epoch, images])).permutation(images)
+    generator = np.random.default_rng(np.random.SeedSequence([seed, epoch, images]))
+    order = generator.permutation(images)
     steps = images // batch_size
     return order[: steps * batch_size].reshape(steps, batch_size).astype("int32")
 
 
-def build_optimizer(case, network):
-    """The optimizer of a case, with the learning rate of each layer multiplied by its power of `layer_rate`."""
+def build_optimizer(case: Case, network: Network) -> keras.optimizers.Optimizer:
+    """The optimizer of a case; each layer's learning rate is times a power of `layer_rate`."""
     cls, rate = notation.optimizer(case.optimizer)
     if case.layer_rate == 1:
         optimizer = cls(rate)
@@ -156,7 +186,7 @@ def build_optimizer(case, network):
     return optimizer
 
 
-def _groups(network):
+def _groups(network: Network) -> Iterator[list[keras.Variable]]:
     """The trainable variables of each hidden layer, with those of its normalisation."""
     layers = network.model.layers
     places = [layers.index(layer) for layer in network.hidden]
@@ -165,13 +195,16 @@ def _groups(network):
         yield [variable for layer in layers[start:end] for variable in layer.trainable_variables]
 
 
-def _with_layer_rates(cls):
-    """A subclass of an optimizer's class whose `factors` multiply the learning rate of a variable, found by its id."""
+def _with_layer_rates(
+    cls: type[keras.optimizers.Optimizer],
+) -> type[keras.optimizers.Optimizer]:
+    """A subclass of an optimizer's class whose `factors`, by a variable's id, multiply its rate."""
 
     class WithLayerRates(cls):
-        def update_step(self, gradient, variable, learning_rate):
-            super().update_step(
-                gradient, variable, learning_rate * self.factors.get(id(variable), 1.0)
-            )
+        def update_step(
+            self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+        ) -> None:
+            factor = self.factors.get(id(variable), 1.0)
+            super().update_step(gradient, variable, learning_rate * factor)
 
     return WithLayerRates

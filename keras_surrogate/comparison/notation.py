@@ -1,7 +1,10 @@
-"""From text to functions, optimizers and initializers, and to one spelling of each, by which cases are compared."""
+"""The notation of functions, optimizers and initializers as text, and the one spelling of each."""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -9,19 +12,23 @@ from keras_surrogate import functions
 from keras_surrogate.initializers import CriticalNormal
 from keras_surrogate.surrogate import Surrogate
 
-# The backward that is the forward's own slope, and the initializer that is `CriticalNormal` for the
-# forward.
-TRUE, CRITICAL = "true", "critical"
+if TYPE_CHECKING:
+    from keras_surrogate.functions.base import Function
+
+# The backward that is the forward's own slope.
+TRUE = "true"
+# The initializer that is `CriticalNormal` for the forward.
+CRITICAL = "critical"
 
 
-def spelled(number):
-    """A number as one writes it: 0.001, 1e-07."""
+def spelled(number: float) -> str:
+    """A number in its short form: 0.001, 1e-07."""
     return f"{number:.12g}"
 
 
 @functools.lru_cache(maxsize=1024)
-def function(text):
-    """The `Function` that "name" or "name:number" stands for; the number is its first parameter."""
+def function(text: str) -> Function:
+    """The `Function` of "name" or "name:number"; the number is its first parameter."""
     name, colon, number = text.partition(":")
     found = functions.get(name)
     if not colon:
@@ -29,13 +36,14 @@ def function(text):
     fields = dataclasses.fields(found) if name in functions.names() else ()
     if not fields:
         raise ValueError(
-            f"{name!r} has no parameter, so that {number!r} in {text!r} says nothing; leave it out."
+            f"{name!r} has no parameter, so that {number!r} in {text!r} has no meaning; leave it "
+            "out."
         )
     return functions.get(name, **{fields[0].name: _number(number, text)})
 
 
-def spelled_function(text):
-    """One spelling for one function: "leaky_relu:.3" becomes "leaky_relu:0.3", and a default is left out."""
+def spelled_function(text: str) -> str:
+    """One spelling for one function: "leaky_relu:.3" becomes "leaky_relu:0.3"."""
     name, colon, number = text.partition(":")
     found = function(text)
     if not colon or found == functions.get(name):
@@ -43,33 +51,37 @@ def spelled_function(text):
     return f"{name}:{spelled(_number(number, text))}"
 
 
-def backward(text):
+def backward(text: str) -> tuple[float, str]:
     """The factor and the function's text of "softplus", "4*true", "0.5*leaky_relu:0.3"."""
     factor, star, name = text.rpartition("*")
-    return (_number(factor, text) if star else 1.0), name.strip()
+    if not star:
+        return 1.0, name.strip()
+    return _number(factor, text), name.strip()
 
 
-def spelled_backward(text, forward):
-    """One spelling for one slope, given the forward's: its own is called "true"."""
+def spelled_backward(text: str, forward: str) -> str:
+    """One spelling for one slope; the forward's own slope is called "true"."""
     factor, name = backward(text)
-    name = TRUE if name in (TRUE, forward) else spelled_function(name)
-    name = TRUE if name == forward else name
+    if name not in (TRUE, forward):
+        name = spelled_function(name)
+    if name == forward:
+        name = TRUE
     return name if factor == 1 else f"{spelled(factor)}*{name}"
 
 
-def pair(forward, text):
+def pair(forward: str, text: str) -> Surrogate:
     """The `Surrogate` of a forward and a backward."""
     factor, name = backward(text)
     return Surrogate(function(forward), None if name == TRUE else function(name), factor)
 
 
-def optimizer(text):
+def optimizer(text: str) -> tuple[type[keras.optimizers.Optimizer], float]:
     """The class and the learning rate of "sgd:0.01"."""
     name, colon, rate = text.partition(":")
     cls = _optimizer_class(name)
     if not colon:
         raise ValueError(
-            f"The optimizer {text!r} has no learning rate; write it behind, as in {name + ':0.01'!r}."
+            f"The optimizer {text!r} has no learning rate; append it, as in {name + ':0.01'!r}."
         )
     rate = _number(rate, text)
     if not 0 < rate < float("inf"):
@@ -78,21 +90,25 @@ def optimizer(text):
 
 
 @functools.lru_cache(maxsize=64)
-def _optimizer_class(name):
+def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
     try:
         return type(keras.optimizers.get(name))
     except ValueError:
         raise ValueError(
-            f"No optimizer is called {name!r}; write Keras's name and the learning rate, as in 'sgd:0.01'."
+            f"No optimizer is called {name!r}; write Keras's name and the learning rate, as in "
+            "'sgd:0.01'."
         ) from None
 
 
-def spelled_optimizer(text):
+def spelled_optimizer(text: str) -> str:
+    """One spelling for one optimizer: "Adam:1e-3" becomes "adam:0.001"."""
     return f"{text.partition(':')[0].lower()}:{spelled(optimizer(text)[1])}"
 
 
-def initializer(name, forward, input_variance=1.0):
-    """The Keras initializer of that name; "critical" is `CriticalNormal` for the forward with its own slope."""
+def initializer(
+    name: str, forward: str, input_variance: float = 1.0
+) -> keras.initializers.Initializer:
+    """The Keras initializer of that name; "critical" is `CriticalNormal` for the forward."""
     if name == CRITICAL:
         return CriticalNormal(Surrogate(function(forward)), input_variance=input_variance)
     try:
@@ -101,12 +117,13 @@ def initializer(name, forward, input_variance=1.0):
         found = None
     if not isinstance(found, keras.initializers.Initializer):
         raise ValueError(
-            f"No initializer is called {name!r}; write Keras's name, as in 'he_normal', or {CRITICAL!r}."
+            f"No initializer is called {name!r}; write Keras's name, as in 'he_normal', or "
+            f"{CRITICAL!r}."
         )
     return found
 
 
-def _number(text, within):
+def _number(text: str, within: str) -> float:
     try:
         return float(text)
     except ValueError:

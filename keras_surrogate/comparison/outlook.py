@@ -1,6 +1,10 @@
-"""What the theory says of a case before it is trained: the scale that balances it, and its prediction."""
+"""The theory's view of a case before training: balanced slope, prediction and effect."""
+
+from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -8,22 +12,29 @@ import numpy as np
 from keras_surrogate import theory
 from keras_surrogate.comparison import notation
 from keras_surrogate.surrogate import Surrogate
-from keras_surrogate.theory import moments
+from keras_surrogate.theory import moments, stacks
 from keras_surrogate.theory.weights import variances
 
-# Kernels of convolutions are this wide and high.
+if TYPE_CHECKING:
+    from keras_surrogate.comparison.cases import Case
+    from keras_surrogate.datasets import Dataset
+    from keras_surrogate.theory.verdicts import Effect
+
+# The width and height of the convolutions' kernels.
 KERNEL = 3
+# The correlation of two inputs with which the loss of their differences is predicted.
+_INPUT_CORRELATION = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The theory's picture of a case's weights.
+    """The theory's view of a case's weights.
 
     Attributes:
-        initializer: of the hidden kernels, a Keras initializer.
+        initializer: that of the hidden kernels.
         variance: sigma_w**2 of the layers after the first.
-        input_variance: the mean square of the images, times what makes up for the first layer's
-            other sigma_w**2.
+        input_variance: the mean square of the images, times the first layer's sigma_w**2 over
+            `variance`.
     """
 
     initializer: keras.initializers.Initializer
@@ -31,92 +42,134 @@ class Weights:
     input_variance: float
 
 
-def weights(case, power, channels):
-    """`Weights` of a case whose images have that mean square and, per pixel or in all, so many numbers.
+@dataclasses.dataclass(frozen=True)
+class Outlook:
+    """The theory's view of a case, each part computed once.
 
-    Raises:
-        ValueError: the initializer draws no independent weights of mean 0, or there are no critical
-            ones.
+    Args:
+        case: a `Case`.
+        power: the mean square of the numbers of the training images.
+        channels: the numbers that enter each unit of the first layer, per place of the kernel: the
+            channels of an image, or for "mlp" all its numbers.
     """
-    initializer = notation.initializer(case.initializer, case.forward, power)
-    area = KERNEL**2 if case.network == "vgg" else 1
-    first, _ = variances(initializer, (area * channels, area * case.width))
-    variance, _ = variances(initializer, (area * case.width, area * case.width))
-    return Weights(initializer, variance, power * first / variance if variance else power)
 
+    case: Case
+    power: float
+    channels: int
 
-def activation(case, power, channels):
-    """The `Surrogate` of a case, balanced if it is to be.
+    @classmethod
+    def of(cls, case: Case, data: Dataset) -> Outlook:
+        """The outlook of a case on its data."""
+        parts = np.array_split(data.x_train, 100)
+        power = float(np.mean([np.mean(np.square(part)) for part in parts]))
+        shape = data.x_train.shape[1:]
+        if case.network == "mlp":
+            return cls(case, power, int(np.prod(shape)))
+        # Images without channels have one.
+        return cls(case, power, (*shape, 1)[2])
 
-    Raises:
-        ValueError: as `theory.balance`.
-    """
-    if not case.balanced:
-        return case.pair
-    if case.normalization == "none":
-        known = weights(case, power, channels)
+    @functools.cached_property
+    def weights(self) -> Weights:
+        """The `Weights`.
+
+        Raises:
+            ValueError: the initializer does not draw independent weights of mean 0, or no weights
+                are critical.
+        """
+        case = self.case
+        initializer = notation.initializer(case.initializer, case.forward, self.power)
+        area = KERNEL**2 if case.network == "vgg" else 1
+        fan = area * case.width
+        first, _ = variances(initializer, (area * self.channels, fan))
+        variance, _ = variances(initializer, (fan, fan))
+        if not variance:
+            return Weights(initializer, variance, self.power)
+        return Weights(initializer, variance, self.power * first / variance)
+
+    @functools.cached_property
+    def surrogate(self) -> Surrogate:
+        """The `Surrogate` of the case, balanced if the case says so.
+
+        Raises:
+            ValueError: as `theory.balance`.
+        """
+        case = self.case
+        if not case.balanced:
+            return case.pair
+        if case.normalization != "none":
+            return theory.balance(case.pair, self._normalized_variance, signal_variance=1.0)
+        known = self.weights
         return theory.balance(case.pair, known.variance, input_variance=known.input_variance)
-    return theory.balance(case.pair, _normalized_variance(case), signal_variance=1.0)
 
+    @functools.cached_property
+    def prediction(self) -> theory.Prediction | None:
+        """The `theory.Prediction` of the case; None where the theory does not apply.
 
-def predict(case, surrogate, power, channels):
-    """A `theory.Prediction` for a case with that activation; None where the theory does not reach.
+        It applies to plain, residual and normalised layers with biases of 0. Convolutions are
+        treated as dense layers of many units: pools and the change of channels are left out. Pools
+        bring cosines nearer to 1 (B-SiLU's slope, four convolutions of 8 and 16 channels: 0.70
+        measured, 0.53 predicted) and change norms.
+        """
+        return self._predict(self.surrogate, self._setting)
 
-    It reaches plain, residual and normalised layers with biases of 0. Convolutions are taken for
-    dense layers of many
-    units: pools and the change of channels are left out, though pools bring cosines nearer to 1
-    (B-SiLU's slope, four convolutions of 8 and 16 channels: 0.70 measured, 0.53 predicted) and move
-    norms.
-    """
-    return _predict(case, surrogate, _setting(case, power, channels))
+    @functools.cached_property
+    def effect(self) -> Effect | None:
+        """The effect beside the baseline, by `theory.effect`; None where it has none.
 
+        That is so without a prediction, and for cases with annealing or with learning rates for
+        each layer, which are not slopes.
+        """
+        case = self.case
+        if case == case.baseline or case.annealing or case.layer_rate != 1:
+            return None
+        if self.prediction is None:
+            return None
+        setting = self._setting
+        if stacks.get(setting.get("stack", "plain")).has_correlations:
+            setting = {**setting, "input_correlation": _INPUT_CORRELATION}
+        true = self._predict(case.baseline.pair, setting)
+        if true is None:
+            return None
+        rescaled = not case.optimizer.startswith("sgd:")
+        return theory.effect(self.prediction, true, rescaled=rescaled)
 
-def _predict(case, surrogate, setting):
-    is_mixed = case.residual and case.normalization != "none"
-    if case.bias or is_mixed:
-        return None
-    try:
-        # Of networks so narrow that a whole layer may be dead some draws are 0 / 0.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return theory.predict(surrogate, case.depth, **setting)
-    except ValueError:
-        return None
+    def _predict(self, surrogate: Surrogate, setting: dict[str, Any]) -> theory.Prediction | None:
+        case = self.case
+        is_mixed = case.residual and case.normalization != "none"
+        if case.bias or is_mixed:
+            return None
+        try:
+            # Some samples of networks so narrow that a whole layer may be dead are 0 / 0.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return theory.predict(surrogate, case.depth, **setting)
+        except ValueError:
+            return None
 
+    @functools.cached_property
+    def _setting(self) -> dict[str, Any]:
+        """The arguments of `theory.predict` besides surrogate and depth."""
+        case = self.case
+        if case.normalization == "batch":
+            return {"weight_variance": 1.0, "stack": "batch_norm"}
+        if case.normalization == "layer":
+            variance = self._normalized_variance
+            return {"weight_variance": variance, "input_variance": 1 / variance}
+        known = self.weights
+        plain = {"weight_variance": known.variance, "input_variance": known.input_variance}
+        if case.residual:
+            return {**plain, "stack": "residual"}
+        if case.network == "vgg":
+            return plain
+        return {**plain, "width": case.width}
 
-def effect(case, prediction, power, channels):
-    """What the theory expects of a case beside its baseline, as `theory.effect` says it; None where it has no word.
+    @functools.cached_property
+    def _normalized_variance(self) -> float:
+        """The replacement of sigma_w**2 where pre-activations are normalised; the input is f(z).
 
-    It has none where there is no prediction, and on what is not a slope: annealing, learning rates
-    for each layer.
-    """
-    if prediction is None or case == case.baseline or case.annealing or case.layer_rate != 1:
-        return None
-    setting = _setting(case, power, channels)
-    if setting.get("stack") != "batch_norm":
-        setting["input_correlation"] = 0.5
-    true = _predict(case.baseline, case.baseline.pair, setting)
-    return true and theory.effect(prediction, true, rescaled=not case.optimizer.startswith("sgd:"))
-
-
-def _setting(case, power, channels):
-    if case.normalization == "batch":
-        return {"weight_variance": 1.0, "stack": "batch_norm"}
-    if case.normalization == "layer":
-        variance = _normalized_variance(case)
-        return {"weight_variance": variance, "input_variance": 1 / variance}
-    known = weights(case, power, channels)
-    plain = {"weight_variance": known.variance, "input_variance": known.input_variance}
-    if case.residual:
-        return {**plain, "stack": "residual"}
-    return plain if case.network == "vgg" else {**plain, "width": case.width}
-
-
-def _normalized_variance(case):
-    """What takes the place of sigma_w**2 behind normalised pre-activations, f of N(0, 1) being what comes before.
-
-    1 / Var[f] of a batch, whose mean is taken off each unit; 1 / E[f**2] of a layer, across whose
-    units W x has mean 0.
-    """
-    output = moments.value(Surrogate(case.pair.forward), moments.pre_activations(np.float64(1.0)))
-    mean, power = output @ moments.FINE[1], output**2 @ moments.FINE[1]
-    return float(1 / (power - mean**2 if case.normalization == "batch" else power))
+        1 / Var[f] for a batch, since each unit's mean is subtracted. 1 / E[f**2] for a layer, since
+        W x has mean 0 over its units.
+        """
+        mean, power = moments.mean_and_power(Surrogate(self.case.pair.forward), 1.0)
+        if self.case.normalization == "batch":
+            power = power - mean**2
+        return float(1 / power)

@@ -1,9 +1,13 @@
-"""A grid, trained: what is in the file already is left as it is, what is missing is added line by line."""
+"""The training of a grid: runs that the file lacks are added to it, one line each."""
+
+from __future__ import annotations
 
 import dataclasses
 import gc
 import itertools
 import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,21 +17,35 @@ from keras_surrogate.comparison import trainer
 from keras_surrogate.comparison.results import ResultsFile
 from keras_surrogate.reprs import Shown
 
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from keras_surrogate._types import PathLike
+    from keras_surrogate.comparison.cases import Case
+    from keras_surrogate.comparison.grid import Grid
+    from keras_surrogate.comparison.results import Run
+    from keras_surrogate.comparison.trainer import Trainer
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Finished(Shown):
-    """What `run` returns: `runs`, the grid's, from (case, seed) to `Run`; `interrupted`, whether Ctrl-C ended it."""
+    """The result of `run`.
 
-    runs: dict
+    Attributes:
+        runs: the grid's runs, from (case, seed) to `Run`.
+        interrupted: True if Ctrl-C ended it.
+    """
+
+    runs: dict[tuple[Case, int], Run]
     interrupted: bool
 
     _more = "finished.runs, comparison.summarize(grid, finished.runs)"
 
-    def _facts(self):
+    def _facts(self) -> dict[str, object]:
         cases = {case for case, _ in self.runs}
         return {"runs": len(self.runs), "cases": len(cases), "interrupted": self.interrupted}
 
-    def _table(self):
+    def _table(self) -> tuple[list[str], Iterable[Iterable[object]]]:
         rows = [
             (case, seed, run.accuracy, run.loss, run.diverged)
             for (case, seed), run in self.runs.items()
@@ -35,23 +53,31 @@ class Finished(Shown):
         return ["case", "seed", "accuracy", "loss", "diverged"], rows
 
 
-def run(grid, output, data_dir=None, console=None):
-    """Trains what a file of results lacks of a grid; each case is compiled once for all its seeds.
+def run(
+    grid: Grid,
+    output: PathLike,
+    data_dir: PathLike | None = None,
+    console: Console | None = None,
+) -> Finished:
+    """Train the runs of a grid that a file of results lacks, and add them to the file.
+
+    Each case is compiled once for all its seeds.
 
     Args:
         grid: a `Grid`.
-        output: the file, which is made if need be. Runs of other grids in it are kept. Killed at
-            any moment, it lacks the training in progress only; call `run` again to go on.
-        data_dir: a folder with the data's files; default: found or downloaded, as by
+        output: the file, which is created if it does not exist. Runs of other grids in it are kept.
+            If the process is killed, only the training in progress is lost; call `run` again to
+            continue.
+        data_dir: a folder with the data's files; default None: found or downloaded, as by
             `datasets.load`.
-        console: where to print, a rich `Console`; default the standard error.
+        console: a rich `Console` to print to; default the standard error.
 
     Returns:
         `Finished`. Ctrl-C ends it early and is no error.
 
     Raises:
         ValueError: the file cannot be written or is no file of results, the data is missing, or a
-            case does not fit it; all before anything is trained.
+            case does not fit it. It is raised before the first training.
     """
     with ResultsFile(output) as results:
         _warn_of_other_versions(grid, results)
@@ -60,45 +86,53 @@ def run(grid, output, data_dir=None, console=None):
             _train(grid, results, data_dir, console or Console(stderr=True))
         except KeyboardInterrupt:
             interrupted = True
-        return Finished(
-            {key: results.runs[key] for key in grid.runs if key in results.runs}, interrupted
-        )
+        return Finished(_known(grid, results), interrupted)
 
 
-def _warn_of_other_versions(grid, results):
-    versions = {
-        results.runs[key].versions["keras_surrogate"] for key in grid.runs if key in results.runs
-    }
-    if versions - {__version__}:
+def _known(grid: Grid, results: ResultsFile) -> dict[tuple[Case, int], Run]:
+    """The grid's runs that the file has."""
+    return {key: results.runs[key] for key in grid.runs if key in results.runs}
+
+
+def _warn_of_other_versions(grid: Grid, results: ResultsFile) -> None:
+    versions = {run.versions["keras_surrogate"] for run in _known(grid, results).values()}
+    others = sorted(versions - {__version__})
+    if others:
         warnings.warn(
-            f"{results.path} holds runs made by version {', '.join(sorted(versions - {__version__}))} of "
-            f"keras_surrogate, which are kept; this is version {__version__}.",
+            f"{results.path} holds runs made by version {', '.join(others)} of keras_surrogate, "
+            f"which are kept; this is version {__version__}.",
             stacklevel=3,
         )
 
 
-def _train(grid, results, data_dir, console):
+def _train(grid: Grid, results: ResultsFile, data_dir: PathLike | None, console: Console) -> None:
     missing = [key for key in grid.runs if key not in results.runs]
-    data = {
-        name: datasets.load(name, data_dir)
-        for name in dict.fromkeys(case.data for case, _ in missing)
-    }
-    for case in dict.fromkeys(case for case, _ in missing):
+    cases = list(dict.fromkeys(case for case, _ in missing))
+    names = dict.fromkeys(case.data for case in cases)
+    data = {name: datasets.load(name, data_dir) for name in names}
+    for case in cases:
         trainer.check(case, data[case.data])
     with _bar(console) as bar:
-        task = bar.add_task(
-            "", total=sum(_work(case) for case, _ in missing), count=f"of {len(grid)}"
-        )
+        total = sum(_work(case) for case, _ in missing)
+        task = bar.add_task("", total=total, count=f"of {len(grid)}")
         for case, keys in itertools.groupby(missing, key=lambda key: key[0]):
             bar.update(task, description=f"{case.in_words(grid.varied)}: compiling")
             _train_case(trainer.Trainer(case, data[case.data]), keys, grid, results, bar, task)
+            # The trainer's model and functions refer to each other.
             gc.collect()
 
 
-def _train_case(trainer, keys, grid, results, bar, task):
+def _train_case(
+    trainer: Trainer,
+    keys: Iterable[tuple[Case, int]],
+    grid: Grid,
+    results: ResultsFile,
+    bar: Progress,
+    task: TaskID,
+) -> None:
     case = trainer.case
     for _, seed in keys:
-        done = sum(key in results.runs for key in grid.runs)
+        done = len(_known(grid, results))
         bar.update(
             task,
             description=f"{case.in_words(grid.varied)}, seed {seed}",
@@ -116,12 +150,12 @@ def _train_case(trainer, keys, grid, results, bar, task):
             )
 
 
-def _work(case):
-    """What takes about as long for each case: layers trained for an epoch."""
+def _work(case: Case) -> int:
+    """The layers of a case times its epochs, to which its training's time is about proportional."""
     return case.epochs * case.depth
 
 
-def _line(finished, number, grid):
+def _line(finished: Run, number: int, grid: Grid) -> str:
     end = "diverged" if finished.diverged else f"{finished.accuracy:.1%}"
     title = finished.case.in_words(grid.varied) or str(finished.case)
     return (
@@ -129,7 +163,7 @@ def _line(finished, number, grid):
     )
 
 
-def _bar(console):
+def _bar(console: Console) -> Progress:
     columns = (
         TextColumn("{task.fields[count]}"),
         BarColumn(),

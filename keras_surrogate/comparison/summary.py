@@ -1,8 +1,12 @@
-"""From runs to the rows of a table: one for each case, compared to the true derivative seed by seed."""
+"""Rows, one for each case of some runs, compared with the true derivative seed by seed."""
+
+from __future__ import annotations
 
 import collections
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,35 +15,40 @@ from keras_surrogate.comparison.cases import Case
 from keras_surrogate.comparison.statistics import Interval
 from keras_surrogate.reprs import Shown
 
-# A smaller difference in accuracy, a hundredth, is none that one would choose a derivative for.
+if TYPE_CHECKING:
+    from keras_surrogate.comparison.grid import Grid
+    from keras_surrogate.comparison.results import Run
+    from keras_surrogate.theory.verdicts import Effect
+
+# A smaller difference in accuracy than a hundredth is no reason to choose a derivative.
 RELEVANT = 0.01
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Row(Shown):
-    """What the seeds of one case say.
+    """A summary of the seeds of one case.
 
     Attributes:
         case: a `Case`.
         runs: its runs, one a seed; at least one.
-        difference: `Interval` of the accuracy less that of the true derivative from the same seed;
-            None for that itself, and where no seed has both.
-        pairs: the number of such seeds.
-        at_edge: whether, of several learning rates, the smallest or largest tried was chosen; None
-            where none was.
+        difference: `Interval` of the accuracy minus that of the true derivative from the same seed;
+            None for the true derivative itself, and where no seed has both.
+        pairs: the number of seeds that have both.
+        at_edge: True if, of several learning rates, the smallest or largest was chosen; None where
+            no rate was chosen.
 
-    What it says of them is None where no run has a finite number.
+    Means are None where no run has a finite number.
     """
 
     case: Case
-    runs: tuple
+    runs: tuple[Run, ...]
     difference: Interval | None
     pairs: int
     at_edge: bool | None = None
 
     _more = "row.runs, comparison.table([row]), comparison.markdown([row])"
 
-    def _facts(self):
+    def _facts(self) -> dict[str, object]:
         return {
             "": self.case,
             "seeds": len(self.runs),
@@ -50,59 +59,60 @@ class Row(Shown):
         }
 
     @property
-    def accuracy(self):
-        """`Interval` of the mean on the test images; a run that diverged counts with what it scored."""
+    def accuracy(self) -> Interval:
+        """`Interval` of the mean on the test images, with the runs that diverged."""
         return statistics.interval(self._known("accuracy"))
 
     @property
-    def deviation(self):
-        """The standard deviation of the accuracy over the seeds; None of one."""
+    def deviation(self) -> float | None:
+        """The standard deviation of the accuracy over the seeds; None for one seed."""
         return statistics.standard_deviation(self._known("accuracy"))
 
     @property
-    def diverged(self):
-        """The number of runs that did."""
+    def diverged(self) -> int:
+        """The number of runs that diverged."""
         return sum(run.diverged for run in self.runs)
 
     @property
-    def gradient_ratio(self):
-        """The geometric mean with the initial weights, of which 0 makes 0."""
+    def gradient_ratio(self) -> float | None:
+        """The geometric mean with the initial weights; 0 if one run has 0."""
         return _geometric_mean(self._known("gradient_ratio"))
 
     @property
-    def cosine(self):
+    def cosine(self) -> float | None:
         """The mean with the initial weights."""
         return _mean(self._known("cosine"))
 
     @property
-    def dead_units(self):
+    def dead_units(self) -> float | None:
         """The mean share at the end."""
         return _mean(self._known("dead_units"))
 
     @property
-    def predicted_gradient_ratio(self):
-        """The theory's, which is the same for all seeds; None without."""
+    def predicted_gradient_ratio(self) -> float | None:
+        """The prediction of the theory, the same for all seeds; None without a prediction."""
         return self.runs[0].predicted_gradient_ratio
 
     @property
-    def predicted_cosine(self):
-        """Likewise."""
+    def predicted_cosine(self) -> float | None:
+        """The prediction of the theory, the same for all seeds; None without a prediction."""
         return self.runs[0].predicted_cosine
 
     @property
-    def predicted_effect(self):
-        """Likewise."""
+    def predicted_effect(self) -> Effect | None:
+        """The prediction of the theory, the same for all seeds; None without a prediction."""
         return self.runs[0].predicted_effect
 
-    def _known(self, name):
+    def _known(self, name: str) -> list[float]:
         numbers = (getattr(run, name) for run in self.runs)
         return [number for number in numbers if number is not None]
 
     @property
-    def effect(self):
-        """What the seeds show of the difference: "helps", "hurts" or "none"; None where there is no interval.
+    def effect(self) -> Effect | None:
+        """The effect that the seeds show: "helps", "hurts" or "none"; None without an interval.
 
-        It helps or hurts if the interval leaves out 0 and the mean difference is at least a point.
+        The slope helps or hurts if the interval excludes 0 and the mean difference is at least a
+        point.
         """
         if self.difference is None or self.difference.low is None:
             return None
@@ -111,27 +121,28 @@ class Row(Shown):
         return "helps" if self.difference.mean > 0 else "hurts"
 
     @property
-    def setting(self):
-        """What the case shares with the true derivative it is compared to: a dictionary from field to value.
+    def setting(self) -> dict[str, object]:
+        """The values that the case shares with its true derivative, by field.
 
-        Of an optimizer whose learning rate was chosen, only the name.
+        Where the learning rate was chosen, the optimizer is only its name.
         """
-        values = dataclasses.asdict(self.case.baseline)
-        return (
-            values if self.at_edge is None else {**values, **dict(self.case.baseline.without_rate)}
-        )
+        baseline = self.case.baseline
+        if self.at_edge is None:
+            return dataclasses.asdict(baseline)
+        return dict(baseline.without_rate)
 
 
-def summarize(grid, runs, tune=False):
-    """A `Row` for each case of a grid that has runs, in the grid's order, those with the same true derivative together.
+def summarize(grid: Grid, runs: Mapping[tuple[Case, int], Run], tune: bool = False) -> list[Row]:
+    """A `Row` for each case of a grid that has runs.
+
+    The rows are in the grid's order; those with the same true derivative are together.
 
     Args:
         grid: a `Grid`.
-        runs: from (case, seed) to `Run`, as `run` and `read` give them; what is not of the grid is
+        runs: from (case, seed) to `Run`, as `run` and `read` return them; runs of other grids are
             left out.
-        tune: whether of cases that differ only in the learning rate the one with the best mean
-            accuracy on the images held out is shown, and none else; that goes for the true
-            derivative as well. Default False.
+        tune: True shows, of cases that differ only in the learning rate, the one with the best mean
+            accuracy on the images held out, also for the true derivative. Default False.
 
     Raises:
         ValueError: `tune` without images held out.
@@ -140,9 +151,7 @@ def summarize(grid, runs, tune=False):
     for case, seed in grid.runs:
         if (case, seed) in runs:
             by_case[case][seed] = runs[case, seed]
-    edges = dict.fromkeys(by_case)
-    if tune:
-        edges = _tuned(by_case)
+    edges = _tuned(by_case) if tune else dict.fromkeys(by_case)
     baselines = {_key(case, tune): case for case in edges}
     rows = collections.defaultdict(list)
     for case, edge in edges.items():
@@ -151,8 +160,8 @@ def summarize(grid, runs, tune=False):
     return [row for group in rows.values() for row in group]
 
 
-def record(rows):
-    """How often the theory was right: a `Counter` of (predicted, shown) over the rows that have both.
+def record(rows: Iterable[Row]) -> collections.Counter[tuple[Effect, Effect]]:
+    """A `Counter` of the pairs (predicted effect, shown effect) over the rows that have both.
 
     Each is "helps", "hurts" or "none".
     """
@@ -161,43 +170,51 @@ def record(rows):
     )
 
 
-def _key(case, tune):
+def _key(case: Case, tune: bool) -> object:
     return case.without_rate if tune else case
 
 
-def _tuned(by_case):
-    """The chosen cases, each with whether its learning rate is the smallest or largest of those tried."""
+def _tuned(by_case: Mapping[Case, Mapping[int, Run]]) -> dict[Case, bool]:
+    """The chosen cases, each with True if its learning rate is the smallest or largest tried."""
     groups = collections.defaultdict(list)
     for case in by_case:
         groups[case.without_rate].append(case)
     return dict(_best(cases, by_case) for cases in groups.values())
 
 
-def _best(cases, by_case):
+def _best(cases: Sequence[Case], by_case: Mapping[Case, Mapping[int, Run]]) -> tuple[Case, bool]:
     if not all(case.validation for case in cases):
         raise ValueError(
-            "Learning rates are chosen on images held out: give validation, such as 0.1."
+            "Learning rates are chosen on images held out: give validation, for example 0.1."
         )
-    best = max(
-        cases, key=lambda case: np.mean([run.validation_accuracy for run in by_case[case].values()])
-    )
+
+    def accuracy(case: Case) -> float:
+        return np.mean([run.validation_accuracy for run in by_case[case].values()])
+
+    best = max(cases, key=accuracy)
     rates = [notation.optimizer(case.optimizer)[1] for case in cases]
     rate = notation.optimizer(best.optimizer)[1]
     return best, len(cases) > 1 and rate in (min(rates), max(rates))
 
 
-def _row(case, runs, baseline, at_edge):
-    shared = [] if case == case.baseline else [seed for seed in runs if seed in baseline]
+def _row(
+    case: Case, runs: Mapping[int, Run], baseline: Mapping[int, Run], at_edge: bool | None
+) -> Row:
+    shared = []
+    if case != case.baseline:
+        shared = [seed for seed in runs if seed in baseline]
     differences = [runs[seed].accuracy - baseline[seed].accuracy for seed in shared]
     difference = statistics.interval(differences) if shared else None
     return Row(case, tuple(runs.values()), difference, len(shared), at_edge)
 
 
-def _mean(numbers):
+def _mean(numbers: Sequence[float]) -> float | None:
     return float(np.mean(numbers)) if numbers else None
 
 
-def _geometric_mean(numbers):
+def _geometric_mean(numbers: Sequence[float]) -> float | None:
     if not numbers:
         return None
-    return math.exp(np.mean(np.log(numbers))) if min(numbers) > 0 else 0.0
+    if min(numbers) <= 0:
+        return 0.0
+    return math.exp(np.mean(np.log(numbers)))

@@ -1,12 +1,20 @@
 """The rows of a summary as text: a rich table for the terminal, and Markdown."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
 from keras_surrogate.comparison.cases import Case
 from keras_surrogate.comparison.summary import record
+
+if TYPE_CHECKING:
+    from keras_surrogate.comparison.statistics import Interval
+    from keras_surrogate.comparison.summary import Row
 
 _NUMBERS = (
     "accuracy %",
@@ -20,18 +28,22 @@ _NUMBERS = (
     "dead %",
 )
 _NOTES = (
-    "Accuracy: on the test images, mean and standard deviation over seeds. Difference: to the true derivative, all "
-    "else equal, seed by seed, in points, with Student's 95 % interval for each row by itself: of twenty rows that "
-    "differ in nothing one is expected to show a difference. Gradient ratio: first over last hidden layer, and cosine: "
-    "with the true gradient at the first, both at initialisation; in brackets the theory's prediction. Theory says: "
-    "what the slope does to training; a difference is shown if it is a point or more and its interval leaves out 0. "
-    "Dead: hidden units of constant output after training."
+    "Accuracy: on the test images, mean and standard deviation over seeds. Difference: to the true "
+    "derivative, all else equal, seed by seed, in points, with Student's 95 % interval for each "
+    "row by itself: of twenty rows that differ in nothing one is expected to show a difference. "
+    "Gradient ratio: first over last hidden layer, and cosine: with the true gradient at the "
+    "first, both at initialisation; in brackets the theory's prediction. Theory says: what the "
+    "slope does to training; a difference is shown if it is a point or more and its interval "
+    "leaves out 0. Dead: hidden units of constant output after training."
 )
-_DIVERGED = "A run that diverged counts with the accuracy that it ended with, which is about that of guessing."
+_DIVERGED = (
+    "A run that diverged counts with the accuracy that it ended with, which is about that of "
+    "guessing."
+)
 _EDGE = "* Chosen on images held out; no smaller, or no larger, learning rate was tried."
 
 
-def table(rows):
+def table(rows: Sequence[Row]) -> Table:
     """A rich table: the fields in which the cases differ, and the numbers of each `Row`."""
     varied = _varied(rows)
     notes = {"caption": " ".join(_notes(rows)), "caption_justify": "left"}
@@ -50,8 +62,8 @@ def table(rows):
     return result
 
 
-def markdown(rows):
-    """The same as Markdown: what is common, the table, and notes."""
+def markdown(rows: Sequence[Row]) -> str:
+    """The same as Markdown: the common fields, the table, and notes."""
     varied = _varied(rows)
     rule = ["---"] * len(varied) + ["---:"] * len(_NUMBERS)
     lines = [[*map(_heading, varied), *_NUMBERS], rule, *(_cells(row, varied) for row in rows)]
@@ -59,8 +71,8 @@ def markdown(rows):
     return "\n\n".join([f"{_common(varied, rows)}.", body, *map(_escaped, _notes(rows))]) + "\n"
 
 
-def _record(rows):
-    """How often what the theory says was right, and the kinds of its mistakes."""
+def _record(rows: Sequence[Row]) -> str:
+    """The number of right predictions of the theory, and the kinds of its errors."""
     counts = record(rows)
     right = sum(count for (predicted, shown), count in counts.items() if predicted == shown)
     wrong = [
@@ -68,23 +80,22 @@ def _record(rows):
         for (predicted, shown), count in counts.most_common()
         if predicted != shown
     ]
-    return (
-        "; ".join([f"The theory is right about {right} of {counts.total()} slopes", *wrong]) + "."
-    )
+    said = f"The theory is right about {right} of {counts.total()} slopes"
+    return "; ".join([said, *wrong]) + "."
 
 
 _SHOWN = {"helps": "the slope helps", "hurts": "it hurts", "none": "no difference is shown"}
 
 
-def _escaped(text):
+def _escaped(text: str) -> str:
     return text.replace("*", r"\*").replace("|", r"\|")
 
 
-def _heading(name):
+def _heading(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _varied(rows):
+def _varied(rows: Sequence[Row]) -> list[str]:
     """The fields in which the rows' cases differ; at least the slope."""
     fields = [field.name for field in dataclasses.fields(Case)]
     return [
@@ -94,20 +105,24 @@ def _varied(rows):
     ]
 
 
-def _common(varied, rows):
-    """What all cases share, in words."""
-    return rows[0].case.in_words(
-        [field.name for field in dataclasses.fields(Case) if field.name not in varied]
-    )
+def _common(varied: Sequence[str], rows: Sequence[Row]) -> str:
+    """The fields that all cases share, in words."""
+    shared = [field.name for field in dataclasses.fields(Case) if field.name not in varied]
+    return rows[0].case.in_words(shared)
 
 
-def _notes(rows):
-    diverged = [_DIVERGED] if any(row.diverged for row in rows) else []
-    said = [_record(rows)] if record(rows) else []
-    return [_NOTES, *diverged, *([_EDGE] if any(row.at_edge for row in rows) else []), *said]
+def _notes(rows: Sequence[Row]) -> list[str]:
+    notes = [_NOTES]
+    if any(row.diverged for row in rows):
+        notes.append(_DIVERGED)
+    if any(row.at_edge for row in rows):
+        notes.append(_EDGE)
+    if record(rows):
+        notes.append(_record(rows))
+    return notes
 
 
-def _cells(row, varied):
+def _cells(row: Row, varied: Sequence[str]) -> list[str]:
     return [
         *(_value(row, name) for name in varied),
         *_accuracies(row),
@@ -117,51 +132,55 @@ def _cells(row, varied):
     ]
 
 
-def _value(row, name):
+def _value(row: Row, name: str) -> str:
     value = getattr(row.case, name)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    value = f"{value:g}" if isinstance(value, float) else value
-    return f"{value}{' *' if name == 'optimizer' and row.at_edge else ''}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if name == "optimizer" and row.at_edge:
+        return f"{value} *"
+    return str(value)
 
 
-def _accuracies(row):
+def _accuracies(row: Row) -> list[str]:
     cells = [_percent(row.accuracy.mean), _percent(row.deviation), _difference(row.difference)]
     return [*cells, row.predicted_effect or ""]
 
 
-def _difference(difference):
+def _difference(difference: Interval | None) -> str:
     if difference is None:
         return ""
-    ends = (
-        ""
-        if difference.low is None
-        else f" ({_points(difference.low)} to {_points(difference.high)})"
-    )
-    return _points(difference.mean) + ends
+    mean = _points(difference.mean)
+    if difference.low is None:
+        return mean
+    return f"{mean} ({_points(difference.low)} to {_points(difference.high)})"
 
 
-def _points(share):
+def _points(share: float) -> str:
     return _percent(share, "+.1f")
 
 
-def _percent(share, style=".1f"):
+def _percent(share: float | None, style: str = ".1f") -> str:
     return "" if share is None else format(100 * share, style)
 
 
-def _counts(row):
+def _counts(row: Row) -> list[str]:
     return [str(len(row.runs)), str(row.diverged)]
 
 
-def _theory(row):
+def _theory(row: Row) -> list[str]:
     ratio = _beside(row.gradient_ratio, row.predicted_gradient_ratio, ".2g")
     return [ratio, _beside(row.cosine, row.predicted_cosine, ".2f")]
 
 
-def _beside(measured, predicted, style):
-    measured = "-" if measured is None else format(measured, style)
-    return measured if predicted is None else f"{measured} ({predicted:{style}})"
+def _beside(measured: float | None, predicted: float | None, style: str) -> str:
+    """The measured number, followed by the predicted one in brackets."""
+    text = "-" if measured is None else format(measured, style)
+    if predicted is not None:
+        text = f"{text} ({predicted:{style}})"
+    return text
 
 
-def _dead(row):
+def _dead(row: Row) -> str:
     return _percent(row.dead_units, ".0f")

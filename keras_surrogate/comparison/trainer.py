@@ -1,77 +1,106 @@
-"""One case: built and compiled once, trained from as many seeds as asked for."""
+"""One case: built and compiled once, trained from several seeds."""
+
+from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import __version__
-from keras_surrogate.comparison import networks, outlook
+from keras_surrogate.comparison import networks
+from keras_surrogate.comparison.outlook import Outlook
 from keras_surrogate.comparison.probe import Probe, compiled
 from keras_surrogate.comparison.results import Run
 
-# Steps between two looks at the loss, and so at most until Ctrl-C is heard and the progress bar
-# moves.
+if TYPE_CHECKING:
+    from keras_surrogate.comparison.cases import Case
+    from keras_surrogate.datasets import Dataset
+
+# Steps between two checks of the loss; Ctrl-C and the progress bar wait for them.
 _CHUNK = 50
-_PROBED, _WATCHED, _EVALUATED = 256, 1000, 500
+# Training images of the probe's gradients, test images for dead units, and images of one batch of
+# the evaluation.
+_PROBED = 256
+_WATCHED = 1000
+_EVALUATED = 500
 
 
 class Trainer:
-    """Trains a case from one seed after the other.
+    """A case, ready for trainings from any seeds.
 
     Args:
         case: a `Case`.
         data: the `datasets.Dataset` of that name.
 
+    Attributes:
+        prediction: the `theory.Prediction` of the case, or None.
+        effect: the effect by `theory.effect`, or None.
+        network: the built `Network`.
+
     Raises:
         ValueError: the case does not fit the data, or cannot be balanced.
     """
 
-    def __init__(self, case, data):
+    def __init__(self, case: Case, data: Dataset) -> None:
         self.case = case
-        shape, channels, power = data.x_train.shape[1:], _channels(case, data), mean_square(data)
-        surrogate = outlook.activation(case, power, channels)
-        initializer = outlook.weights(case, power, channels).initializer
-        self.prediction = outlook.predict(case, surrogate, power, channels)
-        self.effect = outlook.effect(case, self.prediction, power, channels)
-        self.network = networks.build(case, shape, data.classes, surrogate, initializer)
-        kept, held = split(case, data)
-        self._x, self._y = tf.constant(data.x_train[kept]), tf.constant(data.y_train[kept])
-        self._validation, self._test = (
-            (data.x_train[held], data.y_train[held]),
-            (data.x_test, data.y_test),
+        outlook = Outlook.of(case, data)
+        self.prediction = outlook.prediction
+        self.effect = outlook.effect
+        self.network = networks.build(
+            case,
+            shape=data.x_train.shape[1:],
+            classes=data.classes,
+            surrogate=outlook.surrogate,
+            initializer=outlook.weights.initializer,
         )
+        kept, held = split(case, data)
+        self._x = tf.constant(data.x_train[kept])
+        self._y = tf.constant(data.y_train[kept])
+        self._validation = (data.x_train[held], data.y_train[held])
+        self._test = (data.x_test, data.y_test)
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self._optimizer = networks.build_optimizer(case, self.network)
         self.network.model.compile(self._optimizer, self._loss)
-        self._blends = (
-            [layer.hold_blend() for layer in self.network.activations] if case.annealing else []
-        )
+        self._blends = []
+        if case.annealing:
+            self._blends = [layer.hold_blend() for layer in self.network.activations]
         self._state = networks.State(self.network.model, self._optimizer)
         self._probe = Probe(self.network, self._loss)
-        places = tf.TensorSpec([None, case.batch_size], tf.int32)
-        data = [tf.TensorSpec.from_tensor(tensor) for tensor in (self._x, self._y)]
-        self._train, self._count = compiled(self._steps, [places, *data]), compiled(self._scores)
+        specs = [
+            tf.TensorSpec([None, case.batch_size], tf.int32),
+            tf.TensorSpec.from_tensor(self._x),
+            tf.TensorSpec.from_tensor(self._y),
+        ]
+        self._train = compiled(self._steps, specs)
+        self._count = compiled(self._scores)
 
     @property
-    def steps_per_epoch(self):
+    def steps_per_epoch(self) -> int:
+        """The number of steps of an epoch."""
         return len(self._x) // self.case.batch_size
 
-    def start(self, seed):
-        """Puts all weights and the optimizer into the state in which that seed's training begins."""
+    def start(self, seed: int) -> None:
+        """Reset all weights and the optimizer to the initial state of that seed's training."""
         self._state.reset(seed)
 
-    def run(self, seed, progress=lambda steps: None):
-        """Trains from a seed and returns the `Run`; `progress` hears of the steps as they are made."""
+    def run(self, seed: int, progress: Callable[[int], object] = lambda steps: None) -> Run:
+        """Train from a seed; `progress` is called with the number of steps since its last call."""
         started = time.perf_counter()
-        probed = self._x[:_PROBED], self._y[:_PROBED]
+        x = self._x[:_PROBED]
+        y = self._y[:_PROBED]
         self.start(seed)
-        before, dead = self._probe.backward(*probed), self._dead_units()
+        before = self._probe.backward(x, y)
+        dead = self._dead_units()
+        # The probe moves the averages of batch normalisation.
         self.start(seed)
         history, diverged = self._epochs(seed, progress)
         accuracy, loss = self._evaluate(*self._test)
-        after = self._probe.backward(*probed)
+        after = self._probe.backward(x, y)
+        prediction = self.prediction
         return Run(
             case=self.case,
             seed=seed,
@@ -84,8 +113,8 @@ class Trainer:
             gradient_ratio=before.gradient_ratio,
             cosine=before.cosine,
             kernel_cosine=before.kernel_cosine,
-            predicted_gradient_ratio=self.prediction and self.prediction.gradient_ratio,
-            predicted_cosine=self._predicted_cosine(),
+            predicted_gradient_ratio=None if prediction is None else prediction.gradient_ratio,
+            predicted_cosine=None if prediction is None else prediction.first_cosine,
             predicted_effect=self.effect,
             final_gradient_ratio=after.gradient_ratio,
             final_cosine=after.cosine,
@@ -98,33 +127,31 @@ class Trainer:
             },
         )
 
-    def _predicted_cosine(self):
-        aligned = self.prediction and self.prediction.alignment
-        return None if aligned is None else float(aligned[0])
-
-    def _epochs(self, seed, progress):
-        """The history, and whether the loss left the range of numbers."""
+    def _epochs(
+        self, seed: int, progress: Callable[[int], object]
+    ) -> tuple[dict[str, list[float]], bool]:
+        """The history, and True if the loss became NaN or infinite."""
         history = {"loss": [], "accuracy": [], "dead_units": []}
         if len(self._validation[0]):
             history["validation_accuracy"] = []
         for epoch in range(self.case.epochs):
-            loss, accuracy = self._epoch(
-                networks.batches(seed, epoch, len(self._x), self.case.batch_size), progress
-            )
+            places = networks.batches(seed, epoch, len(self._x), self.case.batch_size)
+            loss, accuracy = self._epoch(places, progress)
             history["loss"].append(loss)
             history["accuracy"].append(accuracy)
             history["dead_units"].append(self._dead_units())
             if len(self._validation[0]):
-                history["validation_accuracy"].append(self._evaluate(*self._validation)[0])
+                validation_accuracy, _ = self._evaluate(*self._validation)
+                history["validation_accuracy"].append(validation_accuracy)
             if not np.isfinite(loss):
                 return history, True
         return history, False
 
-    def _dead_units(self):
+    def _dead_units(self) -> float:
         return self._probe.dead_units(self._test[0][:_WATCHED])
 
-    def _epoch(self, places, progress):
-        """Mean loss and accuracy over the steps; the loss is NaN or infinite where one step's was."""
+    def _epoch(self, places: np.ndarray, progress: Callable[[int], object]) -> tuple[float, float]:
+        """Mean loss and accuracy over the steps; the loss is NaN or infinite if one step's is."""
         totals = np.zeros(2)
         for start in range(0, len(places), _CHUNK):
             chunk = places[start : start + _CHUNK]
@@ -132,89 +159,85 @@ class Trainer:
             progress(len(chunk))
             if not np.isfinite(totals[0]):
                 break
-        return tuple(float(total) for total in totals / len(places))
+        loss, accuracy = totals / len(places)
+        return float(loss), float(accuracy)
 
-    def _steps(self, places, x, y):
-        """Makes one step for each row of places; the sums of the losses and of the accuracies, in float64.
+    def _steps(self, places: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step for each row of places; returns the sums of losses and accuracies, in float64.
 
-        The data are arguments, because TensorFlow never frees the graph of a custom gradient, nor
-        what it captures.
+        The data are arguments, because TensorFlow never frees the graph of a custom gradient or the
+        tensors that it captures.
         """
-        loss, accuracy = tf.zeros([], tf.float64), tf.zeros([], tf.float64)
+        loss = tf.zeros([], tf.float64)
+        accuracy = tf.zeros([], tf.float64)
         for batch in places:
             step_loss, step_accuracy = self._step(tf.gather(x, batch), tf.gather(y, batch))
             loss += tf.cast(step_loss, tf.float64)
             accuracy += tf.cast(step_accuracy, tf.float64)
         return loss, accuracy
 
-    def _anneal(self):
-        """What `callbacks.SurrogateAnnealing` does before a step, within the graph."""
-        if self._blends:
-            steps = self.case.annealing * self.case.epochs * self.steps_per_epoch
-            made = tf.cast(tf.convert_to_tensor(self._optimizer.iterations), tf.float64)
-            for blend in self._blends:
-                blend.assign(tf.cast(tf.nn.relu(1 - made / steps), tf.float32))
+    def _anneal(self) -> None:
+        """The work of `callbacks.SurrogateAnnealing` before a step, within the graph."""
+        if not self._blends:
+            return
+        steps = self.case.annealing * self.case.epochs * self.steps_per_epoch
+        made = tf.cast(tf.convert_to_tensor(self._optimizer.iterations), tf.float64)
+        for blend in self._blends:
+            blend.assign(tf.cast(tf.nn.relu(1 - made / steps), tf.float32))
 
-    def _step(self, x, y):
+    def _step(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step of training; returns loss and accuracy before it."""
         model = self.network.model
         self._anneal()
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
             loss = self._loss(y, logits)
-        self._optimizer.apply(
-            tape.gradient(loss, model.trainable_variables), model.trainable_variables
-        )
+        gradients = tape.gradient(loss, model.trainable_variables)
+        self._optimizer.apply(gradients, model.trainable_variables)
         return loss, tf.reduce_mean(_hits(y, logits))
 
-    def _evaluate(self, x, y):
+    def _evaluate(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Accuracy and loss on images."""
-        parts = range(0, len(x), _EVALUATED)
-        sums = [
-            np.array(self._count(x[at : at + _EVALUATED], y[at : at + _EVALUATED])) for at in parts
-        ]
+        sums = []
+        for start in range(0, len(x), _EVALUATED):
+            part = slice(start, start + _EVALUATED)
+            sums.append(np.array(self._count(x[part], y[part])))
         right, loss = np.sum(sums, axis=0) / len(x)
         return float(right), float(loss)
 
-    def _scores(self, x, y):
+    def _scores(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The number of right guesses, and the sum of the losses."""
         logits = self.network.model(x, training=False)
         count = tf.cast(len(x), tf.float32)
         return tf.reduce_sum(_hits(y, logits)), count * self._loss(y, logits)
 
 
-def _hits(y, logits):
+def _hits(y: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """1 for each right guess; NaN guesses the class 0."""
-    guesses = tf.argmax(tf.where(tf.math.is_nan(logits), tf.zeros_like(logits), logits), axis=1)
-    return tf.cast(guesses == y, tf.float32)
+    known = tf.where(tf.math.is_nan(logits), tf.zeros_like(logits), logits)
+    return tf.cast(tf.argmax(known, axis=1) == y, tf.float32)
 
 
-def check(case, data):
-    """Raises the ValueError that `Trainer` would, without the seconds that it takes to predict and to build."""
-    power, channels = mean_square(data), _channels(case, data)
-    outlook.activation(case, power, channels)
-    outlook.weights(case, power, channels)
+def check(case: Case, data: Dataset) -> None:
+    """Raise the ValueError that `Trainer` would, without predicting and building, which is slow."""
+    outlook = Outlook.of(case, data)
+    # Both raise a ValueError where the case has none.
+    _ = outlook.surrogate
+    _ = outlook.weights
     networks.check_pools(case, data.x_train.shape[1:])
     split(case, data)
 
 
-def split(case, data):
+def split(case: Case, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """The places of the images to train with, and of those held out, drawn once for all seeds."""
     count = min(case.images or len(data.x_train), len(data.x_train))
     order = np.random.default_rng(0).permutation(len(data.x_train))[:count]
     held, kept = np.split(order, [round(case.validation * count)])
     if len(kept) < case.batch_size or (case.validation and not len(held)):
         raise ValueError(
-            f"{case.data} with images={count} and validation={case.validation:g} leaves {len(kept)} images to train "
-            f"and {len(held)} to validate, with batch_size={case.batch_size}: too few."
+            f"{case.data} with images={count} and validation={case.validation:g} leaves "
+            f"{len(kept)} images to train and {len(held)} to validate. These are too few with "
+            f"batch_size={case.batch_size}; give more images, a smaller batch_size or another "
+            "validation."
         )
     return kept, held
-
-
-def mean_square(data):
-    """Of the numbers of the training images."""
-    return float(np.mean([np.mean(np.square(part)) for part in np.array_split(data.x_train, 100)]))
-
-
-def _channels(case, data):
-    """How many numbers enter each unit of the first layer, per place of the kernel."""
-    shape = data.x_train.shape[1:]
-    return int(np.prod(shape)) if case.network == "mlp" else (*shape, 1)[2]

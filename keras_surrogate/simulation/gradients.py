@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
@@ -247,7 +247,7 @@ def vanishing_rates(
     networks: int = 10_000,
     vanishing: float = VANISHED_IN_CENSUS,
     exploding: float = EXPLODED_IN_CENSUS,
-    **sample: object,
+    **sample: Any,
 ) -> VanishingRates:
     """Sweep the weight variance, and with it the distribution of the pre-activations.
 

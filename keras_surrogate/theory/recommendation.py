@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -134,7 +134,7 @@ def recommend(
     count: int = 5,
     revive: bool = False,
     width: int | None = None,
-    **options: object,
+    **options: Any,
 ) -> Recommendations:
     """Rank slopes for a forward in a network of this depth and these weights.
 
@@ -185,7 +185,7 @@ def _pairs(
     forward: Function,
     candidates: Iterable[FunctionLike] | None,
     weight_variance: WeightsLike,
-    options: Mapping[str, object],
+    options: Mapping[str, Any],
 ) -> list[Surrogate]:
     """The true slope, and every candidate balanced, each once."""
     if candidates is None:
@@ -214,7 +214,7 @@ def _rated(
     depth: int,
     weight_variance: WeightsLike,
     width: int | None,
-    options: Mapping[str, object],
+    options: Mapping[str, Any],
 ) -> list[Recommendation]:
     rated = []
     for pair in pairs:
@@ -269,7 +269,7 @@ def _described(function: Function) -> str:
     return f"{function.title}({', '.join(parameters)})"
 
 
-def _advice(forward: Function, reference: Prediction, options: Mapping[str, object]) -> str:
+def _advice(forward: Function, reference: Prediction, options: Mapping[str, Any]) -> str:
     """Changes of the weights that must come first, because no backward replaces them."""
     if verdicts.signal_is_lost(reference):
         signal = verdicts.signal(reference)
@@ -299,7 +299,7 @@ def _on_true_slope(reference: Prediction) -> str:
     )
 
 
-def _remedy(forward: Function, options: Mapping[str, object]) -> str:
+def _remedy(forward: Function, options: Mapping[str, Any]) -> str:
     known = {name: options[name] for name in ("bias_variance", "input_variance") if name in options}
     try:
         scale = criticality.critical_weight_variance(Surrogate(forward), **known)

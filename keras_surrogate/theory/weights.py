@@ -1,4 +1,4 @@
-"""From a number or a Keras initializer to the variance of weights, forward and backward."""
+"""The variance of weights, forward and backward, of a number or a Keras initializer."""
 
 from __future__ import annotations
 
@@ -97,11 +97,9 @@ def _variance(weights: WeightsLike, fan_in: float, fan_out: float, sized: bool) 
 
 
 def _of_given_size(initializer: keras.initializers.Initializer, sized: bool) -> float:
-    mean, variance = None, None
     moments = _OF_GIVEN_SIZE.get(type(initializer))
-    if moments is not None:
-        mean, variance = moments(initializer.get_config())
-    if mean != 0:
+    mean_and_variance = None if moments is None else moments(initializer.get_config())
+    if mean_and_variance is None or mean_and_variance[0] != 0:
         raise ValueError(
             "The theory needs independent weights of mean 0, but the initializer is "
             f"{initializer!r}. Name one that draws such weights "
@@ -113,4 +111,4 @@ def _of_given_size(initializer: keras.initializers.Initializer, sized: bool) -> 
             f"{type(initializer).__name__} has the same variance in layers of any size, so that "
             "the theory must know the size: give width=, or fans=(fan_in, fan_out)."
         )
-    return variance
+    return mean_and_variance[1]

@@ -66,9 +66,7 @@ def main(networks=20_000, steps=200, output=None):
         "> 1e3",
         title="Census",
     )
-    samples = {}
-    uniform = (float((products > -18).mean()), float(exact))
-    results: dict[str, object] = {"uniform": uniform}
+    samples, results = {}, {"uniform": (float((products > -18).mean()), float(exact))}
     for name, (pair, variance) in CENSUS.items():
         samples[name] = simulation.gradient_sample(
             pair, networks=networks, weight_variance=variance, verbose=1
@@ -77,9 +75,8 @@ def main(networks=20_000, steps=200, output=None):
             simulation.shares(part)
             for part in (samples[name].log10_product, samples[name].log10_norm)
         ]
-        ends = [share for part in shares for share in (part.vanished, part.exploded)]
-        census.add_row(name, *(f"{share:.1%}" for share in ends))
-        results[name] = ends
+        results[name] = [share for part in shares for share in (part.vanished, part.exploded)]
+        census.add_row(name, *(f"{share:.1%}" for share in results[name]))
     variances = [0.06 * number for number in range(1, 17)]
     rates = simulation.vanishing_rates("scaled_tanh", variances, networks=max(1, networks // 20))
 

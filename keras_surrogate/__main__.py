@@ -1,4 +1,4 @@
-"""`python -m keras_surrogate` is the command `keras-surrogate`."""
+"""The command `keras-surrogate`, as `python -m keras_surrogate`."""
 
 import sys
 

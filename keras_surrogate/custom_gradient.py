@@ -1,31 +1,42 @@
 """The package's only custom gradient, and the context that turns it off."""
 
+from __future__ import annotations
+
 import contextlib
 import contextvars
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
 
-_TRUE_GRADIENTS = contextvars.ContextVar("true_gradients", default=False)
+_TRUE_GRADIENTS: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "true_gradients", default=False
+)
 
 
 @contextlib.contextmanager
-def true_gradients(model):
-    """A context in which the backward pass of `model` is the ordinary one: for saliency, or for comparison.
+def true_gradients(model: keras.layers.Layer) -> Iterator[None]:
+    """A context in which the backward pass of `model` takes true derivatives.
+
+    For saliency, for example, or for comparison:
 
         with ks.true_gradients(model), tf.GradientTape() as tape:
             loss = loss_function(y, model(x))
         gradients = tape.gradient(loss, model.trainable_variables)
 
-    It holds for whatever is computed or traced inside, in this thread: eager calls, new
-    `tf.function`s, `model.fit`. A `tf.function` traced before keeps the derivative it was traced
-    with; other models are ordinary inside as well.
+    It affects everything that this thread computes or traces inside: eager calls, new
+    `tf.function`s, `model.fit`, and other models too. A `tf.function` that was traced before keeps
+    its derivative.
+
+    Args:
+        model: a Keras layer or model.
 
     Raises:
         ValueError: `model` is not a Keras layer or model.
     """
     if not isinstance(model, keras.layers.Layer):
         raise ValueError(f"true_gradients needs a Keras layer or model, but got {model!r}.")
+    # Without its train_function, `fit` traces a new one inside.
     train_function = getattr(model, "train_function", None)
     token = _TRUE_GRADIENTS.set(True)
     _set_train_function(model, None)
@@ -36,45 +47,55 @@ def true_gradients(model):
         _set_train_function(model, train_function)
 
 
-def _set_train_function(model, function):
+def _set_train_function(model: keras.layers.Layer, function: Callable | None) -> None:
     if isinstance(model, keras.Model):
         model.train_function = function
 
 
-def with_gradient(x, evaluate, primitive):
-    """A value with a gradient of its own, in every mode of differentiation; within `true_gradients`, its ordinary one.
+def with_gradient(
+    x: tf.Tensor,
+    evaluate: Callable[[tf.Tensor], tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]],
+    primitive: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.Tensor:
+    """A value with a custom gradient in every mode of differentiation.
+
+    Within `true_gradients` it has its true gradient.
 
     Args:
         x: a floating tensor.
-        evaluate: from `x` to the value and to a function from the gradient of the value to the
-            gradient of `x`.
-        primitive: a function of `x` whose ordinary derivative is the same gradient, for forward
-            mode.
+        evaluate: a function from `x` to the value and to a function from the gradient of the value
+            to the gradient of `x`.
+        primitive: a function of `x` whose true derivative is the same gradient, for forward mode.
     """
     if _TRUE_GRADIENTS.get():
         return evaluate(x)[0]
-    asked = []
+
+    # Not empty as soon as a gradient has been requested.
+    requests = []
 
     def run(hide):
         @tf.custom_gradient
         def operation(x):
             y, gradient = evaluate(x)
 
-            def noticed_gradient(upstream):
-                asked.append(True)
+            def noted_gradient(upstream):
+                requests.append(True)
                 return gradient(upstream)
 
-            return hide(y), noticed_gradient
+            return hide(y), noted_gradient
 
         return operation(x)
 
     y = run(tf.stop_gradient)
-    # A tape asks for the gradient later; only a forward accumulator asks at once. It is answered by
-    # the tangent of the value itself, which must be the primitive's: what a custom gradient tells
-    # an accumulator is lost in graphs.
-    return run(lambda y: tf.stop_gradient(y) + _zero_with_tangent_of(primitive(x))) if asked else y
+    # A tape requests the gradient later. Only a forward accumulator requests it during the call.
+    # In graphs the answer to an accumulator is lost, so the value itself must have the tangent of
+    # the primitive.
+    if not requests:
+        return y
+    return run(lambda y: tf.stop_gradient(y) + _zero_with_tangent_of(primitive(x)))
 
 
-def _zero_with_tangent_of(primitive):
+def _zero_with_tangent_of(primitive: tf.Tensor) -> tf.Tensor:
+    """0, with the tangent of `primitive` where it is finite."""
     finite = tf.math.is_finite(primitive)
     return tf.where(finite, primitive - tf.stop_gradient(primitive), tf.zeros_like(primitive))

@@ -1,8 +1,9 @@
 """Keras layers that hold a surrogate.
 
-SurrogateActivation                                     any surrogate
-RReLU, SurrogatePReLU, SurrogateStep                    random slope, learned slope, learned threshold
-GradientScale, GradientReversal, GuidedReLU, DeconvReLU    layers that change only the gradient
+SurrogateActivation                     any surrogate
+RReLU, SurrogatePReLU, SurrogateStep    a random slope, a learned slope, a learned threshold
+GradientScale, GradientReversal         the identity with another gradient
+GuidedReLU, DeconvReLU                  ReLU for pictures of gradients
 """
 
 from __future__ import annotations

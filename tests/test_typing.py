@@ -93,6 +93,8 @@ FOREIGN = re.compile(
     # Keras: results that may be None or of any class.
     r"|known attribute of \"None\"|for class \"object\"|not supported for \"None\""
     r"|OpenVINO|No overloads for \"gradient\"|\"None\" is not subscriptable"
+    # TensorFlow: signatures of a loaded SavedModel, and the type of gradients.
+    r"|\"serve\" for class \"Module\"|list\[Gradients\]"
     # NumPy and typeshed: np.savez(**arrays), sys.modules[name] = None, main(*sys.argv[1:]).
     r"|\"allow_pickle\"|\"ModuleType\" in function|\"epochs\" of type \"int\" in function \"main\""
 )

@@ -1,4 +1,4 @@
-"""Rectifiers and their kin: functions that grow without bound on one side, and the identity."""
+"""Rectifiers: functions that grow without bound on one side, and the identity."""
 
 import math
 
@@ -73,7 +73,7 @@ class Relu(Function):
 
 
 class LeakyRelu(Function):
-    """The rectifier with a small slope where the unit is off.
+    """The rectifier with a small slope for x <= 0.
 
     value: where(x > 0, x, negative_slope * x)
     slope: where(x > 0, 1, negative_slope)
@@ -127,11 +127,9 @@ class Elu(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return (
-            tf.raw_ops.EluGrad(gradients=upstream, outputs=y)
-            if of == self and self.alpha == 1
-            else None
-        )
+        if of != self or self.alpha != 1:
+            return None
+        return tf.raw_ops.EluGrad(gradients=upstream, outputs=y)
 
 
 class Selu(Function):
@@ -149,17 +147,22 @@ class Selu(Function):
         return tf.nn.selu(x)
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
-        scale, alpha = 1.0507009873554805, 1.6732632423543772
-        return tf.where(x >= 0, scale * tf.ones_like(x), scale * alpha * tf.exp(tf.minimum(x, 0)))
+        # The constants of the paper, for which mean 0 and variance 1 are a fixed point.
+        scale = 1.0507009873554805
+        alpha = 1.6732632423543772
+        left = scale * alpha * tf.exp(tf.minimum(x, 0))
+        return tf.where(x >= 0, scale * tf.ones_like(x), left)
 
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return tf.raw_ops.SeluGrad(gradients=upstream, outputs=y) if of == self else None
+        if of != self:
+            return None
+        return tf.raw_ops.SeluGrad(gradients=upstream, outputs=y)
 
 
 class Gelu(Function):
-    """The Gaussian error linear unit, x times the normal distribution function; or its tanh approximation.
+    """The Gaussian error linear unit: x times the normal distribution function.
 
     value: x * (sigmoid(sqrt(8 / pi) * (x + 0.044715 * x**3)) if approximate else ndtr(x))
     slope: (ndtr(x) + x * exp(-(x**2) / 2) / sqrt(2 * pi)) if not approximate else sigmoid(sqrt(8 /
@@ -180,15 +183,15 @@ class Gelu(Function):
 
     def _gate(self, x: tf.Tensor) -> tf.Tensor:
         if self.approximate:
-            x = tf.clip_by_value(
-                x, -30, 30
-            )  # beyond, the gate is 0 or 1 in every dtype, and the cube may overflow
+            # Beyond 30 the gate is 0 or 1 in every dtype, and the cube may overflow.
+            x = tf.clip_by_value(x, -30, 30)
             return tf.sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
         return tf.math.erfc(-x / math.sqrt(2)) / 2
 
     def _gate_slope(self, x: tf.Tensor) -> tf.Tensor:
         if self.approximate:
-            gate, x = self._gate(x), tf.clip_by_value(x, -30, 30)
+            gate = self._gate(x)
+            x = tf.clip_by_value(x, -30, 30)
             return math.sqrt(8 / math.pi) * (1 + 0.134145 * x**2) * gate * (1 - gate)
         return tf.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
 
@@ -210,7 +213,9 @@ class Silu(Function):
 
 
 class Bsilu(Function):
-    """The bounded SiLU. Its slope peaks at 1.290 (x = 1.49 for the default) and is negative below -2.735.
+    """The bounded SiLU, with a slope of up to 1.290 (at 1.49) that is negative below -2.735.
+
+    These numbers are for the default alpha.
 
     value: (x + alpha) * sigmoid(x) - alpha / 2
     slope: sigmoid(x) + (x + alpha) * sigmoid(x) * (1 - sigmoid(x))
@@ -229,7 +234,9 @@ class Bsilu(Function):
 
     def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         gate = tf.sigmoid(x)
-        return (gate + tf.raw_ops.SigmoidGrad(y=gate, dy=finite(x, 0.25) + self.alpha)) * upstream
+        # A quarter of the range, so that the sum with alpha does not overflow.
+        shifted = finite(x, 0.25) + self.alpha
+        return (gate + tf.raw_ops.SigmoidGrad(y=gate, dy=shifted)) * upstream
 
 
 class Nelu(Function):
@@ -251,8 +258,8 @@ class Nelu(Function):
         return self.gradient(tf.ones_like(x), x)
 
     def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        # Outside XLA Select is cheaper than tf.where, and one square root in Python than a second
-        # product.
+        # Outside XLA, Select costs less than tf.where, and a square root in Python less than a
+        # second product of tensors.
         negative = tf.clip_by_value(x, -(float(x.dtype.max) ** 0.5) / 2, 0)
         root = math.sqrt(2 * self.alpha) / (1 + tf.square(negative))
         left = negative * root * root * upstream
@@ -302,7 +309,10 @@ class Relu6(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return self.gradient(upstream, y) if of in (self, Relu()) else None
+        # Clipped at 0 or at both ends, y gives the same slope as x.
+        if of not in (self, Relu()):
+            return None
+        return self.gradient(upstream, y)
 
 
 class ClippedRelu(Function):
@@ -329,7 +339,10 @@ class ClippedRelu(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return self.gradient(upstream, y) if of in (self, Relu()) else None
+        # Clipped at 0 or at both ends, y gives the same slope as x.
+        if of not in (self, Relu()):
+            return None
+        return self.gradient(upstream, y)
 
 
 class Celu(Function):
@@ -356,13 +369,14 @@ class Celu(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return (
-            tf.raw_ops.EluGrad(gradients=upstream, outputs=y / self.alpha) if of == self else None
-        )
+        if of != self:
+            return None
+        # The slope left of 0 is y / alpha + 1, which is Elu's for the output y / alpha.
+        return tf.raw_ops.EluGrad(gradients=upstream, outputs=y / self.alpha)
 
 
 class Mish(Function):
-    """A smooth rectifier that dips below 0.
+    """A smooth rectifier with a minimum below 0.
 
     value: x * tanh(logaddexp(x, 0))
     slope: tanh(logaddexp(x, 0)) + x * sigmoid(x) * (1 - tanh(logaddexp(x, 0))**2)
@@ -376,7 +390,8 @@ class Mish(Function):
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         gate = tf.tanh(tf.nn.softplus(x))
-        x = tf.clip_by_value(x, -1000, 1000)  # beyond, the product is 0 in every dtype
+        # Beyond 1000 the product is 0 in every dtype.
+        x = tf.clip_by_value(x, -1000, 1000)
         return gate + x * tf.sigmoid(x) * (1 - gate**2)
 
 
@@ -398,12 +413,12 @@ class HardSilu(Function):
 
 
 class Squareplus(Function):
-    """The smooth rectifier without exponentials: a branch of a hyperbola.
+    """A smooth rectifier without exponentials: a branch of a hyperbola.
 
     value: (x + sqrt(x**2 + b)) / 2
     slope: (1 + x / sqrt(x**2 + b)) / 2
     Args:
-        b: the width of the bend, in (0, inf), default 4, with which the value at 0 is 1.
+        b: the width of the bend, in (0, inf), default 4, for which the value at 0 is 1.
     Source: Barron 2021, arXiv:2112.11687; default as Keras.
     """
 
@@ -411,16 +426,18 @@ class Squareplus(Function):
     b: float = positive(default=4.0)
 
     def value(self, x: tf.Tensor) -> tf.Tensor:
-        # Left of 0 the same without cancellation.
         root = self._root(x)
-        return tf.where(x > 0, x / 2 + root / 2, self.b / (root - tf.minimum(x, 0)) / 2)
+        # The same without cancellation: x + root = b / (root - x).
+        left = self.b / (root - tf.minimum(x, 0)) / 2
+        return tf.where(x > 0, x / 2 + root / 2, left)
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.value(finite(x)) / self._root(x)
 
     def _root(self, x: tf.Tensor) -> tf.Tensor:
         """sqrt(x**2 + b), also where the square overflows."""
-        x, width = finite(x), math.sqrt(self.b)
+        x = finite(x)
+        width = math.sqrt(self.b)
         size = tf.stop_gradient(tf.maximum(tf.abs(x), width))
         return size * tf.sqrt(tf.square(x / size) + tf.square(width / size))
 
@@ -444,4 +461,6 @@ class Exponential(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return upstream * y if of == self else None
+        if of != self:
+            return None
+        return upstream * y

@@ -1,4 +1,4 @@
-"""Shrinkage, thresholds and rounding: functions that send small inputs to 0, or whole intervals to one number."""
+"""Shrinkage, thresholds and rounding: functions with flat pieces."""
 
 import tensorflow as tf
 
@@ -16,7 +16,7 @@ __all__ = [
 
 
 class TanhShrink(Function):
-    """What the hyperbolic tangent takes away.
+    """The identity minus the hyperbolic tangent.
 
     value: x - tanh(x)
     slope: tanh(x)**2
@@ -34,12 +34,12 @@ class TanhShrink(Function):
 
 
 class HardShrink(Function):
-    """The identity, with small inputs sent to 0. The slope at the thresholds is 0.
+    """The identity, with 0 for small inputs. The slope at the thresholds is 0.
 
     value: where(abs(x) > threshold, x, 0)
     slope: where(abs(x) > threshold, 1, 0)
     Args:
-        threshold: inputs up to this size are sent to 0, in [0, inf), default 0.5.
+        threshold: inputs up to this size become 0, in [0, inf), default 0.5.
     Source: Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425; default as Keras.
     """
 
@@ -56,16 +56,21 @@ class HardShrink(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return upstream * tf.abs(tf.sign(y)) if of == self else None
+        if of != self:
+            return None
+        # The slope is 1 where the output is not 0.
+        return upstream * tf.abs(tf.sign(y))
 
 
 class SoftShrink(Function):
-    """The identity, moved towards 0 by the threshold but not beyond. The slope at the thresholds is 0.
+    """The identity, moved towards 0 by at most the threshold.
+
+    The slope at the thresholds is 0.
 
     value: sign(x) * maximum(abs(x) - threshold, 0)
     slope: where(abs(x) > threshold, 1, 0)
     Args:
-        threshold: how far inputs are moved, in [0, inf), default 0.5.
+        threshold: the distance by which inputs are moved, in [0, inf), default 0.5.
     Source: Donoho 1995, doi:10.1109/18.382009; default as Keras.
     """
 
@@ -82,17 +87,20 @@ class SoftShrink(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return upstream * tf.abs(tf.sign(y)) if of == self else None
+        if of != self:
+            return None
+        # The slope is 1 where the output is not 0.
+        return upstream * tf.abs(tf.sign(y))
 
 
 class Threshold(Function):
-    """The identity above a threshold, a constant up to it. With the defaults, the thresholded rectifier.
+    """The identity above a threshold, a constant up to it; by default the thresholded rectifier.
 
     value: where(x > threshold, x, default_value)
     slope: where(x > threshold, 1, 0)
     Args:
         threshold: inputs up to this one are replaced, any finite number, default 1.
-        default_value: what replaces them, any finite number, default 0.
+        default_value: the constant that replaces them, any finite number, default 0.
     Source: Konda et al. 2014, arXiv:1402.3337 (1 and 0); parameters as keras.activations.threshold,
         which has no defaults.
     """
@@ -146,12 +154,12 @@ class Floor(Function):
 
 
 class Ternary(Function):
-    """The sign, with small inputs sent to 0, the thresholds among them.
+    """The sign, with 0 for inputs up to the thresholds.
 
     value: where(abs(x) > threshold, sign(x), 0)
     slope: 0
     Args:
-        threshold: inputs up to this size are sent to 0, in [0, inf), default 0.5.
+        threshold: inputs up to this size become 0, in [0, inf), default 0.5.
     Source: ternary weight networks, Li et al. 2016, arXiv:1605.04711.
     """
 

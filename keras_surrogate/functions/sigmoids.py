@@ -1,4 +1,4 @@
-"""Sigmoids: smooth or clipped passages from one level to another."""
+"""Sigmoids: smooth or clipped transitions from one level to another."""
 
 import math
 
@@ -46,16 +46,18 @@ class Sigmoid(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return tf.raw_ops.SigmoidGrad(y=y, dy=upstream) if of == self else None
+        if of != self:
+            return None
+        return tf.raw_ops.SigmoidGrad(y=y, dy=upstream)
 
 
 class FlatSpotSigmoid(Function):
-    """The logistic function plus a line, so that the slope never falls below a constant.
+    """The logistic function plus a line, so that the slope is nowhere below a constant.
 
     value: sigmoid(x) + constant * x
     slope: sigmoid(x) * (1 - sigmoid(x)) + constant
     Args:
-        constant: what is added to the slope, in [0, inf), default 0.1.
+        constant: the number added to the slope, in [0, inf), default 0.1.
     Source: Fahlman 1988, CMU-CS-88-162 (0.1); Roodschild et al. 2020,
     doi:10.1007/s13748-020-00218-y.
     """
@@ -76,11 +78,9 @@ class FlatSpotSigmoid(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return (
-            tf.raw_ops.SigmoidGrad(y=y, dy=upstream) + self.constant * upstream
-            if of == Sigmoid()
-            else None
-        )
+        if of != Sigmoid():
+            return None
+        return tf.raw_ops.SigmoidGrad(y=y, dy=upstream) + self.constant * upstream
 
 
 class Tanh(Function):
@@ -110,11 +110,13 @@ class Tanh(Function):
         if of == Sigmoid():
             # With y = 1 / (1 + exp(-x)), tanh(x) is a rational function of y.
             y = (2 * y - 1) / (2 * y * (y - 1) + 1)
-        return tf.raw_ops.TanhGrad(y=y, dy=upstream) if of in (self, Sigmoid()) else None
+        if of not in (self, Sigmoid()):
+            return None
+        return tf.raw_ops.TanhGrad(y=y, dy=upstream)
 
 
 class ScaledTanh(Function):
-    """The hyperbolic tangent of n x: the tanh(nx) of an old question.
+    """The hyperbolic tangent of n x.
 
     value: tanh(n * x)
     slope: n * (1 - tanh(n * x)**2)
@@ -141,7 +143,9 @@ class ScaledTanh(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return self.n * tf.raw_ops.TanhGrad(y=y, dy=upstream) if of == self else None
+        if of != self:
+            return None
+        return self.n * tf.raw_ops.TanhGrad(y=y, dy=upstream)
 
 
 class HardTanh(Function):
@@ -176,8 +180,8 @@ class Softsign(Function):
     keeps_sign = True
 
     def value(self, x: tf.Tensor) -> tf.Tensor:
-        # tf.nn.softsign is NaN at infinity, and its gradient has no gradient: no forward mode, no
-        # second derivative.
+        # tf.nn.softsign is NaN at infinity, and its gradient has no gradient: it has neither
+        # forward mode nor second derivatives.
         bounded = finite(x)
         return bounded / (1 + tf.abs(bounded))
 
@@ -207,7 +211,10 @@ class LogSigmoid(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return -upstream * tf.math.expm1(y) if of == self else None
+        if of != self:
+            return None
+        # sigmoid(-x) = 1 - sigmoid(x) = 1 - exp(y)
+        return -upstream * tf.math.expm1(y)
 
 
 class HardSigmoid(Function):
@@ -215,7 +222,8 @@ class HardSigmoid(Function):
 
     value: clip(x + 3, 0, 6) / 6
     slope: where(abs(x) < 3, 1 / 6, 0)
-    Source: MobileNetV3, Howard et al. 2019, arXiv:1905.02244; as Keras 3, other slopes elsewhere.
+    Source: MobileNetV3, Howard et al. 2019, arXiv:1905.02244; as Keras 3; other
+        libraries have other slopes.
     """
 
     odd = True
@@ -233,7 +241,10 @@ class HardSigmoid(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return tf.raw_ops.Relu6Grad(gradients=upstream / 6, features=6 * y) if of == self else None
+        if of != self:
+            return None
+        # 6 y is x + 3, clipped to [0, 6].
+        return tf.raw_ops.Relu6Grad(gradients=upstream / 6, features=6 * y)
 
 
 class LecunTanh(Function):
@@ -260,9 +271,9 @@ class LecunTanh(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return (
-            1.7159 * 2 / 3 * tf.raw_ops.TanhGrad(y=y / 1.7159, dy=upstream) if of == self else None
-        )
+        if of != self:
+            return None
+        return 1.7159 * 2 / 3 * tf.raw_ops.TanhGrad(y=y / 1.7159, dy=upstream)
 
 
 class ScaledSigmoid(Function):
@@ -291,11 +302,13 @@ class ScaledSigmoid(Function):
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
-        return self.alpha * tf.raw_ops.SigmoidGrad(y=y, dy=upstream) if of == self else None
+        if of != self:
+            return None
+        return self.alpha * tf.raw_ops.SigmoidGrad(y=y, dy=upstream)
 
 
 class Erf(Function):
-    """The error function, from 0 to 1, whose slope is a Gaussian of deviation 1 / (sqrt(2) alpha).
+    """The error function, from 0 to 1, with a Gaussian slope of deviation 1 / (sqrt(2) alpha).
 
     value: (1 + erf(alpha * x)) / 2
     slope: alpha / sqrt(pi) * exp(-((alpha * x)**2))
@@ -316,7 +329,9 @@ class Erf(Function):
 
 
 class Boxcar(Function):
-    """A step with a ramp of the given width; the clipped straight-through estimator of a step. Its ends belong to it.
+    """A step with a ramp: the clipped straight-through estimator of a step.
+
+    The slope at both ends of the ramp is 1 / width.
 
     value: clip(x / width + 1 / 2, 0, 1)
     slope: where(abs(x) <= width / 2, 1 / width, 0)

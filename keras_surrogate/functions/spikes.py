@@ -1,6 +1,7 @@
-"""Steps, and the functions whose slopes stand in for theirs in spiking and binarised networks."""
+"""Steps, and functions whose slopes replace theirs in spiking and binarised networks."""
 
 import math
+from collections.abc import Callable
 from types import MappingProxyType
 
 import tensorflow as tf
@@ -33,9 +34,12 @@ __all__ = [
 ]
 
 
-def _sign(x, at_zero):
-    """The sign, -1, 0 or 1 at 0, in operations that are cheap outside XLA and keep NaN."""
-    return tf.sign(x) if at_zero == 0 else tf.sign(tf.sign(x) + at_zero / 2)
+def _sign(x: tf.Tensor, at_zero: float) -> tf.Tensor:
+    """The sign, with -1, 0 or 1 at 0; fast outside XLA, and NaN at NaN."""
+    if at_zero == 0:
+        return tf.sign(x)
+    # Adding a half changes the sign at 0 only.
+    return tf.sign(tf.sign(x) + at_zero / 2)
 
 
 class Step(Function):
@@ -129,12 +133,13 @@ class Atan(Function):
 
 
 class PiecewiseQuadratic(Function):
-    """Two parabolas from 0 to 1, whose slope is a triangle.
+    """Two parabolas from 0 to 1, with a triangle as slope.
 
     value: 1 / 2 + clip(alpha * x, -1, 1) * (1 - abs(clip(alpha * x, -1, 1)) / 2)
     slope: maximum(0, alpha - alpha**2 * abs(x))
     Args:
-        alpha: the slope at 0, and one over half the width of the triangle, in (0, inf), default 1.
+        alpha: the slope at 0; the triangle ends at -1 / alpha and 1 / alpha; in (0, inf), default
+            1.
     Source: Bellec et al. 2018, arXiv:1803.09574 (there times 0.3), in SpikingJelly's
     parametrisation.
     """
@@ -152,12 +157,12 @@ class PiecewiseQuadratic(Function):
 
 
 class ExponentialSpike(Function):
-    """The Laplace distribution function, from 0 to 1, whose slope falls off exponentially on both sides.
+    """The Laplace distribution function, from 0 to 1, with an exponentially decaying slope.
 
     value: where(x < 0, exp(-alpha * abs(x)) / 2, 1 - exp(-alpha * abs(x)) / 2)
     slope: alpha / 2 * exp(-alpha * abs(x))
     Args:
-        alpha: the rate of the fall, in (0, inf), default 1.
+        alpha: the rate of the decay, in (0, inf), default 1.
     Source: SLAYER, Shrestha and Orchard 2018, arXiv:1810.08646, in SpikingJelly's parametrisation
     (its PiecewiseExp).
     """
@@ -167,19 +172,21 @@ class ExponentialSpike(Function):
     alpha: float = positive(default=1.0)
 
     def value(self, x: tf.Tensor) -> tf.Tensor:
-        return (
-            tf.exp(self.alpha * tf.minimum(x, 0)) / 2
-            - tf.math.expm1(-self.alpha * tf.nn.relu(x)) / 2
-        )
+        # One of the two exponents is 0: exp(-alpha * abs(x)) / 2 left of 0, and
+        # 1 / 2 - (exp(-alpha * x) - 1) / 2 right of it.
+        left = tf.exp(self.alpha * tf.minimum(x, 0)) / 2
+        right = tf.math.expm1(-self.alpha * tf.nn.relu(x)) / 2
+        return left - right
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.alpha / 2 * tf.exp(-self.alpha * tf.abs(x))
 
 
 class MultiGaussian(Function):
-    """A Gaussian slope less two wide ones beside it: negative beyond |x| = 1.27 for the defaults.
+    """A Gaussian slope minus two wider ones beside it.
 
-    The value, its integral, goes from 0 at -inf to 1 - h at inf.
+    For the defaults it is negative beyond |x| = 1.27. The value is its integral, from 0 at -inf to
+    1 - h at inf.
 
     value: ((1 + h) * ndtr(x / sigma) - h * ndtr((x - sigma) / (s * sigma)) - h * ndtr((x + sigma) /
     (s * sigma)))
@@ -187,7 +194,7 @@ class MultiGaussian(Function):
         2) - h / s * exp(-(((x + sigma) / (s * sigma))**2) / 2)) / (sqrt(2 * pi) * sigma)
     Args:
         h: the height of the wide Gaussians, in [0, inf), default 0.15.
-        s: how many times wider they are, in (0, inf), default 6.
+        s: the ratio of their width to that of the narrow one, in (0, inf), default 6.
         sigma: the deviation of the narrow Gaussian and the distance of the wide ones, in (0, inf),
             default 0.5.
     Source: Yin, Corradi and Bohte 2021, doi:10.1038/s42256-021-00397-w; their code halves this
@@ -205,22 +212,24 @@ class MultiGaussian(Function):
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self._mixture(_normal_density, x)
 
-    def _mixture(self, normal, x):
+    def _mixture(self, normal: Callable[..., tf.Tensor], x: tf.Tensor) -> tf.Tensor:
         wide = self.s * self.sigma
         beside = normal(x - self.sigma, wide) + normal(x + self.sigma, wide)
         return (1 + self.h) * normal(x, self.sigma) - self.h * beside
 
 
-def _normal_distribution(x, deviation):
+def _normal_distribution(x: tf.Tensor, deviation: float) -> tf.Tensor:
     return tf.math.erfc(-x / (math.sqrt(2) * deviation)) / 2
 
 
-def _normal_density(x, deviation):
+def _normal_density(x: tf.Tensor, deviation: float) -> tf.Tensor:
     return tf.exp(-(finite(x / deviation) ** 2) / 2) / (math.sqrt(2 * math.pi) * deviation)
 
 
 class SwishSign(Function):
-    """A sigmoid from -1 to 1 that overshoots: its slope is negative beyond |x| = 2.4 / beta, 0.48 for the default.
+    """A sigmoid from -1 to 1 that overshoots.
+
+    Its slope is negative beyond |x| = 2.4 / beta, 0.48 for the default.
 
     value: 2 * sigmoid(beta * x) * (1 + beta * x * (1 - sigmoid(beta * x))) - 1
     slope: beta * (2 - beta * x * tanh(beta * x / 2)) / (1 + cosh(beta * x))
@@ -242,6 +251,7 @@ class SwishSign(Function):
 
     def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         # One exponential: with e = sigmoid(-abs(beta * x)), tanh(abs(beta * x) / 2) is 1 - 2 e.
+        # Clipped so far inside the range that the product below cannot overflow.
         scaled = tf.abs(finite(self.beta * x, 1 / 1024))
         small = tf.sigmoid(-scaled)
         density = tf.raw_ops.SigmoidGrad(y=small, dy=2 * self.beta * upstream)
@@ -254,7 +264,7 @@ def _logistic_density(x: tf.Tensor) -> tf.Tensor:
 
 
 class QPseudoSpike(Function):
-    """A sigmoid from 0 to 1 whose tails fall off like a power of x, the slope with exponent -alpha.
+    """A sigmoid from 0 to 1 with a slope that decays as a power of x, with exponent -alpha.
 
     value: where(x < 0, (1 + 2 * abs(x) / (alpha - 1))**(1 - alpha) / 2,
         1 - (1 + 2 * abs(x) / (alpha - 1))**(1 - alpha) / 2)
@@ -270,24 +280,28 @@ class QPseudoSpike(Function):
     alpha: float = above(1, default=2.0)
 
     def value(self, x: tf.Tensor) -> tf.Tensor:
-        left, right = self._log_base(-tf.minimum(x, 0)), self._log_base(tf.nn.relu(x))
+        # As for ExponentialSpike, with the power as the exponential of a logarithm.
+        left = self._log_base(-tf.minimum(x, 0))
+        right = self._log_base(tf.nn.relu(x))
         return tf.exp((1 - self.alpha) * left) / 2 - tf.math.expm1((1 - self.alpha) * right) / 2
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return tf.exp(-self.alpha * self._log_base(tf.abs(x)))
 
-    def _log_base(self, distance):
+    def _log_base(self, distance: tf.Tensor) -> tf.Tensor:
         return _log1p_of_multiple(2 / (self.alpha - 1), distance)
 
 
-def _log1p_of_multiple(factor, x):
+def _log1p_of_multiple(factor: float, x: tf.Tensor) -> tf.Tensor:
     """log1p(factor * x) for x >= 0, in two steps so that the product cannot overflow."""
-    near, far = tf.minimum(x, 1), tf.nn.relu(x - 1)
+    near = tf.minimum(x, 1)
+    far = tf.nn.relu(x - 1)
+    # For x > 1: 1 + factor * x = (1 + factor) * (1 + factor / (1 + factor) * (x - 1)).
     return tf.math.log1p(factor * near) + tf.math.log1p(factor / (1 + factor) * far)
 
 
 class LogTailedRelu(Function):
-    """The rectifier that goes on as a logarithm above 1. The slope at 0 is alpha.
+    """The rectifier with a logarithm above 1. The slope at 0 is alpha.
 
     value: where(x > 1, 1 + log(maximum(x, 1)), where(x > 0, x, alpha * x))
     slope: where(x > 0, 1 / maximum(x, 1), alpha)
@@ -310,7 +324,7 @@ class LogTailedRelu(Function):
 
 
 class NonzeroSignLogAbs(Function):
-    """A logarithm on both sides of 0, with value 0 there: unbounded, and cheap in the backward pass.
+    """A logarithm on both sides of 0, with value 0 there: unbounded, with a fast slope.
 
     value: sign(x) * log1p(alpha * abs(x))
     slope: 1 / (1 / alpha + abs(x))
@@ -325,22 +339,23 @@ class NonzeroSignLogAbs(Function):
     alpha: float = positive(default=1.0)
 
     def value(self, x: tf.Tensor) -> tf.Tensor:
-        return _log1p_of_multiple(self.alpha, tf.nn.relu(x)) - _log1p_of_multiple(
-            self.alpha, -tf.minimum(x, 0)
-        )
+        right = _log1p_of_multiple(self.alpha, tf.nn.relu(x))
+        left = _log1p_of_multiple(self.alpha, -tf.minimum(x, 0))
+        return right - left
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return 1 / (1 / self.alpha + tf.abs(x))
 
 
 class S2nn(Function):
-    """A sigmoid left of 0, a logarithm right of it. The slope at 0 is beta.
+    """A sigmoid left of 0 and a logarithm right of it. The slope at 0 is beta.
 
     value: where(x < 0, sigmoid(alpha * x), 1 / 2 + beta * log1p(maximum(x, 0)))
     slope: where(x < 0, alpha * sigmoid(alpha * x) * (1 - sigmoid(alpha * x)), beta / (1 +
-    maximum(x, 0))) Args:
+        maximum(x, 0)))
+    Args:
         alpha: the sharpness on the left, in (0, inf), default 4.
-        beta: the slope at 0 and what the right side is multiplied by, in (0, inf), default 1.
+        beta: the slope at 0 and the factor of the right side, in (0, inf), default 1.
     Source: Suetake et al. 2022, arXiv:2201.10879, in SpikingJelly's parametrisation (1 / 2 at 0 as
         in its code, where its documentation has 1).
     """
@@ -350,9 +365,8 @@ class S2nn(Function):
     beta: float = positive(default=1.0)
 
     def value(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.where(
-            x < 0, tf.sigmoid(self.alpha * x), 0.5 + self.beta * tf.math.log1p(tf.maximum(x, 0))
-        )
+        right = 0.5 + self.beta * tf.math.log1p(tf.maximum(x, 0))
+        return tf.where(x < 0, tf.sigmoid(self.alpha * x), right)
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         left = self.alpha * _logistic_density(self.alpha * x)
@@ -360,7 +374,9 @@ class S2nn(Function):
 
 
 class PiecewiseLeaky(Function):
-    """A step with a ramp from -w to w, and a small slope outside. The ends of the ramp belong to it.
+    """A step with a ramp from -w to w, and a small slope outside.
+
+    The slope at both ends of the ramp is 1 / (2 w).
 
     value: 1 / 2 + clip(x, -w, w) / (2 * w) + c * (x - clip(x, -w, w))
     slope: where(abs(x) <= w, 1 / (2 * w), c)

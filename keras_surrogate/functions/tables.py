@@ -1,65 +1,74 @@
 """Facts about a function that are read off a dense grid, as NumPy numbers."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import functools
 
 import numpy as np
 import tensorflow as tf
 
+from keras_surrogate.functions.base import Function
 
-def tabulated(function, grid):
-    """Value and slope of a function on a float64 grid, as two arrays; also while a graph is being traced."""
+
+def tabulated(function: Function, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Value and slope of a function on a float64 grid; also while a graph is being traced."""
     # In a thread of its own: a tape inside init_scope records nothing, and a graph under
     # construction has no numbers.
     with concurrent.futures.ThreadPoolExecutor(1) as executor:
         return executor.submit(_evaluate, function, grid).result()
 
 
-def _evaluate(function, grid):
+def _evaluate(function: Function, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x = tf.constant(grid, tf.float64)
     return function.value(x).numpy(), function.slope(x).numpy()
 
 
 @functools.lru_cache(maxsize=1024)
-def saturation(function, share=0.01):
-    """The outputs (low, high) from which on a squashing function is saturated.
+def saturation(function: Function, share: float = 0.01) -> tuple[float, float] | None:
+    """The outputs (low, high) beyond which a squashing function is saturated.
 
-    That is where its slope is below a share of its largest: for the sigmoid 0.0025 and 0.9975, for
-    tanh -0.995 and 0.995, for a function with corners its ends. None for what is no squashing
-    function: not increasing, unbounded (ReLU, whose zeros are another matter), or without any
-    slope.
+    There its slope is below a share of its largest slope: for the sigmoid 0.0025 and 0.9975, for
+    tanh -0.995 and 0.995, for a function with corners its ends. None for other functions: not
+    increasing, unbounded (as ReLU), or with slope 0 everywhere.
 
     Args:
         function: a `Function`.
-        share: of the largest slope, default 0.01.
+        share: the share of the largest slope, in (0, 1), default 0.01.
     """
     grid = np.linspace(-50, 50, 100_001)
     value, slope = tabulated(function, grid)
-    steep = np.flatnonzero(slope >= share * slope.max())
-    if not function.increasing or slope.max() == 0 or steep[0] == 0 or steep[-1] == len(grid) - 1:
+    if not function.increasing or slope.max() == 0:
         return None
-    return float(value[steep[0] - 1]), float(value[steep[-1] + 1])
+    steep = np.flatnonzero(slope >= share * slope.max())
+    first = steep[0]
+    last = steep[-1]
+    if first == 0 or last == len(grid) - 1:
+        return None
+    return float(value[first - 1]), float(value[last + 1])
 
 
 _NEGATIVE = np.linspace(-20, -0.01, 100)
 
 
 @functools.lru_cache(maxsize=1024)
-def is_rectifier(function):
-    """Whether a function is 0, with slope 0, for all negative numbers: ReLU and others like it, and spikes."""
+def is_rectifier(function: Function) -> bool:
+    """Tell if value and slope are 0 for all negative numbers, as for ReLU and the step."""
     value, slope = tabulated(function, _NEGATIVE)
     return not value.any() and not slope.any()
 
 
-def in_flat_ends(function, outputs):
-    """Which outputs of a squashing function lie in its flat ends; of a rectifier, in the upper one.
+def in_flat_ends(function: Function, outputs: tf.Tensor) -> tf.Tensor:
+    """The outputs in the flat ends of a squashing function, as a boolean tensor.
 
-    A rectifier's zeros are another matter: they are counted as zeros and as dead units.
+    For a rectifier only the upper end counts: its zeros are counted as zeros and as dead units.
 
     Args:
         function: a `Function` that has a `saturation`.
         outputs: a tensor of its values.
     """
     low, high = saturation(function)
-    above = outputs >= high
-    return above if is_rectifier(function) else above | (outputs <= low)
+    is_high = outputs >= high
+    if is_rectifier(function):
+        return is_high
+    return is_high | (outputs <= low)

@@ -1,7 +1,7 @@
-"""What functions, surrogates and saved models promise, as checks that can be run on one's own.
+"""Checks of functions, surrogates and saved models, for your own ones too.
 
-contract     every mode of differentiation, dtype and extreme of a function or surrogate
-roundtrip    a saved model opened in a fresh process: the same outputs and the same gradients
+contract     a function or surrogate: every mode of differentiation, dtype and extreme input
+roundtrip    a saved model in a fresh process: the same outputs and the same gradients
 """
 
 from keras_surrogate.testing import roundtrip

@@ -1,18 +1,22 @@
-"""The contract that every function and every surrogate meets, for users' own ones too.
+"""The contract of every function and every surrogate, for users' own ones too.
 
-    check_function(MyFunction())                      one function: value, slope, kernels, extremes, configuration
-    check_surrogate(Surrogate("relu", MyFunction()))  one pair: every way TensorFlow and Keras can differentiate it
+check_function(MyFunction())        value, slope, kernels, extremes and configuration of a function
+check_surrogate(Surrogate("relu", MyFunction()))    every mode of differentiation of a pair
 
-A breach is an AssertionError that names the check, the input and both numbers. The reference for a
-slope is the central difference of the value in float64; for value and slope it is also the formula
-in the docstring, evaluated by NumPy, where there is one; for everything else it is the same
-function in float64, or another mode.
+A failed check is an AssertionError that names the check, the input and both numbers. The reference
+for a slope is the central difference of the value in float64. Where the docstring has a formula,
+it is a second reference for value and slope, evaluated by NumPy. The reference for everything else
+is the same function in float64, or in another mode.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import math
 import os
 import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -21,8 +25,11 @@ import tensorflow as tf
 from keras_surrogate import functions
 from keras_surrogate.surrogate import Surrogate
 
+if TYPE_CHECKING:
+    from keras_surrogate._types import FunctionLike
+
 # The distance from 1 to the next number, and the smallest normal number.
-DTYPES = {
+DTYPES: dict[tf.DType, tuple[float, float]] = {
     tf.float16: (2.0**-10, 2.0**-14),
     tf.bfloat16: (2.0**-7, 2.0**-126),
     tf.float32: (2.0**-23, 2.0**-126),
@@ -34,53 +41,60 @@ DTYPES = {
 _MAGNITUDES = np.concatenate(
     [np.geomspace(1.137e-3, 0.0937, 12), 0.1173 + 0.2719 * np.arange(32), [11.37, 17.93]]
 )
-POINTS = np.concatenate([-_MAGNITUDES[::-1], _MAGNITUDES])
+POINTS: np.ndarray = np.concatenate([-_MAGNITUDES[::-1], _MAGNITUDES])
 
 
-def check_function(function):
-    """Asserts that `function` meets the contract of a `Function`.
+def check_function(function: FunctionLike) -> None:
+    """Assert that `function` meets the contract of a `Function`.
 
     Args:
-        function: a `Function`, or whatever `functions.get` takes.
+        function: a `Function`, or anything else that `functions.get` takes.
 
     Raises:
-        AssertionError: which check failed, where, and by how much.
+        AssertionError: a check failed; the message has the check, the input and both numbers.
     """
     function = functions.get(function)
-    for check in (
-        _extremes,
-        _slope_is_derivative,
-        _formulas,
-        _declarations,
-        _kernels,
-        _function_config,
-    ):
-        check(function)
+    _extremes(function)
+    _slope_is_derivative(function)
+    _formulas(function)
+    _declarations(function)
+    _kernels(function)
+    _function_config(function)
 
 
-def check_surrogate(surrogate, xla=True, save=True):
-    """Asserts that `surrogate` meets the contract of a `Surrogate`.
+def check_surrogate(surrogate: Surrogate, xla: bool = True, save: bool = True) -> None:
+    """Assert that `surrogate` meets the contract of a `Surrogate`.
 
     Args:
         surrogate: a `Surrogate`.
-        xla: whether to check under XLA as well, which takes most of the time; default True.
-        save: whether to save and reload a model with it; default True.
+        xla: True checks it under XLA too, which takes most of the time; default True.
+        save: True saves and reloads a model with it; default True.
 
     Raises:
-        AssertionError: which check failed, where, and by how much.
+        AssertionError: a check failed; the message has the check, the input and both numbers.
     """
     _all_modes(surrogate, lambda function: function, "eager")
     _all_modes(surrogate, tf.function, "graph")
     if xla:
         _all_modes(surrogate, lambda function: tf.function(function, jit_compile=True), "XLA")
-    for check in (_dtypes, _shapes, _keyword_call, _surrogate_config):
-        check(surrogate)
+    _dtypes(surrogate)
+    _shapes(surrogate)
+    _keyword_call(surrogate)
+    _surrogate_config(surrogate)
     if save:
         _keras_file(surrogate)
 
 
-def _agree(subject, check, x, got, expected, relative=1e-6, absolute=1e-9):
-    """Asserts that two arrays agree, and says where they differ most."""
+def _agree(
+    subject: object,
+    check: str,
+    x: Any,
+    got: Any,
+    expected: Any,
+    relative: float = 1e-6,
+    absolute: float = 1e-9,
+) -> None:
+    """Assert that two arrays agree; the message has the place of the largest difference."""
     x, got, expected = (np.asarray(array).astype("float64") for array in (x, got, expected))
     with np.errstate(invalid="ignore"):
         excess = np.abs(got - expected) - relative * np.abs(expected) - absolute
@@ -93,27 +107,20 @@ def _agree(subject, check, x, got, expected, relative=1e-6, absolute=1e-9):
         )
 
 
-# -----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # functions
 
 
-def _slope_is_derivative(function):
+def _slope_is_derivative(function: functions.Function) -> None:
     x = tf.constant(POINTS)
     step = 1e-6 * np.maximum(1, np.abs(POINTS))
     difference = (function.value(x + step) - function.value(x - step)) / (2 * step)
-    _agree(
-        function,
-        "slope against the central difference of value",
-        x,
-        function.slope(x),
-        difference,
-        1e-5,
-        1e-7,
-    )
+    check = "slope against the central difference of value"
+    _agree(function, check, x, function.slope(x), difference, 1e-5, 1e-7)
 
 
-def _extremes(function):
-    """Every dtype agrees with float64 at the ends of its range; infinities give the limit, NaN gives NaN."""
+def _extremes(function: functions.Function) -> None:
+    """Compare every dtype with float64 at the ends of its range, and at infinities and NaN."""
     for dtype, (_, tiny) in DTYPES.items():
         largest = float(dtype.max)
         x = tf.cast(tf.constant([0, tiny, -tiny, 1, -1, largest, -largest], tf.float64), dtype)
@@ -121,7 +128,7 @@ def _extremes(function):
             _extreme(f"{function}: {name} in {dtype.name}", compute, x)
 
 
-def _extreme(subject, compute, x):
+def _extreme(subject: str, compute: Callable[..., tf.Tensor], x: tf.Tensor) -> None:
     try:
         y = compute(x)
     except (tf.errors.InvalidArgumentError, TypeError, ValueError) as error:
@@ -132,23 +139,16 @@ def _extreme(subject, compute, x):
     precision = 8 * DTYPES[x.dtype][0]
     expected = tf.cast(compute(tf.cast(x, tf.float64)), x.dtype)
     _agree(subject, "at the ends of the range", x, y, expected, precision, precision)
-    # Far out is as good as infinity, for the limit; what still grows there, if only like a
-    # logarithm, has none.
+    # Far out a function has its limit. One that still grows there, even as a logarithm, has none.
     near, far = (np.asarray(compute(tf.constant([x, -x], tf.float64))) for x in (1e150, 1e300))
     limits = np.where(np.abs(far) > 1.5 * np.abs(near), np.copysign(np.inf, far), far)
     special = tf.constant([np.nan, np.inf, -np.inf], x.dtype)
-    _agree(
-        subject,
-        "at NaN and the infinities",
-        special,
-        compute(special),
-        [np.nan, *limits],
-        precision,
-        precision,
-    )
+    got = compute(special)
+    expected = [np.nan, *limits]
+    _agree(subject, "at NaN and the infinities", special, got, expected, precision, precision)
 
 
-# What a formula in a docstring may use, besides the function's parameters.
+# The names in the formula of a docstring, besides `x` and the function's parameters.
 _FORMULA_NAMES = {
     **vars(np),
     "erf": np.vectorize(math.erf, otypes=[float]),
@@ -157,91 +157,66 @@ _FORMULA_NAMES = {
 }
 
 
-def _formulas(function):
-    """Value and slope are what the docstring says, to more digits than float32 has."""
+def _formulas(function: functions.Function) -> None:
+    """Compare value and slope with the docstring's formulas, to more digits than float32 has."""
     x = np.append(POINTS, [0.0, -1.0, 1.0])
     for name, compute in {"value": function.value, "slope": function.slope}.items():
         formula = function.documented(name)
-        if formula:
-            with np.errstate(all="ignore"):
-                expected = eval(formula, {**_FORMULA_NAMES, **dataclasses.asdict(function), "x": x})
-            check = f"{name} against its formula"
-            _agree(
-                function,
-                check,
-                x,
-                compute(tf.constant(x)),
-                np.broadcast_to(expected, x.shape),
-                1e-9,
-                1e-12,
-            )
+        if not formula:
+            continue
+        known = {**_FORMULA_NAMES, **dataclasses.asdict(function), "x": x}
+        with np.errstate(all="ignore"):
+            expected = eval(formula, known)
+        expected = np.broadcast_to(expected, x.shape)
+        got = compute(tf.constant(x))
+        _agree(function, f"{name} against its formula", x, got, expected, 1e-9, 1e-12)
 
 
-def _declarations(function):
+def _declarations(function: functions.Function) -> None:
     x = tf.constant(np.append(POINTS, 0.0))
     zero = tf.zeros_like(x)
     if function.odd:
-        rise, fall = (
-            function.value(x) - function.value(zero),
-            function.value(zero) - function.value(-x),
-        )
+        rise = function.value(x) - function.value(zero)
+        fall = function.value(zero) - function.value(-x)
         _agree(function, "odd: value(x) - value(0)", x, rise, fall)
     if function.increasing:
-        _agree(
-            function,
-            "increasing: the part of the slope below zero",
-            x,
-            tf.minimum(function.slope(x), 0),
-            zero,
-        )
+        negative = tf.minimum(function.slope(x), 0)
+        _agree(function, "increasing: the negative part of the slope", x, negative, zero)
     if function.keeps_sign:
         sign = tf.cast(function.value(x) > 0, x.dtype)
-        _agree(function, "keeps_sign: whether value is positive", x, sign, tf.cast(x > 0, x.dtype))
+        _agree(function, "keeps_sign: value is positive", x, sign, tf.cast(x > 0, x.dtype))
     if function.slope_needs_only_sign:
-        _agree(
-            function,
-            "slope_needs_only_sign: slope at x and at sign(x)",
-            x,
-            function.slope(x),
-            function.slope(tf.sign(x)),
-        )
+        at_sign = function.slope(tf.sign(x))
+        check = "slope_needs_only_sign: slope at x and at sign(x)"
+        _agree(function, check, x, function.slope(x), at_sign)
 
 
-def _kernels(function):
-    """`gradient` and `gradient_from_output` are the product of the incoming gradient and the slope."""
+def _kernels(function: functions.Function) -> None:
+    """Compare `gradient` and `gradient_from_output` with the incoming gradient times the slope."""
     x = tf.constant(np.append(POINTS, [0.0, 1.0, -1.0]))
     upstream = tf.cos(3 * x) + 2
     expected = upstream * function.slope(x)
-    _agree(
-        function, "gradient against upstream * slope", x, function.gradient(upstream, x), expected
-    )
+    gradient = function.gradient(upstream, x)
+    _agree(function, "gradient against upstream * slope", x, gradient, expected)
     for of in {function, *map(functions.get, functions.names())}:
         from_output = function.gradient_from_output(upstream, of.value(x), of)
         if from_output is not None:
-            _agree(
-                function,
-                f"gradient_from_output of {of} against upstream * slope",
-                x,
-                from_output,
-                expected,
-                1e-6,
-                1e-6,
-            )
+            check = f"gradient_from_output of {of} against upstream * slope"
+            _agree(function, check, x, from_output, expected, 1e-6, 1e-6)
 
 
-def _function_config(function):
-    if functions.get(function.get_config()) != function:
-        raise AssertionError(
-            f"{function}: get_config: it gives {functions.get(function.get_config())} back."
-        )
+def _function_config(function: functions.Function) -> None:
+    again = functions.get(function.get_config())
+    if again != function:
+        raise AssertionError(f"{function}: get_config: its configuration gives {again}.")
 
 
-# -----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # surrogates
 
 
-def _derivatives(surrogate, x):
-    """Value and derivatives of the sum, by every mode of TensorFlow; all are elementwise."""
+def _derivatives(surrogate: Surrogate, x: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The value, and derivatives of its sum by every mode of TensorFlow; all are elementwise."""
     ones = tf.ones_like(x)
     with tf.GradientTape(persistent=True) as outer:
         outer.watch(x)
@@ -260,7 +235,7 @@ def _derivatives(surrogate, x):
     }
 
 
-def _expected(surrogate, x):
+def _expected(surrogate: Surrogate, x: tf.Tensor) -> dict[str, tf.Tensor]:
     with tf.GradientTape() as tape:
         tape.watch(x)
         slope = surrogate.scale * surrogate.backward.slope(x)
@@ -273,23 +248,23 @@ def _expected(surrogate, x):
     }
 
 
-def _all_modes(surrogate, compile, compiler):
+def _all_modes(surrogate: Surrogate, compile: Callable, compiler: str) -> None:
     x = tf.constant(POINTS[::4])
     got = compile(lambda x: _derivatives(surrogate, x))(x)
     for mode, expected in _expected(surrogate, x).items():
         if got[mode] is None:
-            raise AssertionError(f"{surrogate}: {mode}, {compiler}: there is none.")
+            raise AssertionError(f"{surrogate}: {mode}, {compiler}: the derivative is None.")
         _agree(surrogate, f"{mode}, {compiler}", x, got[mode], expected)
 
 
-def _value_and_gradient(surrogate, x):
+def _value_and_gradient(surrogate: Callable, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = surrogate(x)
     return y, tape.gradient(y, x)
 
 
-def _dtypes(surrogate):
+def _dtypes(surrogate: Surrogate) -> None:
     for dtype in DTYPES:
         x = tf.cast(tf.constant([-3.0, -1.0, 0.0, 0.5, 2.0]), dtype)
         y, gradient = _value_and_gradient(surrogate, x)
@@ -303,8 +278,8 @@ def _dtypes(surrogate):
             )
 
 
-def _shapes(surrogate):
-    """Empty, scalar and unknown shapes, and a symbolic Keras tensor."""
+def _shapes(surrogate: Surrogate) -> None:
+    """Check empty, scalar and unknown shapes, and a symbolic Keras tensor."""
     unknown = tf.function(surrogate, input_signature=[tf.TensorSpec(None, tf.float32)])
     for shape in ((0, 3), (), (2, 1, 3)):
         x = tf.ones(shape)
@@ -312,16 +287,12 @@ def _shapes(surrogate):
             if y.shape != shape:
                 raise AssertionError(f"{surrogate}: shapes: {shape} gives {tuple(y.shape)}.")
     symbolic = keras.Input((3,))
-    _agree(
-        surrogate,
-        "KerasTensor",
-        tf.ones((2, 3)),
-        keras.Model(symbolic, surrogate(symbolic))(tf.ones((2, 3))),
-        surrogate(tf.ones((2, 3))),
-    )
+    model = keras.Model(symbolic, surrogate(symbolic))
+    x = tf.ones((2, 3))
+    _agree(surrogate, "KerasTensor", x, model(x), surrogate(x))
 
 
-def _keyword_call(surrogate):
+def _keyword_call(surrogate: Surrogate) -> None:
     x = tf.constant(POINTS)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -330,15 +301,14 @@ def _keyword_call(surrogate):
     _agree(surrogate, "keyword call", x, tape.gradient(y, x), expected)
 
 
-def _surrogate_config(surrogate):
-    if Surrogate.from_config(surrogate.get_config()) != surrogate:
-        raise AssertionError(
-            f"{surrogate}: get_config: it gives {Surrogate.from_config(surrogate.get_config())} back."
-        )
+def _surrogate_config(surrogate: Surrogate) -> None:
+    again = Surrogate.from_config(surrogate.get_config())
+    if again != surrogate:
+        raise AssertionError(f"{surrogate}: get_config: its configuration gives {again}.")
 
 
-def _keras_file(surrogate):
-    """A model saved as `.keras` and loaded has the surrogate, its values and its gradients."""
+def _keras_file(surrogate: Surrogate) -> None:
+    """Compare the values and gradients of a model with those of its reloaded `.keras` file."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation=surrogate)])
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.keras")

@@ -561,7 +561,7 @@ def test_code_in_a_model_is_run_only_with_unsafe(tmp_path, monkeypatch, capsys):
     assert "Lambda" in error and "--unsafe" in error
     assert not (tmp_path / "out.keras").exists()
     assert cli.main([*arguments, "--unsafe"]) == 0
-    assert "a Lambda layer is not looked into" in capsys.readouterr().out
+    assert "a Lambda layer is not searched" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

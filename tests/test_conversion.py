@@ -233,14 +233,14 @@ def test_a_layer_that_is_an_argument_is_chosen_as_the_layer_that_has_it():
         ({"relu": "relu"}, {"layers": "encodr"}, "no layer 'encodr'. Did you mean 'encoder'"),
         ({}, {}, "needs a mapping"),
         ("relu", {}, "needs a mapping"),
-        ({3: "relu"}, {}, "by their names, such as 'relu', or are functions, but got 3"),
+        ({3: "relu"}, {}, "the name of an activation, such as 'relu', or a function, but is 3"),
         (
             {"elu": "softplus"},
             {},
             r"no activation 'elu' .*, but relu \(3\), tanh \(1\). Did you mean 'relu'\?",
         ),
         ({"sugar_bsilu": "relu"}, {}, r"published pair of two functions .*get\('sugar_bsilu'\)"),
-        ({tf.nn.relu: "relu"}, {}, "A function as key means that very function, and a name every"),
+        ({tf.nn.relu: "relu"}, {}, "A function as key matches only this function, a name every"),
         (
             {keras.layers.ReLU(): "relu"},
             {},
@@ -302,7 +302,7 @@ def test_functions_as_keys_mean_themselves_and_keras_s_own_mean_their_names():
     assert conversion.swap(model, {keras.activations.relu: "softplus", "<lambda>": "tanh"}).layers[
         1
     ].activation == (ks.Surrogate("relu", "softplus"))
-    with pytest.warns(UserWarning, match="a lambda is not looked into"):
+    with pytest.warns(UserWarning, match="a lambda is not searched"):
         both = conversion.swap(model, {keras.activations.leaky_relu: "tanh"})
         swapped = conversion.swap(
             model, {"leaky_relu": "tanh", functions.LeakyRelu(0.3): "softplus"}
@@ -325,7 +325,7 @@ def test_operations_are_named_and_counted_where_nothing_else_matches():
     model = keras.Model(
         inputs, keras.layers.Dense(3)(keras.activations.relu(keras.layers.Dense(5)(x))), name="mine"
     )
-    words = r"mine calls keras.ops.relu 2 times \(relu, re_lu\), .* write keras.layers.Activation"
+    words = r"mine calls keras.ops.relu 2 times \(relu, re_lu\), .* use keras.layers.Activation"
     with pytest.raises(ValueError, match=rf"no activation 'relu' .*but tanh \(1\)\. {words}"):
         conversion.swap(model, {"relu": "softplus"})
     assert conversion.report(conversion.swap(model, {"tanh": "softsign"})).unreached == ()
@@ -358,7 +358,7 @@ def test_report_and_warning_say_each_reason_once():
     model = sequential(*(Block(name=f"block_{number}") for number in range(5)))
     with pytest.warns(
         UserWarning,
-        match="block_0, block_1, block_2 and 2 more: the call of Block is not looked into",
+        match="block_0, block_1, block_2 and 2 more: the call of Block is not searched",
     ):
         swapped = conversion.swap(model, {"relu": "leaky_backward"})
     assert str(conversion.report(swapped)).count("the call of Block") == 1
@@ -409,7 +409,7 @@ def test_what_is_not_registered_is_found_again():
     model.compile("sgd", squared)
     with pytest.warns(
         UserWarning,
-        match="2 place.*a lambda is not looked into; .*a Lambda layer is not looked into",
+        match="2 place.*a lambda is not searched; .*a Lambda layer is not searched",
     ):
         swapped = conversion.swap(model, {"relu": "softplus"})
     assert_same_outputs(model, swapped)
@@ -538,9 +538,9 @@ def test_a_layer_with_its_own_call_is_swapped_as_far_as_can_be_and_told_of():
     report = conversion.report(swapped)
     assert [change.path.split("/")[0] for change in report.changes] == ["block.activation", "block"]
     unreached = {place.path.rstrip("_0123456789"): place.reason for place in report.unreached}
-    assert any("a .keras file creates it as it was" in reason for reason in unreached.values())
+    assert any("a .keras file creates the old one" in reason for reason in unreached.values())
     assert "not changed" in unreached["block/re_lu"]
-    assert "the call of Block is not looked into" in unreached["block"]
+    assert "the call of Block is not searched" in unreached["block"]
     assert_same_outputs(model, swapped)
     stripped = conversion.strip(swapped)
     assert stripped.get_config() == model.get_config()
@@ -551,7 +551,7 @@ def test_a_subclassed_model():
     model = Subclassed(6)
     model.compile("adam", "mse")
     model.fit(X, Y, verbose=0)
-    with pytest.warns(UserWarning, match="the call of Subclassed is not looked into"):
+    with pytest.warns(UserWarning, match="the call of Subclassed is not searched"):
         swapped = conversion.swap(model, {"tanh": "softsign"})
     assert type(swapped) is Subclassed
     assert [layer.activation for layer in swapped.stack] == [ks.Surrogate("tanh", "softsign")] * 2
@@ -600,7 +600,7 @@ def test_a_sigmoid_that_ends_the_model_is_warned_of():
         ]
     )
     with pytest.warns(
-        UserWarning, match="last.activation: ends the model: .* no longer take its logits"
+        UserWarning, match="last.activation: ends the model: .* no longer use its logits"
     ):
         conversion.swap(model, {"sigmoid": "tanh"})
     swapped = conversion.swap(model, {"sigmoid": "tanh"}, layers=lambda layer: layer.name != "last")
@@ -618,9 +618,9 @@ class WithoutConfig(keras.layers.Layer):
 
 def test_a_layer_that_cannot_be_copied_is_an_error_that_says_what_to_do():
     model = sequential(WithoutConfig(2.0), dense("relu"))
-    with pytest.raises(ValueError, match=r"cannot be made anew.*get_config.*inplace=True"):
+    with pytest.raises(ValueError, match=r"cannot be created.*get_config.*inplace=True"):
         conversion.swap(model, {"relu": "softplus"})
-    with pytest.warns(UserWarning, match="WithoutConfig is not looked into"):
+    with pytest.warns(UserWarning, match="WithoutConfig is not searched"):
         conversion.swap(model, {"relu": "softplus"}, inplace=True)
     assert model.layers[2].activation == ks.Surrogate("relu", "softplus")
 
@@ -710,7 +710,7 @@ class CreatesSurrogates(keras.layers.Layer):
 def test_strip_tells_of_surrogates_that_a_class_creates():
     model = sequential(CreatesSurrogates())
     with pytest.warns(
-        UserWarning, match="its class creates a surrogate, and will when a .keras file is loaded"
+        UserWarning, match="its class creates a surrogate, also when a .keras file is loaded"
     ):
         stripped = conversion.strip(model)
     assert stripped.layers[1].dense.activation is keras.activations.relu
@@ -739,7 +739,7 @@ def test_strip_refuses_what_would_still_need_the_package():
 
 def test_strip_tells_that_an_rrelu_no_longer_draws():
     model = sequential(layers.RReLU())
-    with pytest.warns(UserWarning, match="draws no slopes in training any more"):
+    with pytest.warns(UserWarning, match="no longer draws random slopes in training"):
         stripped = conversion.strip(model)
     assert_same_outputs(model, stripped)
 

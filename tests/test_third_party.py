@@ -152,7 +152,7 @@ def test_a_backbone_takes_surrogates_and_gives_them_back(name, tmp_path):
     assert np.linalg.norm(artificial - true) > 1e-3 * np.linalg.norm(true)
     report = str(conversion.report(swapped))
     assert (
-        "a .keras file creates it as it was; save_weights, and swap anew before load_weights"
+        "a .keras file creates the old one; use save_weights, and swap again before load_weights"
         in report
     )
     swapped.save_weights(tmp_path / "model.weights.h5")

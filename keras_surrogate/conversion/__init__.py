@@ -1,8 +1,14 @@
-"""Surrogates into an existing model, and out again: `swap`, `strip`, `export`, and a `report` of what was done.
+"""Put surrogates into an existing model, take them out, and export a model for serving.
 
-swapped = conversion.swap(model, {"relu": "leaky_backward"})    the same outputs, another backward pass
-swapped.fit(...)
-conversion.strip(swapped).save("served.keras")                  plain Keras, with the trained weights
+    swapped = conversion.swap(model, {"relu": "leaky_backward"})    same outputs, other gradients
+    print(conversion.report(swapped))                               what was changed
+    swapped.fit(...)
+    conversion.strip(swapped).save("served.keras")                  plain Keras, trained weights
+
+The files, in the order of a conversion: `choosing` selects layers, `layer_tree` lists the layers of
+a model and their activations, `activation_sites` translates activations to functions and back,
+`swap` and `strip` decide the changes, `rebuilding` makes the copy, `reports` says what was done.
+`export` writes a SavedModel.
 """
 
 from keras_surrogate.conversion.export import export

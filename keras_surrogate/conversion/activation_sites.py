@@ -1,7 +1,11 @@
-"""From Keras's activations to functions of the collection, and back."""
+"""Translation of Keras's activations to functions of the collection, and back."""
+
+from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import keras
 
@@ -14,11 +18,10 @@ class Site:
     """One activation within a model.
 
     Attributes:
-        place: the `layer_tree.Place` of the layer that holds it, or that is it.
-        slot: the attribute of the layer that holds it; None where the layer itself is it.
-        name: the name it goes by.
-        function: its function, with its own parameters; None where the collection has none that is
-            equal.
+        place: the place of the layer that holds it, or that is the activation.
+        slot: the attribute of the layer that holds it; None where the layer is the activation.
+        name: its name.
+        function: its function with its parameters; None where the collection has no equal one.
     """
 
     place: layer_tree.Place
@@ -27,16 +30,16 @@ class Site:
     function: functions.Function | None
 
     @property
-    def layer(self):
+    def layer(self) -> keras.layers.Layer:
         return self.place.layer
 
     @property
-    def path(self):
+    def path(self) -> str:
         return f"{self.place.path}.{self.slot}" if self.slot else self.place.path
 
 
-def sites(places):
-    """A `Site` for each elementwise activation in some places, in their order."""
+def sites(places: Iterable[layer_tree.Place]) -> Iterator[Site]:
+    """A site for each elementwise activation in some places, in their order."""
     for place in places:
         for slot, value in layer_tree.slots(place.layer).items():
             found = activations.of_callable(value)
@@ -54,24 +57,25 @@ class Operation:
     Attributes:
         path: the model's.
         name: the name of its function.
-        calls: the names of the operations, as the model's summary shows them.
+        calls: the names of the operations, as in the model's summary.
     """
 
     path: str
     name: str
-    calls: tuple
+    calls: tuple[str, ...]
 
     @property
-    def in_words(self):
+    def in_words(self) -> str:
         times = "once" if len(self.calls) == 1 else f"{len(self.calls)} times"
         return (
-            f"calls keras.ops.{self.name} {times} ({', '.join(self.calls)}), which is an operation and not a layer: "
-            f'write keras.layers.Activation("{self.name}")(x), or keras_surrogate.get(...)(x), in its place'
+            f"calls keras.ops.{self.name} {times} ({', '.join(self.calls)}), which is an operation "
+            f'and not a layer: use keras.layers.Activation("{self.name}")(x) or '
+            "keras_surrogate.get(...)(x) instead"
         )
 
 
-def operations(places):
-    """An `Operation` for each activation that the functional models among some places compute without a layer."""
+def operations(places: Iterable[layer_tree.Place]) -> Iterator[Operation]:
+    """An operation for each activation that a functional model computes without a layer."""
     names = {name.replace("_", ""): name for name in functions.names()}
     for place in places:
         calls = collections.defaultdict(list)
@@ -83,13 +87,15 @@ def operations(places):
             yield Operation(place.path, name, tuple(found))
 
 
-def keras_activation(function):
-    """What Keras has for a function as an `activation=` argument: a name, a callable or a layer; None if nothing."""
+def keras_activation(
+    function: functions.Function,
+) -> str | Callable | keras.layers.Layer | None:
+    """The `activation=` argument for a function: a name, a callable or a layer, or None."""
     return _keras_name(function) or keras_layer(function)
 
 
-def keras_layer(function, **kwargs):
-    """The Keras layer that computes a function, made with `kwargs`; None where Keras has none."""
+def keras_layer(function: functions.Function, **kwargs: Any) -> keras.layers.Layer | None:
+    """The Keras layer that computes a function, made with `kwargs`, or None."""
     if isinstance(function, functions.Relu):
         return keras.layers.ReLU(**kwargs)
     if isinstance(function, functions.Relu6):
@@ -99,9 +105,10 @@ def keras_layer(function, **kwargs):
     if isinstance(function, functions.LeakyRelu):
         return keras.layers.LeakyReLU(function.negative_slope, **kwargs)
     if isinstance(function, functions.Elu):
-        return keras.layers.ELU(
-            **({} if function.alpha == 1 else {"alpha": function.alpha}), **kwargs
-        )
+        # The default is left out, because the configuration of ELU holds only what was given.
+        if function.alpha != 1:
+            kwargs["alpha"] = function.alpha
+        return keras.layers.ELU(**kwargs)
     if isinstance(function, functions.Threshold) and function.default_value == 0:
         return keras.layers.ReLU(threshold=function.threshold, **kwargs)
     activation = _keras_name(function)
@@ -109,12 +116,11 @@ def keras_layer(function, **kwargs):
 
 
 def _keras_name(function):
-    """The name in keras.activations, or the user's own callable; None for what has neither."""
+    """The name in keras.activations, or the user's own callable, or None."""
     if isinstance(function, functions.FromCallable):
         return function.function
     name = function.title
     # keras.activations.threshold has no defaults, so that its name alone is no activation.
-    named = (
-        name in dir(keras.activations) and name != "threshold" and function == functions.get(name)
-    )
-    return name if named else None
+    if name not in dir(keras.activations) or name == "threshold":
+        return None
+    return name if function == functions.get(name) else None

@@ -1,28 +1,37 @@
-"""Which layers of a model are meant: by name, path, pattern or predicate."""
+"""Selection of layers by name, path, pattern or predicate."""
+
+from __future__ import annotations
 
 import difflib
 import fnmatch
+from collections.abc import Callable, Sequence
 
 import keras
 
 from keras_surrogate.conversion import layer_tree
 
 
-def check_model(asking, model):
+def check_model(asking: str, model: keras.Model) -> None:
+    """Raise a ValueError in the name of the function that asks if `model` is not a Keras model."""
     if not isinstance(model, keras.Model):
         raise ValueError(
-            f"{asking} needs a Keras model, but got {model!r}. Put a layer into a keras.Sequential first."
+            f"{asking} needs a Keras model, but got {model!r}. Put a layer into a keras.Sequential "
+            "first."
         )
 
 
-def chosen(model, layers):
-    """The places of a model that `layers` means: those of the layers, and of all that is inside them.
+def chosen(
+    model: keras.Model,
+    layers: str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None,
+) -> list[layer_tree.Place]:
+    """The places of the selected layers and of all layers inside them.
 
     Args:
+        model: a Keras model.
         layers: None for all; a function of a layer; a name, a path, a pattern, or several of these.
 
     Raises:
-        ValueError: a name or pattern fits no layer.
+        ValueError: a name or pattern matches no layer.
     """
     places = list(layer_tree.walk(model))
     if layers is None:
@@ -37,7 +46,7 @@ def chosen(model, layers):
 
 
 def _fits(place, pattern):
-    """Whether a name or pattern fits a place, or a layer around it, by name or by path."""
+    """True if a name or pattern matches a place or a layer around it, by name or by path."""
     names = place.path.split("/")
     paths = ["/".join(names[:end]) for end in range(1, len(names) + 1)]
     return any(fnmatch.fnmatchcase(name, pattern) for name in [*names, *paths])
@@ -46,6 +55,7 @@ def _fits(place, pattern):
 def _unknown_layer(pattern, paths):
     nearest = difflib.get_close_matches(str(pattern), paths, n=3, cutoff=0)
     return ValueError(
-        f"layers: the model has no layer {pattern!r}. Did you mean {', '.join(map(repr, nearest))}? Give names, paths, "
-        "patterns such as 'conv*', or a function of a layer."
+        f"layers: the model has no layer {pattern!r}. Did you mean "
+        f"{', '.join(map(repr, nearest))}? Give names, paths, patterns such as 'conv*', or a "
+        "function of a layer."
     )

@@ -1,56 +1,64 @@
-"""A SavedModel for serving, with the gradient that one chooses."""
+"""Export as a SavedModel for serving, with a chosen gradient."""
+
+from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import tensorflow as tf
 
-from keras_surrogate import files, methods
+from keras_surrogate import checks, files, methods
 from keras_surrogate.conversion import choosing
 from keras_surrogate.conversion.strip import strip
 from keras_surrogate.custom_gradient import true_gradients
 
+if TYPE_CHECKING:
+    from keras_surrogate._types import PathLike
+
 GRADIENTS = ("surrogate", "true", "none")
 
 
-def export(model, path, gradient="surrogate", **kwargs):
-    """Writes a model as a SavedModel that is served, or trained further, where keras_surrogate is not installed.
+def export(
+    model: keras.Model,
+    path: PathLike,
+    gradient: Literal["surrogate", "true", "none"] = "surrogate",
+    **kwargs: Any,
+) -> None:
+    """Write a SavedModel that can be served or trained where keras_surrogate is not installed.
 
-        loaded = tf.saved_model.load(path)                 # held: `serve` alone would not keep the variables alive
+        loaded = tf.saved_model.load(path)            # keep it: `serve` does not hold the variables
         with tf.GradientTape() as tape:
-            loss = loss_function(y, loaded.serve(x))       # as in inference: no dropout, statistics as they are
+            loss = loss_function(y, loaded.serve(x))  # inference mode: no dropout, fixed statistics
         gradients = tape.gradient(loss, loaded.trainable_variables)
 
-    For TFLite export with "none" or "true", then
-    `tf.lite.TFLiteConverter.from_saved_model(path).convert()`: no custom operations are needed,
-    unless for a forward that Keras does not have. With "surrogate", GELU would need one.
+    For TFLite, export with "none" or "true", then call
+    `tf.lite.TFLiteConverter.from_saved_model(path).convert()`. Custom operations are needed only
+    for a forward that Keras does not have. With "surrogate", GELU needs one too.
 
-    For ONNX, likewise: `python -m tf2onnx.convert --saved-model path --output model.onnx`. tf2onnx
-    is no dependency of this package; its version 1.17.0 converts ResNet50 with TensorFlow 2.21,
-    Keras 3.15 and NumPy 2.4.
+    For ONNX, do the same and run `python -m tf2onnx.convert --saved-model path --output
+    model.onnx`. tf2onnx is not a dependency of this package. Version 1.17.0 converts ResNet50 with
+    TensorFlow 2.21, Keras 3.15 and NumPy 2.4.
 
     Args:
         model: a Keras model, built.
-        path: the folder. What it holds of an earlier SavedModel is replaced once the new one is
-            complete.
-        gradient: "surrogate", the default: the one that the model has here. "true": the ordinary
-            one of the same values, as `strip` gives it; for a step or a sign it is 0 or None.
-            "none": every gradient is None, of the inputs and of the variables; for serving alone.
+        path: the folder. An earlier SavedModel in it is replaced when the new one is complete.
+        gradient: "surrogate", the default: the gradient that the model has here. "true": the true
+            gradient of the same values, as after `strip`; for a step or a sign it is 0 or None.
+            "none": all gradients, of inputs and variables, are None; for serving only.
         kwargs: for `model.export`, such as `input_signature`.
 
     Raises:
-        ValueError: another `gradient`, something that is not a built Keras model, or a path that is
+        ValueError: `gradient` is not one of these, `model` is not a built Keras model, or `path` is
             a file or cannot be written to.
     """
     choosing.check_model("export", model)
-    if gradient not in GRADIENTS:
-        raise ValueError(
-            f"export: gradient must be one of {', '.join(map(repr, GRADIENTS))}, but is {gradient!r}."
-        )
+    checks.one_of(gradient, "export: gradient", GRADIENTS)
     if not model.built:
         raise ValueError(
-            f"export: {model.name} is not built. Give it an Input, or call it on data, first."
+            f"export: {model.name} is not built. Give it an Input, or call it on data first."
         )
     context = {
         "surrogate": contextlib.nullcontext,
@@ -63,10 +71,10 @@ def export(model, path, gradient="surrogate", **kwargs):
             exported.export(str(unfinished), **{"verbose": False, **kwargs})
 
 
-def _plain(model):
-    """The stripped model, whose kernels converters know; where Keras has no such activation, the model itself."""
+def _plain(model: keras.Model) -> keras.Model:
+    """The stripped model, which converters know; the model itself where Keras has no equal one."""
     with warnings.catch_warnings():
-        # What it warns of concerns training.
+        # The warnings of strip are about training.
         warnings.simplefilter("ignore")
         try:
             return strip(model)
@@ -75,8 +83,8 @@ def _plain(model):
 
 
 @contextlib.contextmanager
-def _without_gradient(model):
-    """A context in which no gradient goes back through the model's outputs."""
+def _without_gradient(model: keras.Model) -> Iterator[None]:
+    """A context in which no gradient passes the model's outputs."""
     with methods.replaced([model], "call", _stopped), true_gradients(model):
         yield
 

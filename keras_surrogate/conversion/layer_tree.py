@@ -1,7 +1,10 @@
-"""The layers of a live model with the places where they hold activations, however deep."""
+"""The layers of a model, however deep, and the activations that they hold."""
+
+from __future__ import annotations
 
 import dataclasses
 import types
+from collections.abc import Callable, Iterator
 
 import keras
 
@@ -11,20 +14,26 @@ from keras_surrogate.surrogate import Surrogate
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A layer within a model: its path of names, and the layer that calls it as its activation, if one does."""
+    """A layer within a model.
+
+    Attributes:
+        path: the names of the layers around it and its own, joined by "/".
+        layer: the layer.
+        owner: the layer that calls it as its activation, or None.
+    """
 
     path: str
     layer: keras.layers.Layer
     owner: keras.layers.Layer | None = None
 
     @property
-    def chosen_as(self):
-        """The layer by which people mean this one: `Dense(activation=LeakyReLU())` is a Dense layer."""
+    def chosen_as(self) -> keras.layers.Layer:
+        """The layer that selects this one: the Dense layer of `Dense(activation=LeakyReLU())`."""
         return self.owner or self.layer
 
 
-def walk(model):
-    """A `Place` for the model and for each layer in it, once each; of shared layers the first place."""
+def walk(model: keras.layers.Layer) -> Iterator[Place]:
+    """A place for the model and for each layer in it; of shared layers the first place."""
     seen = {id(model)}
     yield Place(model.name, model)
     yield from _below(model, "", seen)
@@ -39,8 +48,10 @@ def _below(layer, prefix, seen):
             yield from _below(child, f"{prefix}{child.name}/", seen)
 
 
-def pairs(model, copy):
-    """(path, layer, its counterpart) for each layer of a model and a copy of the same structure, outer layers first."""
+def pairs(
+    model: keras.Model, copy: keras.Model
+) -> Iterator[tuple[str, keras.layers.Layer, keras.layers.Layer]]:
+    """(path, layer, counterpart) for each layer of a model and its copy, outer layers first."""
     seen = {id(model)}
     yield model.name, model, copy
     yield from _pairs_below(model, copy, "", seen)
@@ -56,7 +67,7 @@ def _pairs_below(layer, copy, prefix, seen):
 
 
 def _is_cell_of(layer, child):
-    """Whether `layer` is an LSTM or the like: its cell's activations are its own, and stand in its configuration."""
+    """True for the cell of an LSTM or a similar layer, whose activations are those of the layer."""
     return bool(_passed_through(layer)) and child is getattr(layer, "cell", None)
 
 
@@ -67,8 +78,8 @@ def _passed_through(layer):
     return {name for name in _PROPERTIES if isinstance(getattr(type(layer), name, None), property)}
 
 
-def slots(layer):
-    """The activations that a layer holds as functions, by attribute name: strings and layers are not among them."""
+def slots(layer: keras.layers.Layer) -> dict[str, Callable]:
+    """The activations that a layer holds as functions, by attribute name; no strings, no layers."""
     return {
         name: value
         for name, value in _activation_attributes(layer).items()
@@ -90,22 +101,23 @@ def _activation_attributes(layer):
 
 
 def _is_activation(value):
-    """Whether an attribute of any name holds an activation: a surrogate, or a function of keras.activations."""
+    """True for a surrogate or a function of keras.activations, in an attribute of any name."""
     if isinstance(value, types.FunctionType):
         return getattr(keras.activations, value.__name__, None) is value
     return isinstance(value, Surrogate)
 
 
-def set_slot(layer, name, value):
-    """Sets an activation of a live layer; of an LSTM or the like, its cell's."""
-    setattr(layer.cell if name in _passed_through(layer) else layer, name, value)
+def set_slot(layer: keras.layers.Layer, name: str, value: Callable) -> None:
+    """Set an activation of a layer; of an LSTM or a similar layer, that of its cell."""
+    owner = layer.cell if name in _passed_through(layer) else layer
+    setattr(owner, name, value)
 
 
-def is_ours(layer):
-    """Whether it is a layer of this package, whose surrogate is no argument to be exchanged but all that it is."""
+def is_ours(layer: keras.layers.Layer) -> bool:
+    """True for a layer of this package, which is replaced as a whole and has no slots."""
     return type(layer).__module__.split(".")[0] == "keras_surrogate"
 
 
-def has_own_call(layer):
-    """Whether what the layer computes is the user's own code, in which activations may be called unseen."""
+def has_own_call(layer: keras.layers.Layer) -> bool:
+    """True if `call` is the user's own code, which may call activations that are not found."""
     return type(layer).call.__module__.split(".")[0] not in ("keras", "keras_surrogate")

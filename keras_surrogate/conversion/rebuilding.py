@@ -1,4 +1,6 @@
-"""A copy of a model with other activations: same class, same names, same weights, same state of the optimizer."""
+"""A copy of a model with other activations; class, names, weights and optimizer state are equal."""
+
+from __future__ import annotations
 
 import contextlib
 import functools
@@ -6,6 +8,7 @@ import tempfile
 import textwrap
 import types
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 
@@ -14,38 +17,41 @@ from keras_surrogate.conversion import layer_tree
 from keras_surrogate.surrogate import Surrogate
 
 
-def rebuilt(model, slots, replacements):
-    """A copy of `model` that shares nothing with it.
+def rebuilt(
+    model: keras.Model,
+    slots: Mapping[int, Mapping[str, object]],
+    replacements: Mapping[int, Callable[[], keras.layers.Layer]],
+) -> keras.Model:
+    """A copy of a model that shares nothing with it.
 
     Args:
         model: a Keras model.
-        slots: from the id of a layer to the activations, by attribute name, that its copy gets.
-        replacements: from the id of a layer to a function that makes another layer to take its
-            place.
+        slots: from the id of a layer to the activations of its copy, by attribute name.
+        replacements: from the id of a layer to a function that creates the layer to replace it.
 
     Raises:
-        ValueError: a layer cannot be made anew from its configuration, or its copy has other
-            weights.
+        ValueError: a layer cannot be created from its configuration, or its copy has other weights.
     """
     with _as_in(model):
         copy = _Copier(slots, replacements).copy(model)
         if model.built and not copy.built:
             copy.build_from_config(model.get_build_config())
-            copy.built = True  # Keras says so of a model with its own call only when it is called
+            # Keras sets it for a model with its own call only when it is called.
+            copy.built = True
         _transfer_state(model, copy)
         _transfer_compilation(model, copy)
     return copy
 
 
-def remade(model):
-    """What a `.keras` file would make of a model, without its weights."""
+def remade(model: keras.Model) -> keras.Model:
+    """The model that a `.keras` file of this model creates, without its weights."""
     with _as_in(model):
         return _Copier({}, {}).copy(model)
 
 
 @contextlib.contextmanager
-def _as_in(model):
-    """A context in which a copy has the model's strategy, and in which its classes and functions are found by name."""
+def _as_in(model: keras.Model) -> Iterator[None]:
+    """A context with the model's strategy, in which its classes and functions are found by name."""
     with (
         model.distribute_strategy.scope(),
         keras.saving.custom_object_scope(_custom_objects(model)),
@@ -55,7 +61,7 @@ def _as_in(model):
 
 
 def _custom_objects(model):
-    """The classes and functions that the model is made of, which need not be registered to be found again."""
+    """The model's own classes and functions by name, which need not be registered then."""
     loss = keras.tree.flatten(getattr(model, "loss", None))
     held = [function for place in layer_tree.walk(model) for function in _functions_in(place.layer)]
     layers = [type(place.layer) for place in layer_tree.walk(model)]
@@ -68,36 +74,41 @@ def _functions_in(layer):
     """The functions that a layer applies, also those within surrogates."""
     for value in [*layer_tree.slots(layer).values(), getattr(layer, "surrogate", None)]:
         pair = (value.forward, value.backward) if isinstance(value, Surrogate) else (value,)
-        yield from (
-            part.function if isinstance(part, functions.FromCallable) else part for part in pair
-        )
+        for part in pair:
+            yield part.function if isinstance(part, functions.FromCallable) else part
 
 
 @contextlib.contextmanager
 def _quiet_about_lambdas():
-    """Keras warns that lambdas are unsafe to load; here they come from a live model and from no file."""
+    """A context without Keras's warning about unsafe lambdas, which is about files."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
         yield
 
 
 class _NotCopiedError(ValueError):
-    def __init__(self, layer, error):
+    def __init__(self, layer: keras.layers.Layer, error: Exception) -> None:
         super().__init__(
-            f"{layer.name} ({type(layer).__name__}) cannot be made anew from its configuration, so the model cannot be "
-            "copied. Give each class of your own get_config and from_config, and register functions, or change the "
-            f"model in place by swap(..., inplace=True). The reason: {_reason(error)}"
+            f"{layer.name} ({type(layer).__name__}) cannot be created from its configuration, so "
+            "the model cannot be copied. Give your own classes get_config and from_config, and "
+            "register functions, or change the model in place: swap(..., inplace=True). The "
+            f"reason: {_reason(error)}"
         )
 
 
 class _Copier:
-    """Copies layers, each once, so that what is shared in the model is shared in the copy."""
+    """The copies of layers, each made once, so that shared layers are shared in the copy too."""
 
-    def __init__(self, slots, replacements):
-        self._slots, self._replacements = slots, replacements
+    def __init__(
+        self,
+        slots: Mapping[int, Mapping[str, object]],
+        replacements: Mapping[int, Callable[[], keras.layers.Layer]],
+    ) -> None:
+        self._slots = slots
+        self._replacements = replacements
         self._copies = {}
 
-    def copy(self, layer):
+    def copy(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         if id(layer) not in self._copies:
             self._copies[id(layer)] = self._make(layer)
         return self._copies[id(layer)]
@@ -109,7 +120,7 @@ class _Copier:
         return clone if type(clone) is type(layer) else self._from_config(layer)
 
     def _cloned(self, model):
-        """What `clone_model` makes of Sequential and functional models, but not always of the same class; else None."""
+        """The clone of a Sequential or functional model, maybe of another class; or None."""
         if type(model) is keras.Sequential:
             inputs = None
         elif isinstance(model, _functional_class()):
@@ -122,17 +133,18 @@ class _Copier:
             clone = keras.models.clone_model(model, input_tensors=inputs, clone_function=self.copy)
         except Exception as error:
             if type(model) is not _functional_class() and type(model) is not keras.Sequential:
-                return None  # its own configuration may still do
-            raise (
-                error if isinstance(error, _NotCopiedError) else _NotCopiedError(model, error)
-            ) from error
+                # A subclass may still be copied by its own configuration.
+                return None
+            if isinstance(error, _NotCopiedError):
+                raise
+            raise _NotCopiedError(model, error) from error
         clone.dtype_policy = model.dtype_policy
         return clone
 
     def _from_config(self, layer):
         try:
-            # A new structure, because what Keras collects of a class without get_config is not a
-            # copy.
+            # A new structure, because the configuration that Keras collects for a class without
+            # get_config is not a copy.
             config = keras.tree.map_structure(lambda value: value, layer.get_config())
             with _function_by_name(layer, config):
                 copy = type(layer).from_config(self._edited(config, layer))
@@ -142,7 +154,7 @@ class _Copier:
         return copy
 
     def _edited(self, config, layer):
-        """The configuration of a layer, with other activations in it and in the layers it holds."""
+        """The configuration of a layer with other activations, also in the layers it holds."""
         if not isinstance(layer, keras.layers.Layer):
             return config
         slots = {**_unchanged(layer), **self._slots.get(id(layer), {})}
@@ -160,7 +172,7 @@ class _Copier:
 
 
 def _unchanged(layer):
-    """A layer's own functions, since Keras finds only its own and registered ones again."""
+    """A layer's own functions, which Keras does not find by name unless they are registered."""
     return {
         name: value
         for name, value in layer_tree.slots(layer).items()
@@ -169,7 +181,7 @@ def _unchanged(layer):
 
 
 def _reason(error):
-    """The first line of what went wrong at the bottom: around it Keras repeats whole configurations."""
+    """The first line of the innermost error: Keras adds whole configurations around it."""
     while error.__context__ is not None:
         error = error.__context__
     return textwrap.shorten((str(error).strip().splitlines() or [type(error).__name__])[0], 200)
@@ -177,13 +189,13 @@ def _reason(error):
 
 @functools.cache
 def _functional_class():
-    """The class of models made of inputs and outputs, which Keras does not name publicly."""
+    """The class of functional models, which has no public name in Keras."""
     tensor = keras.Input((), name="input")
     return type(keras.Model(tensor, tensor, name="model"))
 
 
 def _copy_of_input(model, tensor):
-    """A new input with the name and the options of the old, of which `clone_model` keeps only some."""
+    """A new input with all options of the old one; `clone_model` keeps only some."""
     inputs = (layer for layer in model.layers if isinstance(layer, keras.layers.InputLayer))
     layer = next(layer for layer in inputs if layer.output is tensor)
     return keras.layers.InputLayer.from_config(layer.get_config()).output
@@ -191,7 +203,10 @@ def _copy_of_input(model, tensor):
 
 @contextlib.contextmanager
 def _function_by_name(layer, config):
-    """For a Lambda: has its function found by name, because its code alone would lose what it refers to."""
+    """A context in which the function of a Lambda is found by name.
+
+    Its serialised code would lose the variables that it refers to.
+    """
     if not isinstance(layer, keras.layers.Lambda):
         yield
         return
@@ -207,16 +222,15 @@ def _function_by_name(layer, config):
 
 
 def _find(config, name):
-    """The description of the layer of that name within a configuration, or None."""
+    """The description of the layer with a name, within a configuration, or None."""
     if _is_description(config) and config["config"].get("name") == name:
         return config
-    parts = (
-        config.values()
-        if isinstance(config, dict)
-        else config
-        if isinstance(config, list | tuple)
-        else ()
-    )
+    if isinstance(config, dict):
+        parts = config.values()
+    elif isinstance(config, list | tuple):
+        parts = config
+    else:
+        return None
     return next((found for part in parts if (found := _find(part, name))), None)
 
 
@@ -233,7 +247,7 @@ def _describes(value, layer):
 def _transfer_state(model, copy):
     matched = list(layer_tree.pairs(model, copy))
     for _, layer, counterpart in matched:
-        # Outer layers come first, because setting it on a model sets it on all of its layers.
+        # Outer layers first, because a model passes its value on to all of its layers.
         if counterpart.trainable != layer.trainable:
             counterpart.trainable = layer.trainable
     for path, layer, counterpart in matched:
@@ -241,18 +255,20 @@ def _transfer_state(model, copy):
             _transfer_own_state(layer, counterpart)
         except Exception as error:
             raise ValueError(
-                f"The copy of {path} ({type(layer).__name__}) does not take the weights of the original, so the model "
-                f"cannot be copied; swap(..., inplace=True) needs no copy. The reason: {_reason(error)}"
+                f"The copy of {path} ({type(layer).__name__}) does not take the weights of the "
+                "original, so the model cannot be copied; swap(..., inplace=True) needs no copy. "
+                f"The reason: {_reason(error)}"
             ) from error
     if [weight.shape for weight in model.weights] != [weight.shape for weight in copy.weights]:
         raise ValueError(
-            f"The copy of {model.name} has other weights than the original, because layers that share weights were "
-            "made anew from their configuration. swap(..., inplace=True) needs no copy."
+            f"The copy of {model.name} has other weights than the original, because layers that "
+            "share weights were created from their configuration. swap(..., inplace=True) needs no "
+            "copy."
         )
 
 
 def _transfer_own_state(layer, counterpart):
-    """Weights, what belongs to them (vocabularies, the statistics of a Normalization), and states of random numbers."""
+    """Copy weights, assets (vocabularies, statistics of a Normalization) and random states."""
     weights = {}
     layer.save_own_variables(weights)
     if weights:
@@ -267,17 +283,19 @@ def _transfer_own_state(layer, counterpart):
 
 
 def _transfer_compilation(model, copy):
-    """Compiles the copy as the model is, and hands over the optimizer's variables."""
+    """Compile the copy like the model, and copy the optimizer's variables."""
     if not getattr(model, "compiled", False):
         return
     copy.compile_from_config(model.get_compile_config())
     if model.optimizer is None or not model.optimizer.built or not copy.compiled:
         return
-    variables, counterparts = model.optimizer.variables, copy.optimizer.variables
+    variables = model.optimizer.variables
+    counterparts = copy.optimizer.variables
     if [variable.shape for variable in variables] != [variable.shape for variable in counterparts]:
         warnings.warn(
-            f"The state of the optimizer of {model.name} was not copied, because it belongs to other variables than "
-            "those that are trainable now. The copy's optimizer starts anew.",
+            f"The optimizer state of {model.name} was not copied, because it belongs to other "
+            "variables than those that are trainable now. The copy's optimizer starts from its "
+            "initial state.",
             stacklevel=4,
         )
         return

@@ -1,10 +1,13 @@
-"""Out of a model again: plain Keras activations, so that it is served where this package is not."""
+"""`strip`: replace surrogates by plain Keras activations, to serve a model without this package."""
+
+from __future__ import annotations
 
 import collections
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 
@@ -13,30 +16,31 @@ from keras_surrogate.conversion import activation_sites, choosing, layer_tree, r
 from keras_surrogate.surrogate import Surrogate
 
 
-def strip(model):
-    """A copy of a model without surrogates: the same outputs, the ordinary gradients, and nothing of this package.
+def strip(model: keras.Model) -> keras.Model:
+    """A copy of a model without surrogates: the same outputs and the true gradients.
 
         strip(swap(model, mapping))     the model again: class, names, configuration, weights
 
     Its `.keras` file loads where keras_surrogate is not installed. Weights, compilation and the
-    state of the optimizer are copied; the model is left as it was. A model without surrogates comes
-    back as an equal copy.
+    optimizer state are copied. The model does not change. The copy of a model without surrogates is
+    equal to it.
 
-    Each surrogate becomes what Keras has for its forward: a name where it was an argument; ReLU,
-    LeakyReLU, ELU or Activation where it was a `SurrogateActivation`. GradientReversal and
-    GradientScale become Activation("linear"), GuidedReLU and DeconvReLU ReLU, SurrogatePReLU PReLU.
-    RReLU becomes the LeakyReLU that it is at inference, and a warning tells so, because in training
-    it no longer draws slopes. `report(stripped)` lists everything.
+    Each surrogate becomes Keras's activation with the same values: a name where it was an argument;
+    ReLU, LeakyReLU, ELU or Activation where it was a `SurrogateActivation`. GradientReversal and
+    GradientScale become Activation("linear"), GuidedReLU and DeconvReLU become ReLU, SurrogatePReLU
+    becomes PReLU. RReLU becomes LeakyReLU, its form at inference, with a warning, because it no
+    longer draws random slopes in training. `report(stripped)` lists everything.
 
-    One spelling is not remembered: a ReLU(negative_slope=s) that was swapped comes back as the
-    equal LeakyReLU(s).
+    One difference remains: a ReLU(negative_slope=s) that was swapped becomes the equal
+    LeakyReLU(s).
 
     Args:
         model: a Keras model.
 
     Raises:
         ValueError: a forward that Keras does not have (a step, a sign, "bsilu"), a layer that Keras
-            does not have (`SurrogateStep`), or a layer that cannot be copied. It names them all.
+            does not have (`SurrogateStep`), or a layer that cannot be copied. The message names
+            all of them.
     """
     choosing.check_model("strip", model)
     found = list(_surrogates(model))
@@ -50,9 +54,8 @@ def strip(model):
     copy = rebuilding.rebuilt(model, slots, replacements)
     unreached = [*_random_slopes(found), *_set_what_classes_create(copy)]
     _check_no_trace(copy)
-    reports.keep(
-        copy, reports.Report(tuple(surrogate.reported() for surrogate in found), tuple(unreached))
-    )
+    changes = tuple(surrogate.reported() for surrogate in found)
+    reports.keep(copy, reports.Report(changes, tuple(unreached)))
     return copy
 
 
@@ -61,35 +64,35 @@ class _Found:
     """A surrogate in a model.
 
     Attributes:
-        path: where it is.
-        layer: the layer that holds it as the attribute `slot`, or that is it, if `slot` is None.
+        path: its place.
+        layer: the layer that holds it, or that is the surrogate.
+        slot: the attribute that holds it; None if the layer is the surrogate.
         before: its name.
-        make: makes the plain activation, or gives None where Keras has none.
+        make: a function that creates the plain activation, or returns None where Keras has none.
     """
 
     path: str
     layer: keras.layers.Layer
     slot: str | None
     before: str
-    make: Callable
+    make: Callable[[], str | Callable | keras.layers.Layer | None]
 
     @property
-    def plain(self):
+    def plain(self) -> str | Callable | keras.layers.Layer | None:
         return self.make()
 
-    def reported(self):
-        plain = self.plain
-        return reports.Change(
-            self.path, self.before, plain if isinstance(plain, str) else _class_or_name(plain)
-        )
+    def reported(self) -> reports.Change:
+        return reports.Change(self.path, self.before, _title(self.plain))
 
 
-def _class_or_name(plain):
+def _title(plain: str | Callable | keras.layers.Layer) -> str:
+    if isinstance(plain, str):
+        return plain
     return type(plain).__name__ if isinstance(plain, keras.layers.Layer) else plain.__name__
 
 
-def _surrogates(model):
-    """A `_Found` for each surrogate and each layer of this package."""
+def _surrogates(model: keras.Model) -> Iterator[_Found]:
+    """Each surrogate and each layer of this package in a model."""
     for place in layer_tree.walk(model):
         for slot, value in layer_tree.slots(place.layer).items():
             if isinstance(value, Surrogate):
@@ -99,8 +102,11 @@ def _surrogates(model):
             yield _in_slot(place) or _as_layer(place)
 
 
-def _in_slot(place):
-    """A `SurrogateActivation` that serves as an argument where, by its name, no layer need be; else None."""
+def _in_slot(place: layer_tree.Place) -> _Found | None:
+    """A `SurrogateActivation` that is an argument and replaced a plain function, or None.
+
+    Its name tells: `swap` names such layers "surrogate_activation".
+    """
     if place.owner is None or not place.layer.name.startswith("surrogate_activation"):
         return None
     surrogate = place.layer.surrogate
@@ -114,17 +120,16 @@ def _in_slot(place):
     )
 
 
-def _as_layer(place):
+def _as_layer(place: layer_tree.Place) -> _Found:
     layer = place.layer
-    before = (
-        layer.surrogate.title if type(layer) is layers.SurrogateActivation else type(layer).__name__
-    )
+    is_activation = type(layer) is layers.SurrogateActivation
+    before = layer.surrogate.title if is_activation else type(layer).__name__
     make = _PLAIN.get(type(layer), lambda layer: None)
     return _Found(place.path, layer, None, before, functools.partial(make, layer))
 
 
-def _base(layer):
-    """What every Keras layer takes, without defaults, because ELU's configuration has just what it was made with."""
+def _base(layer: keras.layers.Layer) -> dict[str, Any]:
+    """The arguments of every Keras layer, without defaults: ELU's configuration has none."""
     base = {"name": layer.name}
     if not layer.trainable:
         base["trainable"] = False
@@ -166,45 +171,46 @@ _PLAIN = {
 }
 
 
-def _check_keras_has(found):
+def _check_keras_has(found: Sequence[_Found]) -> None:
     missing = [
         f"{surrogate.path} ({surrogate.before})" for surrogate in found if surrogate.plain is None
     ]
     if missing:
         raise ValueError(
-            f"strip: Keras has nothing that computes {', '.join(missing)}. Keep these surrogates; conversion.export "
-            "writes a SavedModel, which is served without keras_surrogate."
+            f"strip: Keras has nothing that computes {', '.join(missing)}. Keep these surrogates: "
+            "conversion.export writes a SavedModel, which is served without keras_surrogate."
         )
 
 
-def _random_slopes(found):
+def _random_slopes(found: Sequence[_Found]) -> Iterator[reports.Unreached]:
     for surrogate in found:
         if isinstance(surrogate.layer, layers.RReLU):
-            yield reports.Unreached(
-                surrogate.path, "was an RReLU, and draws no slopes in training any more"
-            )
+            reason = "was an RReLU, and no longer draws random slopes in training"
+            yield reports.Unreached(surrogate.path, reason)
 
 
-def _set_what_classes_create(copy):
-    """Makes plain, in a copy, the arguments that a class of the user's sets to surrogates in its own code."""
+def _set_what_classes_create(copy: keras.Model) -> Iterator[reports.Unreached]:
+    """Replace surrogates in a copy that the code of a user's class creates."""
     for surrogate in list(_surrogates(copy)):
         if surrogate.slot is None or isinstance(surrogate.plain, keras.layers.Layer):
             raise ValueError(
-                f"strip: {surrogate.path} is created by the code of its class, which must create a plain activation."
+                f"strip: {surrogate.path} is created by the code of its class. Change this code, "
+                "so that it creates a plain activation."
             )
         plain = surrogate.plain
         layer_tree.set_slot(surrogate.layer, surrogate.slot, keras.activations.get(plain))
         yield reports.Unreached(
-            surrogate.path, "its class creates a surrogate, and will when a .keras file is loaded"
+            surrogate.path,
+            "its class creates a surrogate, also when a .keras file is loaded",
         )
 
 
-def _check_no_trace(copy):
-    """A `.keras` file holds these configurations; whatever is ours in them would have to be imported to load it."""
+def _check_no_trace(copy: keras.Model) -> None:
+    """Raise a ValueError if a `.keras` file of the copy would need this package to load."""
     described = repr([keras.saving.serialize_keras_object(copy), copy.get_compile_config()])
     trace = re.search(r"'keras_surrogate(>|\.)[^']*'", described)
     if trace:
         raise ValueError(
-            f"strip: the configuration of {copy.name} still refers to {trace.group()}, in an argument that strip does "
-            "not know. Make the model without it."
+            f"strip: the configuration of {copy.name} still refers to {trace.group()}, in an "
+            "argument that strip does not know. Create the model without it."
         )

@@ -1,7 +1,11 @@
-"""Surrogates into an existing model."""
+"""`swap`: put surrogates into an existing model."""
+
+from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -10,63 +14,74 @@ from keras_surrogate.conversion import activation_sites, choosing, layer_tree, r
 from keras_surrogate.layers import SurrogateActivation, SurrogatePReLU
 from keras_surrogate.surrogate import Surrogate
 
+if TYPE_CHECKING:
+    from keras_surrogate._types import FunctionLike, SurrogateLike
 
-def swap(model, mapping, layers=None, inplace=False):
+_NOT_CHANGED = "its class creates it, and it was not changed; let the class take it as an argument"
+_NOT_SAVED = (
+    "its class creates it: changed in this copy, but a .keras file creates the old one; use "
+    "save_weights, and swap again before load_weights"
+)
+
+
+def swap(
+    model: keras.Model,
+    mapping: Mapping[FunctionLike, SurrogateLike | SurrogateActivation],
+    layers: str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None = None,
+    inplace: bool = False,
+) -> keras.Model:
     """A copy of a model in which activations keep their value and take the slope of surrogates.
 
         swapped = swap(model, {"relu": "leaky_backward", "sigmoid": Surrogate("sigmoid", "tanh")})
 
-    Outputs stay the same, but for the last bits of rounding; the gradients are the surrogates'.
-    Class, names, weights, states of random numbers, compilation and the state of the optimizer are
-    copied, and the model is left as it was.
+    The outputs stay the same up to rounding; the gradients are the surrogates'. The class, names,
+    weights, random states, compilation and optimizer state are copied. The model does not change.
 
-    An activation matches by its function's name, or by the function itself, wherever it is:
-    `activation=` and `recurrent_activation=` (and any activation that a layer keeps in a public
-    attribute), the layers Activation, ReLU, LeakyReLU, ELU, PReLU and SurrogateActivation; in
-    nested and shared models, wrappers, recurrent layers and their cells. `ReLU(max_value=6)` is
-    "relu6", a ReLU or LeakyReLU with any negative slope "leaky_relu", a ReLU with a threshold
-    "threshold", all with their own parameters. A surrogate that is there already matches by its
-    forward, and its slope is replaced.
+    An activation matches by its function's name, or by the function itself, in each of these
+    places: `activation=`, `recurrent_activation=` and any other public attribute of a layer; the
+    layers Activation, ReLU, LeakyReLU, ELU, PReLU and SurrogateActivation; in nested and shared
+    models, wrappers, recurrent layers and their cells. `ReLU(max_value=6)` is "relu6", a ReLU or
+    LeakyReLU with any negative slope is "leaky_relu", a ReLU with a threshold is "threshold"; all
+    keep their parameters. A surrogate matches by its forward, and gets another slope.
 
-    What swap cannot reach it tells by a warning, and `report(swapped)` lists everything: the user's
-    own `call` and Lambda layers, which are not looked into; operations on Keras tensors
-    (`keras.ops.relu(x)`, to be replaced by `keras.layers.Activation("relu")(x)`); a ReLU that no
-    function of the collection equals; and what a class creates in its own code, as KerasHub's
-    backbones do: it changes in the copy if it is an argument, but a `.keras` file would create it
-    as it was. Save weights only, then: `swap(build(), mapping).load_weights(path)`.
+    A warning names what swap cannot reach, and `report(swapped)` lists everything:
+
+    * The user's own `call` and Lambda layers are not searched.
+    * Operations on Keras tensors, `keras.ops.relu(x)`: use `keras.layers.Activation("relu")(x)`.
+    * A ReLU that no function of the collection equals.
+    * Activations that a class creates in its own code, as KerasHub's backbones do. They change in
+      the copy if they are arguments of layers, but a `.keras` file creates the old ones again. Save
+      only the weights then: `swap(build(), mapping).load_weights(path)`.
 
     The copy belongs to the model's own `tf.distribute.Strategy`, wherever swap is called.
 
+    A sigmoid at the end of a model should be excluded by `layers`, and swap warns about it. Keras's
+    cross-entropies use the logits of Keras's own sigmoid and never its slope. Of a surrogate they
+    use the output, clipped to within 1e-7 of 0 and 1: its slope is used, and the loss of one
+    example is at most 16. A GRU or LSTM with activations other than Keras's own does not use cuDNN.
+
     Args:
         model: a Keras model, built or not, compiled or not.
-        mapping: from an activation to what `keras_surrogate.get` takes: a preset's name, a
-            `Surrogate`, a function's name. The activation is given by the name of its function
-            ("relu", "swish", "prelu", "gelu_approximate"), or as the function itself: of Keras's
-            own (`keras.activations.relu`) this means the name, of any other callable and of a
-            `Function` with its parameters just these, before any name. The value is always the
-            model's own: of the surrogate only backward, scale, residual and jit_compile are taken.
-            A `SurrogateActivation` makes layers like it, whose slope `callbacks.SurrogateAnnealing`
-            can change.
-        layers: which layers: a name, a path ("encoder/dense"), a pattern ("conv*"), a list of
-            these, each of which stands for all that is inside as well; or a function of a layer.
-            Default: all.
-        inplace: changes the model itself, and makes its train, test and predict functions anew,
-            without which `fit` would keep the old activation. Only arguments, and Activation
-            layers, can be changed in place. Other compiled models that hold the same layers must be
-            compiled anew. Default False.
+        mapping: from activations to surrogates. A key is a name ("relu", "swish", "prelu",
+            "gelu_approximate") or a function. A function of keras.activations stands for its name.
+            Any other callable and any `Function` match only this function with these parameters,
+            and take precedence over names. A value is an argument of `keras_surrogate.get`: the
+            name of a preset, a `Surrogate`, the name of a function. Only its backward, scale,
+            residual and jit_compile are used, because the forward is the model's own. A
+            `SurrogateActivation` as value creates such layers, whose slope
+            `callbacks.SurrogateAnnealing` can change.
+        layers: the layers to change: a name, a path ("encoder/dense"), a pattern ("conv*") or a
+            list of these, each with all layers inside; or a function of a layer. Default: all.
+        inplace: change the model itself, and create its train, test and predict functions again,
+            because the old ones keep the old activations. Only arguments and Activation layers can
+            be changed in place. Compile other models with the same layers again. Default False.
 
     Returns:
         The copy; with `inplace`, the model.
 
     Raises:
         ValueError: an unknown name, an activation or a layer that the model does not have, a layer
-            that cannot be copied or, with `inplace`, not be changed. Nothing was changed then.
-
-    A sigmoid at the end of a model is better left out by `layers`, and swap warns of it: Keras's
-    cross-entropies take the logits of Keras's own sigmoid and never use its slope. Of a surrogate
-    they take the output, clipped to within 1e-7 of 0 and 1, so that its slope is used, and a sure
-    mistake costs 16 at most. A GRU or LSTM with other activations than Keras's own does not use
-    cuDNN.
+            that cannot be copied or, with `inplace`, not be changed. Nothing is changed then.
     """
     choosing.check_model("swap", model)
     places = choosing.chosen(model, layers)
@@ -74,22 +89,27 @@ def swap(model, mapping, layers=None, inplace=False):
     targets = _targets(mapping, {site.name for site in found})
     operations = list(activation_sites.operations(places))
     _check_matches(targets, found, operations, layers)
-    aimed = [
-        (site, next((target for target in targets if target.fits(site)), None)) for site in found
-    ]
+
+    aimed = [(site, _target_of(site, targets)) for site in found]
     changes = [_Change(site, target.slope) for site, target in aimed if target]
-    unequal = [change for change in changes if not change.possible]
     possible = [change for change in changes if change.possible]
-    result = _changed_in_place(model, possible) if inplace else _changed_copy(model, possible)
-    lost = {} if inplace else _lost(model, result, possible)
+    if inplace:
+        result = _changed_in_place(model, possible)
+        lost = {}
+    else:
+        result = _changed_copy(model, possible)
+        lost = _lost(model, result, possible)
+
     done = [change.reported() for change in possible if lost.get(change) != _NOT_CHANGED]
+    names = {target.name for target in targets}
     left = [reports.Unreached(change.site.path, reason) for change, reason in lost.items()]
     left += [
         reports.Unreached(change.site.path, "no function of the collection equals it")
-        for change in unequal
+        for change in changes
+        if not change.possible
     ]
     left += [
-        reports.Unreached(site.path, "a lambda is not looked into")
+        reports.Unreached(site.path, "a lambda is not searched")
         for site, target in aimed
         if site.name == "<lambda>" and not target
     ]
@@ -98,7 +118,7 @@ def swap(model, mapping, layers=None, inplace=False):
     left += [
         reports.Unreached(operation.path, operation.in_words)
         for operation in operations
-        if operation.name in {target.name for target in targets}
+        if operation.name in names
     ]
     reports.keep(result, reports.Report(tuple(done), tuple(left)))
     return result
@@ -106,7 +126,7 @@ def swap(model, mapping, layers=None, inplace=False):
 
 @dataclasses.dataclass(frozen=True)
 class _Slope:
-    """What takes the place of an activation but for its value, and whether as a layer that can be annealed."""
+    """The new slope of an activation, and the blend of its layer if it can be annealed."""
 
     pair: Surrogate
     blend: float | None = None
@@ -114,18 +134,29 @@ class _Slope:
 
 @dataclasses.dataclass(frozen=True)
 class _Target:
-    """Which activations to change: those of a name, or those of just this function; and what they take."""
+    """The activations to change, by name or by function, and their new slope."""
 
     name: str
     function: functions.Function | None
     slope: _Slope
 
-    def fits(self, site):
-        return site.name == self.name if self.function is None else site.function == self.function
+    def fits(self, site: activation_sites.Site) -> bool:
+        if self.function is None:
+            return site.name == self.name
+        return site.function == self.function
 
 
-def _targets(mapping, present):
-    """The `_Target` of each key of a mapping, functions before names. `present` are the names in the model."""
+def _target_of(site: activation_sites.Site, targets: Sequence[_Target]) -> _Target | None:
+    return next((target for target in targets if target.fits(site)), None)
+
+
+def _targets(mapping: object, present: Collection[str]) -> list[_Target]:
+    """The target of each key of a mapping, functions before names.
+
+    Args:
+        mapping: as in `swap`.
+        present: the names of the model's activations.
+    """
     if not isinstance(mapping, dict) or not mapping:
         raise ValueError(
             f'swap needs a mapping such as {{"relu": "leaky_backward"}}, but got {mapping!r}.'
@@ -134,21 +165,22 @@ def _targets(mapping, present):
     return sorted(targets, key=lambda target: target.function is None)
 
 
-def _target(key, slope, present):
+def _target(key: object, slope: _Slope, present: Collection[str]) -> _Target:
     if isinstance(key, str):
         return _Target(_name(key, present), None, slope)
     if not callable(key) and not isinstance(key, functions.Function):
         raise ValueError(
-            f"swap: activations go by their names, such as 'relu', or are functions, but got {key!r}."
+            "swap: a key must be the name of an activation, such as 'relu', or a function, but "
+            f"is {key!r}."
         )
     function = functions.get(key)
-    # keras.activations.leaky_relu means "leaky_relu", with whatever slope, but LeakyRelu(0.3) just
-    # this one.
+    # keras.activations.leaky_relu stands for "leaky_relu" with any slope, LeakyRelu(0.3) for this
+    # slope only.
     is_exact = isinstance(key, functions.Function) or isinstance(function, functions.FromCallable)
     return _Target(function.title, function if is_exact else None, slope)
 
 
-def _name(key, present):
+def _name(key: str, present: Collection[str]) -> str:
     if key == "prelu" or key in present:
         return key
     if not functions.is_known(key):
@@ -156,14 +188,14 @@ def _name(key, present):
     return functions.get(key).title
 
 
-def _slope(value):
+def _slope(value: SurrogateLike | SurrogateActivation) -> _Slope:
     if isinstance(value, SurrogateActivation):
         return _Slope(value.surrogate, value.blend)
     return _Slope(presets.get(value))
 
 
 def _check_matches(targets, found, operations, layers):
-    """A key that fits nothing is a mistake: the model would train on as before, with nothing to show for it."""
+    """Raise a ValueError for keys that match nothing, which would have no effect."""
     present = collections.Counter(site.name for site in found if site.name != "linear")
     missing = [target.name for target in targets if not any(target.fits(site) for site in found)]
     if not missing:
@@ -184,7 +216,7 @@ def _check_matches(targets, found, operations, layers):
         sentences.append(f"Did you mean {' or '.join(map(repr, alike))}?")
     if any(target.function is not None and target.name in present for target in targets):
         sentences.append(
-            "A function as key means that very function, and a name every function of that name."
+            "A function as key matches only this function, a name every function of that name."
         )
     sentences += [
         f"{operation.path} {operation.in_words}."
@@ -196,54 +228,53 @@ def _check_matches(targets, found, operations, layers):
 
 @dataclasses.dataclass(frozen=True)
 class _Change:
-    """An activation, and what it is to become."""
+    """An activation and its new slope."""
 
     site: activation_sites.Site
     slope: _Slope
 
     @property
-    def possible(self):
+    def possible(self) -> bool:
         return self.site.function is not None or self.site.name == "prelu"
 
     @property
-    def surrogate(self):
+    def surrogate(self) -> Surrogate:
         return dataclasses.replace(self.slope.pair, forward=self.site.function)
 
-    def value(self):
-        """What the slot gets."""
+    def value(self) -> Surrogate | SurrogateActivation:
+        """The new value of the slot."""
         if self.slope.blend is None:
             return self.surrogate
-        # By this name `strip` knows that no layer was there before.
+        # The name tells `strip` that there was no layer before.
         return self._layer(name="surrogate_activation")
 
-    def layer(self):
-        """The layer that takes the place of a layer."""
+    def layer(self) -> SurrogateActivation | SurrogatePReLU:
+        """The layer that replaces the activation's layer."""
         if self.site.name == "prelu":
-            backward = self.slope.pair.backward.get_config()
-            return SurrogatePReLU.from_config(
-                {**self.site.layer.get_config(), "backward": backward}
-            )
+            config = self.site.layer.get_config()
+            config["backward"] = self.slope.pair.backward.get_config()
+            return SurrogatePReLU.from_config(config)
         return self._layer(name=self.site.layer.name, trainable=self.site.layer.trainable)
 
-    def _layer(self, **kwargs):
+    def _layer(self, **kwargs: Any) -> SurrogateActivation:
         blend = 1.0 if self.slope.blend is None else self.slope.blend
         return SurrogateActivation(
             self.surrogate, blend=blend, dtype=self.site.layer.dtype_policy, **kwargs
         )
 
-    def made_in(self, layer):
-        """Whether `layer`, the counterpart in a copy, has it."""
+    def made_in(self, layer: keras.layers.Layer) -> bool:
+        """True if `layer`, the counterpart in a copy, has this change."""
         if not self.site.slot:
             return isinstance(layer, SurrogateActivation | SurrogatePReLU)
         held = getattr(layer, self.site.slot, None)
         return getattr(held, "surrogate", held) == self.surrogate
 
-    def reported(self):
+    def reported(self) -> reports.Change:
         after = f"{self.site.name} with the slope of {self.slope.pair.slope_title}"
         return reports.Change(self.site.path, self.site.name, after)
 
 
-def _changed_copy(model, changes):
+def _changed_copy(model: keras.Model, changes: Sequence[_Change]) -> keras.Model:
     slots = collections.defaultdict(dict)
     for change in changes:
         _check_prelu(change)
@@ -255,37 +286,27 @@ def _changed_copy(model, changes):
     return rebuilding.rebuilt(model, slots, replacements)
 
 
-def _check_prelu(change):
-    if change.site.name == "prelu" and (
-        change.slope.pair.scale != 1 or change.slope.blend is not None
-    ):
+def _check_prelu(change: _Change) -> None:
+    has_extra = change.slope.pair.scale != 1 or change.slope.blend is not None
+    if change.site.name == "prelu" and has_extra:
         raise ValueError(
-            f"swap: {change.site.path} is a PReLU, whose surrogate has neither a scale nor a blend. Give the slope by "
-            'the name of its function, as in {"prelu": "leaky_relu"}.'
+            f"swap: {change.site.path} is a PReLU, whose surrogate has neither a scale nor a "
+            'blend. Give the slope as the name of its function: {"prelu": "leaky_relu"}.'
         )
 
 
-_NOT_CHANGED = (
-    "its class creates it, so that it was not changed; let the class take it as an argument"
-)
-_NOT_SAVED = (
-    "its class creates it: changed in this copy, but a .keras file creates it as it was; save_weights, and swap anew "
-    "before load_weights"
-)
+def _lost(model: keras.Model, copy: keras.Model, changes: Sequence[_Change]) -> dict[_Change, str]:
+    """The changes that are not in the configuration of the copy, with the reasons.
 
-
-def _lost(model, copy, changes):
-    """The changes that the configuration could not make, because a class creates its layers by itself; and why."""
-    missing = [
-        change for change, layer in _counterparts(model, copy, changes) if not change.made_in(layer)
-    ]
+    Such activations are created by the code of a class.
+    """
+    in_copy = _counterparts(model, copy, changes)
+    missing = [change for change, layer in in_copy if not change.made_in(layer)]
     if not missing:
         return {}
     done = [change for change, layer in _counterparts(model, copy, missing) if _set(layer, change)]
-    remade = rebuilding.remade(copy)
-    saved = [
-        change for change, layer in _counterparts(model, remade, done) if change.made_in(layer)
-    ]
+    in_file = _counterparts(model, rebuilding.remade(copy), done)
+    saved = [change for change, layer in in_file if change.made_in(layer)]
     return {
         change: _NOT_SAVED if change in done else _NOT_CHANGED
         for change in missing
@@ -293,62 +314,66 @@ def _lost(model, copy, changes):
     }
 
 
-def _counterparts(model, copy, changes):
-    """(change, the layer of the copy that it belongs to) for each change."""
+def _counterparts(
+    model: keras.Model, copy: keras.Model, changes: Sequence[_Change]
+) -> list[tuple[_Change, keras.layers.Layer]]:
+    """(change, its layer in the copy) for each change."""
     counterparts = {
         id(layer): counterpart for _, layer, counterpart in layer_tree.pairs(model, copy)
     }
     return [(change, counterparts[id(change.site.layer)]) for change in changes]
 
 
-def _set(layer, change):
-    """Sets an activation of a built layer; whether that could be done."""
+def _set(layer: keras.layers.Layer, change: _Change) -> bool:
+    """Set an activation of a built layer. Returns False if that is not possible."""
     if change.site.slot is None or change.slope.blend is not None:
         return False
     layer_tree.set_slot(layer, change.site.slot, change.surrogate)
     return True
 
 
-def _changed_in_place(model, changes):
+def _changed_in_place(model: keras.Model, changes: Sequence[_Change]) -> keras.Model:
     fixed = [change.site.path for change in changes if change.site.slot is None]
     if fixed:
         raise ValueError(
-            f"swap cannot replace whole layers in place, which {', '.join(fixed)} would need. Take the copy that swap "
-            "returns without inplace, or leave these out by `layers`."
+            f"swap cannot replace whole layers in place, which {', '.join(fixed)} would need. Use "
+            "the copy that swap returns without inplace, or exclude these by `layers`."
         )
     if any(change.slope.blend is not None for change in changes):
         raise ValueError(
-            "swap cannot put layers into a built model in place. Give the slope as a Surrogate and not as a "
-            "SurrogateActivation, or take the copy that swap returns without inplace."
+            "swap cannot put layers into a built model in place. Give the slope as a Surrogate "
+            "instead of a SurrogateActivation, or use the copy that swap returns without inplace."
         )
     for change in changes:
         layer_tree.set_slot(change.site.layer, change.site.slot, change.surrogate)
-    _make_functions_anew(model)
+    _create_functions_again(model)
     return model
 
 
-def _make_functions_anew(model):
-    """What was compiled holds the old activations until it is made again; what was not is left to Keras."""
+def _create_functions_again(model: keras.Model) -> None:
+    """Create the compiled functions again, because they contain the old activations."""
     for kind in ("train", "test", "predict"):
         if getattr(model, f"{kind}_function", None) is not None:
             getattr(model, f"make_{kind}_function")(force=True)
 
 
-def _logits_hidden(model, changes):
+def _logits_hidden(model: keras.Model, changes: Sequence[_Change]) -> list[reports.Unreached]:
+    """A warning about a sigmoid at the end of the model."""
     last = model.layers[-1] if model.layers else None
-    reason = "ends the model: Keras's cross-entropies no longer take its logits; leave it out by `layers`"
+    reason = (
+        "ends the model: Keras's cross-entropies no longer use its logits; exclude it by `layers`"
+    )
     ending = [
         change for change in changes if change.site.name == "sigmoid" and change.site.layer is last
     ]
     return [reports.Unreached(change.site.path, reason) for change in ending]
 
 
-def _unseen(places):
-    """Where activations may be that nothing tells of."""
+def _unseen(places: Sequence[layer_tree.Place]) -> Iterator[reports.Unreached]:
+    """The places that may hold activations which are not found."""
     for place in places:
         if isinstance(place.layer, keras.layers.Lambda):
-            yield reports.Unreached(place.path, "a Lambda layer is not looked into")
+            yield reports.Unreached(place.path, "a Lambda layer is not searched")
         elif layer_tree.has_own_call(place.layer):
-            yield reports.Unreached(
-                place.path, f"the call of {type(place.layer).__name__} is not looked into"
-            )
+            reason = f"the call of {type(place.layer).__name__} is not searched"
+            yield reports.Unreached(place.path, reason)

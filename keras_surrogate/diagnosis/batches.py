@@ -212,7 +212,8 @@ def _comparable(target, output):
 
 
 def _moments(name, target, output):
-    target, output = np.asarray(target, float), np.asarray(output, float)
+    target = np.asarray(target, float)
+    output = np.asarray(output, float)
     return {
         "target": name or None,
         "target_mean": float(target.mean()),

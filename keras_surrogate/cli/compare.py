@@ -45,9 +45,9 @@ def add(commands: console.Commands) -> None:
         help="train many combinations of derivatives and settings, and print a table",
         description="Trains all combinations of the given values, each from several seeds, and "
         "compares each slope to the true one. Both start from the same initial weights and see the "
-        "data in the same order. Each finished training is appended to OUTPUT.jsonl; after an "
-        "interruption the same command continues. Also writes OUTPUT.md, OUTPUT-accuracy.png and, "
-        "if there are predictions, OUTPUT-theory.png.",
+        "data in the same order. Each finished training is appended to the output file; after an "
+        "interruption the same command continues. With --output results.jsonl it also writes "
+        "results.md, results-accuracy.png and, if there are predictions, results-theory.png.",
     )
     parser.set_defaults(command=_compare)
     parser.add_argument(

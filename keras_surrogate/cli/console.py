@@ -34,7 +34,7 @@ def prepare() -> None:
         sys.stdout.reconfigure(errors=_HANDLER)
 
 
-def _readable(error: UnicodeError) -> tuple[str, int]:
+def _readable(error: UnicodeEncodeError) -> tuple[str, int]:
     """A handler for `codecs`: the replacement, and the place to continue at."""
     lacking = error.object[error.start : error.end]
     text = lacking.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")

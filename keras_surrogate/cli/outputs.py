@@ -6,7 +6,7 @@ Only here do commands import matplotlib, when they need it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_surrogate import files
 
@@ -35,7 +35,7 @@ def check_picture(path: PathLike | None) -> None:
         saving.check(path)
 
 
-def write_picture(drawn: object, path: PathLike, dpi: float = 160, quiet: bool = False) -> None:
+def write_picture(drawn: Any, path: PathLike, dpi: float = 160, quiet: bool = False) -> None:
     """Saves the result of a function of `plots`, and prints the path unless `quiet`."""
     from keras_surrogate import plots
 

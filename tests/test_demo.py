@@ -30,6 +30,7 @@ def run(settings):
     return demo.run(settings, Console(file=text, width=100)), text.getvalue()
 
 
+@pytest.mark.slow
 def test_everything_that_is_promised_is_printed_and_written(tmp_path):
     runs, text = run(settings(tmp_path))
     for expected in (
@@ -67,7 +68,13 @@ def test_both_runs_start_from_the_same_weights_and_see_the_same_batches(tmp_path
 
 
 @pytest.mark.parametrize(
-    "change", [{"scale": 0.5}, {"backward": "softsign"}, {"seed": 1}, {"learning_rate": 0.2}]
+    "change",
+    [
+        {"scale": 0.5},
+        pytest.param({"backward": "softsign"}, marks=pytest.mark.slow),
+        {"seed": 1},
+        pytest.param({"learning_rate": 0.2}, marks=pytest.mark.slow),
+    ],
 )
 def test_settings_change_the_training(change, tmp_path):
     data = datasets.load("digits")

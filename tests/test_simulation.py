@@ -187,7 +187,11 @@ def equal(one, other, part=slice(None)):
 
 
 @pytest.mark.parametrize(
-    "pair", [Surrogate("tanh"), presets.get("sugar_bsilu")], ids=["tanh", "sugar_bsilu"]
+    "pair",
+    [
+        pytest.param(Surrogate("tanh"), id="tanh", marks=pytest.mark.slow),
+        pytest.param(presets.get("sugar_bsilu"), id="sugar_bsilu"),
+    ],
 )
 def test_samples_do_not_depend_on_chunks_or_number_bit_by_bit(pair):
     # Chaotic: a difference in the last bit would grow to any size within thirty layers.
@@ -217,6 +221,7 @@ def test_deeper_networks_begin_as_shallower_ones():
     np.testing.assert_array_equal(shallow.path, deep.path[:, :3])
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_chunk():
     simulation.gradient_sample(networks=64)
     tracemalloc.start()

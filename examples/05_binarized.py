@@ -108,7 +108,10 @@ def main(epochs: int = 20, seed: int = 0) -> dict[str, tuple[float, ...]]:
         "bits per\nweight",
     ):
         table.add_column(heading, justify="right")
-    results = {name: train(*network, data, epochs, seed) for name, network in NETWORKS.items()}
+    results = {
+        name: train(dense, activation, data, epochs, seed)
+        for name, (dense, activation) in NETWORKS.items()
+    }
     for name, (accuracy, gradient, ones, bits) in results.items():
         table.add_row(name, f"{accuracy:.1%}", f"{gradient:.1e}", f"{ones:.1%}", f"{bits:g}")
     Console().print(table)

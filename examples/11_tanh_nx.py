@@ -86,7 +86,7 @@ def main(epochs: int = 5, output: str | None = None) -> dict[str, tuple[float, f
     )
     for heading in ("largest difference\nof outputs from tanh(2x)", "test accuracy"):
         table.add_column(heading, justify="right")
-    networks = {"r": ("tanh(2x)", (N,))}
+    networks: dict[str, tuple[str, tuple[float, ...]]] = {"r": ("tanh(2x)", (N,))}
     for name, rule in RULES.items():
         networks[name] = ("tanh(x), n W", (1, *rule))
     reference = None

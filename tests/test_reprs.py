@@ -1,6 +1,7 @@
 """Every result that a user can hold shows itself in a few lines, and where it is a table as one in notebooks."""
 
 import dataclasses
+import functools
 import inspect
 import types
 
@@ -90,6 +91,20 @@ def recommendations():
     return theory.recommend("relu", 20, "he_normal", count=10)
 
 
+@functools.cache
+def diagnosed():
+    """A diagnosis with findings: twenty sigmoid layers under SGD."""
+    hidden = [keras.layers.Dense(16, "sigmoid") for _ in range(20)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    generator = np.random.default_rng(0)
+    found = ks.diagnosis.diagnose(
+        model, generator.normal(size=(64, 8)), generator.normal(size=(64, 3))
+    )
+    assert found.findings
+    return found
+
+
 # One of each class, as large as they come.
 MAKE = {
     "Record": record,
@@ -115,6 +130,9 @@ MAKE = {
     "GradientMap": lambda: simulation.gradient_map("tanh", depth=3, steps=20),
     "TrainingPaths": paths,
     "TwoStateChain": lambda: simulation.two_state_chain(paths().log10_norm),
+    "Diagnosis": lambda: diagnosed(),
+    "Batch": lambda: diagnosed().batch,
+    "Finding": lambda: diagnosed().findings[0],
     "Difference": lambda: roundtrip.Difference(1e-7, 1e-7),
     "Surrogate": lambda: ks.get("sugar_bsilu"),
     "Function": functions.LeakyRelu,
@@ -123,8 +141,8 @@ TABLES = ("Record", "Report", "Prediction", "Recommendations", "Grid", "Finished
 
 
 def public_classes():
-    """The dataclasses and the `Shown` that the package and its rooms name, but for those of the diagnosis."""
-    rooms = [ks, *(getattr(ks, name) for name in ks.__all__ if name != "diagnosis")]
+    """The dataclasses and the `Shown` that the package and its rooms name."""
+    rooms = [ks, *(getattr(ks, name) for name in ks.__all__)]
     found = {}
     for room in rooms:
         if isinstance(room, types.ModuleType):

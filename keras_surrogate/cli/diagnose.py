@@ -49,8 +49,8 @@ def add(commands: console.Commands) -> None:
         "--depth",
         type=int,
         default=1,
-        help="levels of layers within layers, such as the blocks of a transformer, that get rows of "
-        "their own (default: 1, none)",
+        help="levels of layers within layers, such as the blocks of a transformer, that get rows "
+        "of their own (default: 1, none)",
     )
     console.add_json(parser, _KEYS)
     loading.add_options(parser)

@@ -177,7 +177,8 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         """The output of `print` as HTML, for notebooks."""
-        console = Console(record=True, width=_WIDE, file=io.StringIO())
+        # In a notebook a Console would display what is printed to it, besides recording it.
+        console = Console(record=True, width=_WIDE, file=io.StringIO(), force_jupyter=False)
         self.print(console)
         return console.export_html(
             inline_styles=True, code_format='<pre style="overflow-x: auto">{code}</pre>'

@@ -16,8 +16,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,7 +48,7 @@ def draw(
     norms = {name: sample.log10_norm for name, sample in samples.items()}
     ks.plots.gradient_distribution(norms, axes[0, 1]).set_title("2. gradients of random networks")
     ks.plots.vanishing_rates(rates, axes[0, 2]).set_title("2. product of slopes, tanh(2x)")
-    for quantity, ax in zip("xw", axes[1], strict=False):
+    for quantity, ax in zip(("x", "w"), axes[1], strict=False):
         histogram = simulation.joint_histogram(samples["tanh(2x)"], quantity)
         ks.plots.joint_histogram(histogram, ax).set_title(f"2. ({quantity}, g) of tanh(2x)")
     ax = ks.plots.two_state_chain(chains["tanh(2x)"], axes[1, 2])
@@ -60,9 +60,7 @@ def draw(
     )
 
 
-def main(
-    networks: int = 20_000, steps: int = 200, output: str | None = None
-) -> dict[str, Sequence[float]]:
+def main(networks: int = 20_000, steps: int = 200, output: str | None = None) -> dict[str, Any]:
     """Prints the tables and draws.
 
     Returns:
@@ -85,7 +83,7 @@ def main(
         title="Census",
     )
     samples = {}
-    results: dict[str, object] = {"uniform": (float(sampled), float(exact))}
+    results: dict[str, Any] = {"uniform": (float(sampled), float(exact))}
     for name, (pair, variance) in CENSUS.items():
         samples[name] = simulation.gradient_sample(
             pair, networks=networks, weight_variance=variance, verbose=1

@@ -158,12 +158,19 @@ def _extremes(names: Sequence[str], parts: Sequence[tuple]) -> dict[str, Feature
 
 
 def _names(model: keras.Model, x: object) -> list[str]:
-    """A name for each input: its key in a dictionary, or its name in the model."""
+    """A name for each input: its key in a dictionary, its name in the model, or its place in `x`.
+
+    The only input is "x" if it has no name of its own: Keras calls it "keras_tensor_185" or so.
+    """
     paths = [_joined(path) for path, _ in keras.tree.flatten_with_path(x)]
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     if isinstance(x, dict) or len(inputs) != len(paths):
         return [path or "x" for path in paths]
-    return [tensor.name for tensor in inputs]
+    places = [f"x[{number}]" for number in range(len(paths))] if len(paths) > 1 else ["x"]
+    return [
+        place if tensor.name.startswith("keras_tensor") else tensor.name
+        for tensor, place in zip(inputs, places, strict=True)
+    ]
 
 
 def with_targets(batch: Batch, y: object, outputs: Sequence[tf.Tensor]) -> Batch:

@@ -180,7 +180,7 @@ def test_models(kind, mode):
     np.testing.assert_allclose(np.linalg.norm(logger.norms, axis=1), logger.global_norms, rtol=1e-6)
 
 
-@edges(OPTIMIZERS, ("loss scaling", "jit_compile"))
+@edges(OPTIMIZERS, ("loss scaling", "jit_compile"), ("fixed loss scale", "eager"))
 def test_optimizers(kind, mode):
     logger = logged(dense, VECTORS, OPTIMIZERS[kind](), **COMPILED[mode])
     np.testing.assert_allclose(logger.global_norms, norms(twin_of_optimizer(kind)), rtol=2e-5)

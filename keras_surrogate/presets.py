@@ -126,15 +126,15 @@ def swish_sign(beta: float = 5.0) -> Surrogate:
 
 
 @preset
-def superspike(slope: float = 25.0) -> Surrogate:
+def superspike(sharpness: float = 25.0) -> Surrogate:
     """The step with the slope of the fast sigmoid, which is 1 at 0 and decreases as 1 / x**2.
 
     Args:
-        slope: the sharpness, in (0, inf), default 25.0, snnTorch's.
+        sharpness: the k of the formula, in (0, inf), default 25.0, as in snnTorch.
 
     Source: SuperSpike, Zenke and Ganguli 2018, arXiv:1705.11146.
     """
-    return Surrogate("step", functions.FastSigmoid(slope))
+    return Surrogate("step", functions.FastSigmoid(sharpness))
 
 
 @preset

@@ -38,7 +38,7 @@ def test_the_published_pairs():
     assert ks.get("swish_sign", beta=3.0) == Surrogate(
         functions.Sign(1.0), functions.SwishSign(3.0)
     )
-    assert ks.get("superspike", slope=10.0) == Surrogate("step", functions.FastSigmoid(10.0))
+    assert ks.get("superspike", sharpness=10.0) == Surrogate("step", functions.FastSigmoid(10.0))
     assert ks.get("atan_spike", alpha=3.0) == Surrogate("step", functions.Atan(3.0))
     assert ks.get("gradient_reversal", weight=0.5) == Surrogate("linear", "linear", scale=-0.5)
 
@@ -108,7 +108,7 @@ def test_a_new_preset_is_one_function():
     [
         ("sugar_bsilo", {}, "'sugar_bsilo'.*Did you mean 'sugar_bsilu'"),
         ("flat_spot", {"constant": -1.0}, "constant must be a number of at least 0, but is -1.0"),
-        ("superspike", {"slope": 0.0}, "k must be a positive number, but is 0.0"),
+        ("superspike", {"sharpness": 0.0}, "k must be a positive number, but is 0.0"),
         (
             "gradient_reversal",
             {"weight": "1"},

@@ -887,7 +887,7 @@ def test_export_replaces_an_earlier_one_and_nothing_if_it_fails(tmp_path):
 def test_export_to_a_file_is_refused(below, gradient, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(
-        ValueError, match=r"cannot be a folder, because .*file is a file. Name a folder"
+        ValueError, match=r"cannot be a folder, because .*file is a file; name another folder"
     ):
         conversion.export(sequential(dense("relu")), tmp_path / "file" / below, gradient=gradient)
     assert (tmp_path / "file").read_text() == "mine"

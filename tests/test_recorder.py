@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_surrogate import records
 from keras_surrogate.callbacks import GradientNormLogger
+from keras_surrogate.callbacks.csv_file import CsvFile
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(60, 6)).astype("float32")
@@ -248,7 +249,7 @@ def test_when_the_disk_is_full_training_goes_on(tmp_path, monkeypatch):
     def write(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records.Writer, "write", write)
+    monkeypatch.setattr(CsvFile, "write", write)
     model, logger = make_model(), GradientNormLogger(path=tmp_path / "run.csv")
     with pytest.warns(UserWarning, match="stops writing, but training continues: .*No space left"):
         fit(model, logger, epochs=2)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_surrogate import records
+from keras_surrogate.callbacks.csv_file import CsvFile
 from keras_surrogate.recording.quantities import GradientHistogram
 
 NAMES = ("encoder/dense", "encoder/dense_1", 'odd, "name" \u00e4')
@@ -122,7 +123,7 @@ def test_nonfinite_names_the_first_layer_in_the_backward_pass(kind):
 
 def growing(path, steps=5):
     """A file that a run has written in several parts."""
-    record, writer = make(steps), records.Writer(path, "raw")
+    record, writer = make(steps), CsvFile(path, "raw")
     for row in range(steps):
         writer.write(
             record.columns,
@@ -138,7 +139,7 @@ def test_a_file_grows_line_by_line(tmp_path):
 
 def continued(path, record, **arguments):
     """The contents of the file after another writer has written a `Record` to it."""
-    records.Writer(path, "raw", **arguments).write(
+    CsvFile(path, "raw", **arguments).write(
         record.columns, record.steps, record.epochs, record.values
     )
     return records.load(path)
@@ -157,7 +158,7 @@ def test_a_file_that_is_there_is_set_aside_with_a_warning(tmp_path):
 def test_a_file_goes_on(arguments, tmp_path):
     path, record = tmp_path / "run.csv", make(10)
     record.rows(slice(0, 6)).to_csv(path)
-    assert records.Writer(path, "raw", **arguments).next_step == record.steps[5] + 1
+    assert CsvFile(path, "raw", **arguments).next_step == record.steps[5] + 1
     assert_same(continued(path, record.rows(slice(6, None)), **arguments), record)
 
 
@@ -206,7 +207,7 @@ def test_a_file_of_another_run_does_not_go_on(change, tmp_path):
 def test_what_is_no_record_cannot_be_appended_to(tmp_path):
     (tmp_path / "run.csv").write_text("something else\n")
     with pytest.raises(ValueError, match="is no record of a training run"):
-        records.Writer(tmp_path / "run.csv", "raw", append=True)
+        CsvFile(tmp_path / "run.csv", "raw", append=True)
     assert (tmp_path / "run.csv").read_text() == "something else\n"
 
 
@@ -292,14 +293,14 @@ def test_a_file_that_cannot_be_read_or_written(tmp_path):
         with pytest.raises(ValueError, match="cannot be read"):
             records.load(path)
     for path in (tmp_path / "missing" / "run.csv", tmp_path):
-        for write in (make().to_csv, make().to_npz, lambda path: records.Writer(path, "raw")):
+        for write in (make().to_csv, make().to_npz, lambda path: CsvFile(path, "raw")):
             with pytest.raises(ValueError, match="cannot be written"):
                 write(path)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_is_an_os_error():
-    record, writer = make(1), records.Writer("/dev/full", "raw")
+    record, writer = make(1), CsvFile("/dev/full", "raw")
     with pytest.raises(OSError, match="No space left"):
         writer.write(record.columns, record.steps, record.epochs, record.values)
 

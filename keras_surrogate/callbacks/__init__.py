@@ -1,7 +1,7 @@
 """Callbacks for `model.fit`: when to measure, where to write, and when to warn.
 
 logger         `GradientNormLogger` measures with `recording`, and writes to Keras's logs and to
-paths          a CSV file (`records.Writer`), whose path is chosen when `fit` begins,
+paths          a CSV file (`csv_file.CsvFile`), whose path is chosen when `fit` begins,
 summaries      TensorBoard, and
 listening      callbacks that receive its rows:
 alerts         `GradientAlerts` warns,

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_surrogate import records
 from keras_surrogate.callbacks.base import Callback
+from keras_surrogate.callbacks.csv_file import CsvFile
 from keras_surrogate.callbacks.paths import check_path, resolved
 from keras_surrogate.callbacks.progress_bar import ShortBar
 from keras_surrogate.callbacks.summaries import SummaryWriter, check_log_dir
@@ -175,7 +176,7 @@ class GradientNormLogger(records.Recorded, Callback):
         self._unread: list[int] = []
         self._columns: list[str] = []
         self._series = records.Series(self._keep)
-        self._sinks: list[records.Writer | SummaryWriter] = []
+        self._sinks: list[CsvFile | SummaryWriter] = []
 
     def listen(self, listener: Listener) -> None:
         """Call `listener.write(columns, steps, epochs, rows)` at each reading of this `fit`.
@@ -268,7 +269,7 @@ class GradientNormLogger(records.Recorded, Callback):
         self._step = self._first_step()
         if self._path is not None:
             self.file = resolved(self._path, self.model)
-            writer = records.Writer(self.file, self.kind, self._append, resumed=self._step > 0)
+            writer = CsvFile(self.file, self.kind, self._append, resumed=self._step > 0)
             if self._step == 0:
                 self._step = writer.next_step
             self._sinks.append(writer)

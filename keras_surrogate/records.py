@@ -228,7 +228,7 @@ class Recorded:
     @property
     def recorded(self) -> Record:
         """Everything recorded."""
-        raise NotImplementedError(f"{type(self).__name__} defines no `recorded`.")
+        raise TypeError(f"{type(self).__name__} defines no `recorded`.")
 
     @property
     def layer_names(self) -> list[str]:

@@ -45,7 +45,7 @@ class Shown:
         return f"{type(self).__name__}: {'; '.join(facts)}"
 
     def _facts(self) -> dict[str, object]:
-        raise NotImplementedError(f"{type(self).__name__} defines no _facts().")
+        raise TypeError(f"{type(self).__name__} defines no _facts().")
 
     def _table(self) -> tuple[Sequence[object], Iterable[Sequence[object]]] | None:
         return None

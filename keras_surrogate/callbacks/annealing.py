@@ -9,7 +9,8 @@ from typing import Any, ClassVar, SupportsFloat
 import keras
 
 from keras_surrogate.callbacks.base import Callback
-from keras_surrogate.layers import SurrogateActivation, checked_blend
+from keras_surrogate.layers import SurrogateActivation
+from keras_surrogate.layers.blend import checked_blend
 from keras_surrogate.recording.names import everything_within
 from keras_surrogate.recording.optimizers import iterations
 

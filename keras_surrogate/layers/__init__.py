@@ -1,0 +1,25 @@
+"""Keras layers that hold a surrogate.
+
+activation     SurrogateActivation, for any surrogate; blend: the share that annealing changes
+elementwise    the base of the others, which apply one surrogate to each element
+rectifiers     RReLU with a random slope, SurrogatePReLU with a learned one; GuidedReLU and
+               DeconvReLU, for pictures of gradients
+gradient       GradientScale and GradientReversal, the identity with another gradient
+step           SurrogateStep, a step at a learned threshold
+"""
+
+from keras_surrogate.layers.activation import SurrogateActivation
+from keras_surrogate.layers.gradient import GradientReversal, GradientScale
+from keras_surrogate.layers.rectifiers import DeconvReLU, GuidedReLU, RReLU, SurrogatePReLU
+from keras_surrogate.layers.step import SurrogateStep
+
+__all__ = [
+    "DeconvReLU",
+    "GradientReversal",
+    "GradientScale",
+    "GuidedReLU",
+    "RReLU",
+    "SurrogateActivation",
+    "SurrogatePReLU",
+    "SurrogateStep",
+]

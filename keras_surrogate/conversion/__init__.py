@@ -8,12 +8,25 @@
 The files, in the order of a conversion: `choosing` selects layers, `layer_tree` lists the layers of
 a model and their activations, `activation_sites` translates activations to functions and back,
 `swap` and `strip` decide the changes, `rebuilding` makes the copy, `reports` says what was done.
-`export` writes a SavedModel.
+`export` writes a SavedModel. `quantizing` makes a model with weights and activations of few bits,
+with `folding` for batch normalisation, and `litert` writes it as a file of integers.
 """
 
 from keras_surrogate.conversion.export import export
+from keras_surrogate.conversion.litert import export_litert
+from keras_surrogate.conversion.quantizing import quantize
 from keras_surrogate.conversion.reports import Change, Report, Unreached, report
 from keras_surrogate.conversion.strip import strip
 from keras_surrogate.conversion.swap import swap
 
-__all__ = ["Change", "Report", "Unreached", "export", "report", "strip", "swap"]
+__all__ = [
+    "Change",
+    "Report",
+    "Unreached",
+    "export",
+    "export_litert",
+    "quantize",
+    "report",
+    "strip",
+    "swap",
+]

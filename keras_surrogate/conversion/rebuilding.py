@@ -123,7 +123,7 @@ class _Copier:
         """The clone of a Sequential or functional model, maybe of another class; or None."""
         if type(model) is keras.Sequential:
             inputs = None
-        elif isinstance(model, _functional_class()):
+        elif isinstance(model, functional_class()):
             inputs = keras.tree.map_structure(
                 lambda tensor: _copy_of_input(model, tensor), model.input
             )
@@ -132,7 +132,7 @@ class _Copier:
         try:
             clone = keras.models.clone_model(model, input_tensors=inputs, clone_function=self.copy)
         except Exception as error:
-            if type(model) is not _functional_class() and type(model) is not keras.Sequential:
+            if type(model) is not functional_class() and type(model) is not keras.Sequential:
                 # A subclass may still be copied by its own configuration.
                 return None
             if isinstance(error, _NotCopiedError):
@@ -188,10 +188,15 @@ def _reason(error):
 
 
 @functools.cache
-def _functional_class():
+def functional_class() -> type[keras.Model]:
     """The class of functional models, which has no public name in Keras."""
     tensor = keras.Input((), name="input")
     return type(keras.Model(tensor, tensor, name="model"))
+
+
+def is_graph(layer: keras.layers.Layer) -> bool:
+    """True for a Sequential or functional model, not a subclass: its layers' calls are known."""
+    return type(layer) is keras.Sequential or type(layer) is functional_class()
 
 
 def _copy_of_input(model, tensor):
@@ -252,7 +257,7 @@ def _transfer_state(model, copy):
             counterpart.trainable = layer.trainable
     for path, layer, counterpart in matched:
         try:
-            _transfer_own_state(layer, counterpart)
+            transfer_own_state(layer, counterpart)
         except Exception as error:
             raise ValueError(
                 f"The copy of {path} ({type(layer).__name__}) does not take the weights of the "
@@ -267,7 +272,7 @@ def _transfer_state(model, copy):
         )
 
 
-def _transfer_own_state(layer, counterpart):
+def transfer_own_state(layer: keras.layers.Layer, counterpart: keras.layers.Layer) -> None:
     """Copy weights, assets (vocabularies, statistics of a Normalization) and random states."""
     weights = {}
     layer.save_own_variables(weights)

@@ -1,0 +1,456 @@
+"""`quantize`: a float model becomes one that trains with weights and activations of few bits."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from keras_surrogate import activations, checks, functions
+from keras_surrogate.conversion import choosing, folding, layer_tree, rebuilding, reports
+from keras_surrogate.layers import FakeQuantize, SurrogateWeights
+from keras_surrogate.recording.names import everything_within
+from keras_surrogate.surrogate import Surrogate
+
+if TYPE_CHECKING:
+    from keras_surrogate._types import FunctionLike
+
+MOST_BITS = 8
+
+# Layers that hand values on: no new range is needed after them.
+_PASSING = (
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Permute,
+    keras.layers.RepeatVector,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.GaussianNoise,
+    keras.layers.GaussianDropout,
+    keras.layers.ActivityRegularization,
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.MaxPooling3D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.Cropping3D,
+)
+# Activations that LiteRT computes together with the layer before them.
+_FUSED = (functions.Relu, functions.Relu6, functions.Linear)
+
+
+def quantize(
+    model: keras.Model,
+    x: Any = None,
+    bits: int = 8,
+    activation_bits: int | None = 8,
+    layers: Mapping[str, int | None] | None = None,
+    ends: int | str | None = "same",
+    backward: FunctionLike = "linear",
+    fold: bool = True,
+) -> keras.Model:
+    """A copy of a model that is trained with quantised weights and activations.
+
+        quantized = conversion.quantize(model, x_train[:500], bits=4, ends=8)
+        quantized.fit(...)                                      float weights move, few levels count
+        conversion.export_litert(quantized, "model.tflite")     integers
+        conversion.strip(quantized).save("served.keras")        plain Keras with the rounded weights
+
+    Kernels and embeddings become `SurrogateWeights`. With b bits they have the 2**b - 1 levels from
+    -max(abs(w)) to max(abs(w)), one maximum for each output channel; for Dense and depthwise
+    layers one for the kernel, as LiteRT demands; with 1 bit the two levels of their sign times mean(abs(w)). Activations are rounded by
+    `FakeQuantize` within moving ranges: after an activation, a sum or a mean, not after what only
+    hands values on, such as a pooling by maxima. Biases stay float.
+
+    The compilation is that of the model, with a new optimizer. `report(quantized)` lists every
+    layer.
+
+    Args:
+        model: a Sequential or functional Keras model, built.
+        x: inputs as for `model(x)`, from which the ranges are set; a batch of some hundred.
+            Default None: the first batch of the training sets them.
+        bits: the bits of weights, an integer from 1 to 8; default 8.
+        activation_bits: those of activations, an integer from 2 to 8, default 8; None leaves
+            activations in float.
+        layers: other bits, or None for float, for the weights of some layers, by name, path or
+            pattern, such as {"conv2d_1": 4, "block3*": 2}; later entries win.
+        ends: the bits of weights of the first and the last layer with weights, or None for float;
+            default "same": as the others. `layers` wins over it.
+        backward: the function of the slope of rounded weights; default "linear", straight-through.
+        fold: True folds a BatchNormalization into the convolution or Dense layer before it, by
+            its moving statistics, so that it is not trained any more; default True. One that
+            cannot be folded, or with False, stays in float. The report says which.
+
+    Returns:
+        A functional model with the same outputs within the quantisation steps.
+
+    Raises:
+        ValueError: the model is subclassed, not built, has no weights to quantise or has a layer
+            that cannot be copied; bits out of range; an unknown layer or function.
+
+    Source: Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342, for one
+    maximum a channel; XNOR-Net, Rastegari et al. 2016, arXiv:1603.05279, for 1 bit.
+    """
+    _check_model(model)
+    _check_bits(bits, "bits", 1)
+    if activation_bits is not None:
+        _check_bits(activation_bits, "activation_bits", 2)
+    if ends not in ("same", None):
+        _check_bits(ends, "ends", 1)
+    slope = functions.get(backward)
+    original = rebuilding.rebuilt(model, {}, {})
+    bits_of = _bits_of_layers(original, bits, ends, layers or {})
+
+    conversion = _Conversion(bits_of, activation_bits, slope, fold)
+    quantized = conversion.run(original)
+    if x is not None:
+        _calibrate(quantized, x)
+    if model.compiled:
+        quantized.compile_from_config(model.get_compile_config())
+    reports.keep(quantized, reports.Report(tuple(conversion.changes), tuple(conversion.kept)))
+    return quantized
+
+
+def _check_model(model: keras.Model) -> None:
+    choosing.check_model("quantize", model)
+    if not rebuilding.is_graph(model):
+        raise ValueError(
+            f"quantize needs a Sequential or functional model, but {model.name} is a "
+            f"{type(model).__name__}, whose own code calls its layers. Wrap its layers in "
+            "layers.SurrogateWeights and put layers.FakeQuantize after its activations."
+        )
+    if not model.built:
+        raise ValueError(
+            f"quantize: {model.name} is not built. Give it an Input, or call it on data first."
+        )
+
+
+def _check_bits(bits: int, name: str, least: int) -> None:
+    valid = f"quantize: {name}"
+    if checks.integer(bits, valid, least) > MOST_BITS:
+        raise ValueError(f"{valid} must be an integer from {least} to {MOST_BITS}, but is {bits}.")
+
+
+def _has_kernel(layer: keras.layers.Layer) -> bool:
+    """True for a layer whose weights are quantised."""
+    if isinstance(layer, SurrogateWeights) or rebuilding.is_graph(layer):
+        return False
+    names = [weight.name for weight in layer.weights]
+    return any(name.endswith("kernel") or name == "embeddings" for name in names)
+
+
+def _bits_of_layers(
+    model: keras.Model,
+    bits: int,
+    ends: int | str | None,
+    layers: Mapping[str, int | None],
+) -> dict[int, int]:
+    """The bits of each layer with quantised weights, by the layer's id."""
+    weighted = [place.layer for place in layer_tree.walk(model) if _has_kernel(place.layer)]
+    outermost = [layer for layer in weighted if not _is_within(layer, weighted)]
+    if not outermost:
+        raise ValueError(f"quantize: {model.name} has no layer with a kernel or embeddings.")
+    chosen: dict[int, int | None] = {id(layer): bits for layer in outermost}
+    if ends != "same":
+        for layer in (outermost[0], outermost[-1]):
+            chosen[id(layer)] = ends
+    for pattern, own in layers.items():
+        if own is not None:
+            _check_bits(own, f"layers[{pattern!r}]", 1)
+        for place in choosing.chosen(model, pattern):
+            if id(place.layer) in chosen:
+                chosen[id(place.layer)] = own
+    return {layer: own for layer, own in chosen.items() if own is not None}
+
+
+def _is_within(layer: keras.layers.Layer, others: Sequence[keras.layers.Layer]) -> bool:
+    """True if one of the others holds the layer, as Bidirectional does."""
+    return any(layer in everything_within(other) for other in others if other is not layer)
+
+
+def _surrogate(bits: int, backward: functions.Function) -> Surrogate:
+    if bits == 1:
+        return Surrogate("sign", backward)
+    levels = 2**bits - 1
+    # The levels lie on the identity.
+    return Surrogate(functions.Staircase(levels, 2 / (levels - 1)), backward)
+
+
+def _wrapped(
+    layer: keras.layers.Layer, bits: int, backward: functions.Function
+) -> SurrogateWeights:
+    scale = "mean_abs" if bits == 1 else "max_abs"
+    # LiteRT has one step for the whole kernel there.
+    one_step = keras.layers.Dense | keras.layers.DepthwiseConv2D
+    per = "tensor" if isinstance(layer, one_step) else "channel"
+    return SurrogateWeights(layer, _surrogate(bits, backward), scale=scale, per=per)
+
+
+def _is_fused(activation: Any) -> bool:
+    """True for an activation that LiteRT computes together with the layer before it."""
+    applied = activations.of_callable(activation)
+    return applied is not None and type(applied.function) in _FUSED
+
+
+def _is_fused_layer(layer: Any) -> bool:
+    if isinstance(layer, keras.layers.Activation):
+        return _is_fused(layer.activation)
+    applied = activations.of_layer(layer)
+    return applied is not None and type(applied.function) in _FUSED
+
+
+class _Graph:
+    """The calls of the layers of a functional model, and the normalisations that are folded."""
+
+    def __init__(self, model: keras.Model, fold: bool) -> None:
+        self._consumers: dict[int, list[Any]] = collections.defaultdict(list)
+        self._outputs: dict[int, list[keras.KerasTensor]] = collections.defaultdict(list)
+        clone = keras.models.clone_model(
+            model, clone_function=lambda layer: layer, call_function=self._note
+        )
+        self._ends = {id(tensor) for tensor in clone.outputs}
+        # The BatchNormalization after a layer, by the layer's id.
+        self.folds: dict[int, keras.layers.BatchNormalization] = {}
+        if fold:
+            for layer in model.layers:
+                following = self.consumers(layer)
+                if self._can_fold(layer, following):
+                    self.folds[id(layer)] = following[0]
+        self.folded = {id(layer) for layer in self.folds.values()}
+
+    def _note(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = layer(*args, **kwargs)
+        for tensor in keras.tree.flatten((args, kwargs)):
+            self._consumers[id(tensor)].append(layer)
+        self._outputs[id(layer)] += keras.tree.flatten(outputs)
+        return outputs
+
+    def consumers(self, layer: Any) -> list[Any]:
+        """The layers that take the outputs of a layer; [] if an output is one of the model."""
+        outputs = [id(tensor) for tensor in self._outputs[id(layer)]]
+        if self._ends.intersection(outputs):
+            return []
+        return [consumer for output in outputs for consumer in self._consumers[output]]
+
+    def _can_fold(self, layer: Any, following: Sequence[Any]) -> bool:
+        if len(following) != 1 or type(following[0]) is not keras.layers.BatchNormalization:
+            return False
+        calls = [len(self._outputs[id(one)]) for one in (layer, following[0])]
+        return calls == [1, 1] and folding.is_foldable(layer, following[0])
+
+    def is_rounded(self, layer: Any) -> bool:
+        """True if the output of a layer needs a range of its own."""
+        if isinstance(layer, _PASSING) or rebuilding.is_graph(layer):
+            return False
+        outputs = self._outputs[id(layer)]
+        if not all(tf.as_dtype(tensor.dtype).is_floating for tensor in outputs):
+            return False
+        following = self.consumers(layer)
+        is_taken_over = [
+            id(consumer) in self.folded or _is_fused_layer(consumer) for consumer in following
+        ]
+        return not following or not all(is_taken_over)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """The conversion of one layer.
+
+    Attributes:
+        layer: the layer of the float model.
+        bits: those of its weights; None for float.
+        normalization: the BatchNormalization that is folded into it, or None.
+        is_folded: True for a BatchNormalization that is folded into the layer before it.
+        activation: the activation that becomes a layer of its own, or None.
+        is_rounded: True if a `FakeQuantize` follows.
+    """
+
+    layer: Any
+    bits: int | None = None
+    normalization: keras.layers.BatchNormalization | None = None
+    is_folded: bool = False
+    activation: Any = None
+    is_rounded: bool = False
+
+
+class _Conversion:
+    """The conversion of a model and of the models within it."""
+
+    def __init__(
+        self,
+        bits: Mapping[int, int],
+        activation_bits: int | None,
+        backward: functions.Function,
+        fold: bool,
+    ) -> None:
+        self._bits = bits
+        self._activation_bits = activation_bits
+        self._backward = backward
+        self._fold = fold
+        # The plan of each new layer, by its id; and each plan with its new layer.
+        self._plans: dict[int, _Plan] = {}
+        self._made: list[tuple[_Plan, Any]] = []
+        # The rounded tensor of each floating input of the model, by the input's id.
+        self._rounded_inputs: dict[int, keras.KerasTensor] = {}
+        self._names: collections.Counter[str] = collections.Counter()
+        self.changes: list[reports.Change] = []
+        self.kept: list[reports.Unreached] = []
+
+    def run(self, model: keras.Model) -> keras.Model:
+        """The quantised model, with the weights of the float model."""
+        quantized = self._graph_of(model, is_outermost=True)
+        for plan, layer in self._made:
+            _transfer(plan, layer)
+        return quantized
+
+    def _graph_of(self, model: keras.Model, is_outermost: bool = False) -> keras.Model:
+        if type(model) is keras.Sequential:
+            model = keras.Model(model.inputs, model.outputs, name=model.name)
+        graph = _Graph(model, self._fold)
+        clones: dict[int, Any] = {}
+
+        def cloned(layer: Any) -> Any:
+            if id(layer) not in clones:
+                clones[id(layer)] = self._cloned(layer, graph)
+            return clones[id(layer)]
+
+        def called(clone: Any, *args: Any, **kwargs: Any) -> Any:
+            args = keras.tree.map_structure(self._of_input, args)
+            return self._called(clone, *args, **kwargs)
+
+        inputs = keras.tree.map_structure(_new_input, model.input)
+        if is_outermost and self._activation_bits is not None:
+            self._round_inputs(keras.tree.flatten(inputs))
+        return keras.models.clone_model(
+            model, input_tensors=inputs, clone_function=cloned, call_function=called
+        )
+
+    def _round_inputs(self, inputs: Sequence[keras.KerasTensor]) -> None:
+        for tensor in inputs:
+            if tf.as_dtype(tensor.dtype).is_floating:
+                self._rounded_inputs[id(tensor)] = self._rounded(tensor, tensor.name)
+
+    def _of_input(self, tensor: Any) -> Any:
+        """The rounded value of an input of the model; every other argument unchanged."""
+        return self._rounded_inputs.get(id(tensor), tensor)
+
+    def _cloned(self, layer: Any, graph: _Graph) -> Any:
+        is_rounded = self._activation_bits is not None and graph.is_rounded(layer)
+        if not isinstance(layer, keras.layers.Layer):
+            # An operation, such as x + y.
+            plan = _Plan(layer, is_rounded=is_rounded)
+            clone = type(layer).from_config(layer.get_config())
+        elif rebuilding.is_graph(layer):
+            plan = _Plan(layer)
+            clone = self._graph_of(layer)
+        else:
+            plan = _Plan(
+                layer,
+                bits=self._bits.get(id(layer)),
+                normalization=graph.folds.get(id(layer)),
+                is_folded=id(layer) in graph.folded,
+                activation=self._separate_activation(layer),
+                is_rounded=is_rounded,
+            )
+            clone = self._new_layer(plan)
+            self._made.append((plan, clone))
+            self._note(plan)
+        self._plans[id(clone)] = plan
+        return clone
+
+    def _separate_activation(self, layer: keras.layers.Layer) -> Any:
+        """The activation of a layer that needs rounded values before it, or None."""
+        if self._activation_bits is None or not isinstance(layer, folding.FOLDABLE):
+            return None
+        return None if _is_fused(layer.activation) else layer.activation
+
+    def _new_layer(self, plan: _Plan) -> keras.layers.Layer:
+        config = plan.layer.get_config()
+        if plan.normalization is not None:
+            config["use_bias"] = True
+        if plan.activation is not None:
+            config["activation"] = "linear"
+        layer = type(plan.layer).from_config(config)
+        if plan.bits is None:
+            return layer
+        return _wrapped(layer, plan.bits, self._backward)
+
+    def _called(self, clone: Any, *args: Any, **kwargs: Any) -> Any:
+        plan = self._plans[id(clone)]
+        if plan.is_folded:
+            return args[0]
+        outputs = clone(*args, **kwargs)
+        name = plan.layer.name
+        if plan.activation is not None:
+            outputs = self._rounded(outputs, f"{name}_before")
+            layer = keras.layers.Activation(plan.activation, name=f"{name}_activation")
+            outputs = layer(outputs)
+        if plan.is_rounded:
+            outputs = self._rounded(outputs, name)
+        return outputs
+
+    def _rounded(self, outputs: Any, name: str) -> Any:
+        """The rounded values of one or several outputs."""
+        return keras.tree.map_structure(lambda tensor: self._range(name)(tensor), outputs)
+
+    def _range(self, name: str) -> FakeQuantize:
+        # Keras demands different names, and a layer may be called several times.
+        number = self._names[name]
+        self._names[name] += 1
+        suffix = f"_{number}" if number else ""
+        return FakeQuantize(self._activation_bits, name=f"{name}_range{suffix}")
+
+    def _note(self, plan: _Plan) -> None:
+        """Add what is done to a layer to the report."""
+        layer = plan.layer
+        if plan.is_folded:
+            self.changes.append(reports.Change(layer.name, "BatchNormalization", "folded"))
+        elif plan.bits is not None:
+            unit = "bit" if plan.bits == 1 else "bits"
+            self.changes.append(reports.Change(layer.name, "float weights", f"{plan.bits} {unit}"))
+        elif _has_kernel(layer):
+            self.kept.append(reports.Unreached(layer.name, "its weights stay in float, as asked"))
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            reason = "this BatchNormalization stays in float"
+            if self._fold:
+                reason += ", because no convolution or Dense layer alone comes before it"
+            self.kept.append(reports.Unreached(layer.name, reason))
+
+
+def _new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+
+
+def _transfer(plan: _Plan, layer: keras.layers.Layer) -> None:
+    """Give a new layer the weights of its float layer."""
+    inner = layer.layer if plan.bits is not None else layer
+    if plan.normalization is not None:
+        inner.set_weights(folding.folded(plan.layer, plan.normalization))
+    elif not plan.is_folded:
+        for _, own, counterpart in layer_tree.pairs(plan.layer, inner):
+            rebuilding.transfer_own_state(own, counterpart)
+    layer.trainable = plan.layer.trainable
+
+
+def _calibrate(model: keras.Model, x: Any) -> None:
+    """Set all ranges from one batch, first layer first."""
+    ranges = [layer for layer in everything_within(model) if isinstance(layer, FakeQuantize)]
+    for layer in ranges:
+        layer.observing = True
+    try:
+        model(x, training=False)
+    finally:
+        for layer in ranges:
+            layer.observing = False

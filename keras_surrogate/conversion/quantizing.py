@@ -69,10 +69,11 @@ def quantize(
         conversion.strip(quantized).save("served.keras")        plain Keras with the rounded weights
 
     Kernels and embeddings become `SurrogateWeights`. With b bits they have the 2**b - 1 levels from
-    -max(abs(w)) to max(abs(w)), one maximum for each output channel; for Dense and depthwise
-    layers one for the kernel, as LiteRT demands; with 1 bit the two levels of their sign times mean(abs(w)). Activations are rounded by
-    `FakeQuantize` within moving ranges: after an activation, a sum or a mean, not after what only
-    hands values on, such as a pooling by maxima. Biases stay float.
+    -max(abs(w)) to max(abs(w)), with one maximum for each output channel; for Dense and depthwise
+    layers with one for the kernel, as LiteRT demands. With 1 bit they have the two levels of their
+    sign times mean(abs(w)). Activations are rounded by `FakeQuantize` within moving ranges: after
+    an activation, a sum or a mean, but not after layers that only pass values on, such as a pooling
+    by maxima. Biases stay float.
 
     The compilation is that of the model, with a new optimizer. `report(quantized)` lists every
     layer.

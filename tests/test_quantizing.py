@@ -1,0 +1,291 @@
+"""`conversion.quantize` and `export_litert`: few bits in training, integers in a LiteRT file."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_surrogate as ks
+from keras_surrogate import conversion, datasets
+from keras_surrogate.layers import FakeQuantize, SurrogateWeights
+
+L = keras.layers
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = datasets.load("digits")
+    return data.x_train[..., None], data.y_train, data.x_test[..., None], data.y_test
+
+
+def convolutional() -> keras.Model:
+    """Conv, BatchNormalization, ReLU, a sum, pooling, Dense and softmax."""
+    inputs = keras.Input((8, 8, 1))
+    x = L.Conv2D(8, 3, padding="same", use_bias=False, name="first")(inputs)
+    x = L.BatchNormalization(name="normalized")(x)
+    x = L.ReLU()(x)
+    y = L.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(x)
+    x = L.Add(name="sum")([x, y])
+    x = L.MaxPooling2D()(x)
+    x = L.Conv2D(16, 3, activation="relu6", name="second")(x)
+    x = L.GlobalAveragePooling2D(name="mean")(x)
+    x = L.Dense(32, "relu", name="third")(x)
+    return keras.Model(inputs, L.Dense(10, "softmax", name="last")(x), name="convolutional")
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    keras.utils.set_random_seed(0)
+    model = convolutional()
+    model.compile(
+        keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    model.fit(digits[0], digits[1], epochs=4, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def quantized(trained, digits):
+    return conversion.quantize(trained, digits[0][:500])
+
+
+def wrapped(model):
+    return {layer.name: layer for layer in model.layers if isinstance(layer, SurrogateWeights)}
+
+
+def ranges(model):
+    return {layer.name for layer in model.layers if isinstance(layer, FakeQuantize)}
+
+
+def test_outputs_are_those_of_the_float_model_within_the_steps(trained, quantized, digits):
+    expected = trained(digits[2])
+    got = quantized(digits[2])
+    assert np.abs(got - expected).max() > 0
+    assert np.abs(got - expected).mean() < 0.01
+    assert (np.argmax(got, -1) == np.argmax(expected, -1)).mean() > 0.97
+
+
+def test_ranges_stand_where_values_are_computed(quantized):
+    assert ranges(quantized) == {
+        f"{quantized.input_names[0] if hasattr(quantized, 'input_names') else 'input'}_range",
+        "re_lu_range",
+        "depthwise_range",
+        "sum_range",
+        "second_range",
+        "mean_range",
+        "third_range",
+        "last_before_range",
+        "last_range",
+    }
+
+
+def test_the_float_model_does_not_change(trained, digits):
+    before = [np.array(weight) for weight in trained.weights]
+    conversion.quantize(trained, digits[0][:100], bits=2)
+    for weight, value in zip(trained.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_weights_are_on_the_grid_of_their_bits(trained, bits):
+    layer = wrapped(conversion.quantize(trained, bits=bits))["second"]
+    kernel = np.array(layer.layer.kernel)
+    largest = np.abs(kernel).max((0, 1, 2))
+    steps = 2 ** (bits - 1) - 1
+    expected = np.round(kernel / largest * steps) / steps * largest
+    got = layer.effective_weights()["kernel"]
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_one_bit_is_the_sign_times_the_mean(trained):
+    layer = wrapped(conversion.quantize(trained, bits=1))["third"]
+    kernel = np.array(layer.layer.kernel)
+    expected = np.where(kernel >= 0, 1, -1) * np.abs(kernel).mean()
+    np.testing.assert_allclose(layer.effective_weights()["kernel"], expected, rtol=1e-5)
+
+
+def test_folding_a_normalisation_does_not_change_the_outputs(digits):
+    for layer in (
+        L.Conv2D(4, 3, use_bias=True),
+        L.Conv2DTranspose(4, 3, use_bias=False),
+        L.DepthwiseConv2D(3, depth_multiplier=2),
+        L.SeparableConv2D(4, 3),
+        L.Dense(4),
+    ):
+        model = keras.Sequential([keras.Input((8, 8, 2)), layer, L.BatchNormalization()])
+        generator = np.random.default_rng(0)
+        for weight in model.weights:
+            weight.assign(generator.uniform(0.5, 1.5, weight.shape))
+        x = generator.normal(size=(5, 8, 8, 2)).astype("float32")
+        folded = conversion.quantize(model, x, bits=8, activation_bits=None, ends=None)
+        assert not any(isinstance(one, L.BatchNormalization) for one in folded.layers)
+        np.testing.assert_allclose(folded(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_the_report_says_what_was_done(trained):
+    model = conversion.quantize(trained, bits=4, ends=8, layers={"third": None})
+    text = str(conversion.report(model))
+    for line in (
+        "first: float weights -> 8 bits",
+        "second: float weights -> 4 bits",
+        "last: float weights -> 8 bits",
+        "normalized: BatchNormalization -> folded",
+        "third: its weights stay in float, as asked",
+    ):
+        assert line in text
+
+
+def test_a_normalisation_that_cannot_be_folded_stays():
+    inputs = keras.Input((4,))
+    x = L.Dense(4, "relu")(inputs)
+    model = keras.Model(inputs, L.Dense(2)(L.BatchNormalization(name="kept")(x)))
+    with pytest.warns(UserWarning, match="kept: this BatchNormalization stays in float"):
+        quantized = conversion.quantize(model)
+    assert any(layer.name == "kept" for layer in quantized.layers)
+
+
+def test_a_shared_layer_and_a_model_within():
+    shared = L.Dense(4, "relu", name="shared")
+    block = keras.Sequential([keras.Input((4,)), L.Dense(4, "relu"), L.Dense(4)], name="block")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, L.Dense(2)(block(shared(shared(inputs)))))
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
+    quantized = conversion.quantize(model, x)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.1)
+    assert len(wrapped(quantized)) == 2
+    assert {"shared_range", "shared_range_1"} <= ranges(quantized)
+
+
+def test_ranges_move_in_training_only(trained, digits):
+    model = conversion.quantize(trained, digits[0][:100])
+    layer = model.get_layer("second_range")
+    before = float(layer.high)
+    model.predict(digits[0][:64], verbose=0)
+    assert float(layer.high) == before
+    model.fit(3 * digits[0][:64], digits[1][:64], batch_size=64, verbose=0)
+    assert float(layer.high) > before
+
+
+def test_without_data_the_first_batch_sets_the_ranges():
+    layer = FakeQuantize(momentum=0.5)
+    layer(tf.constant([-1.0, 3.0]), training=True)
+    assert (float(layer.low), float(layer.high)) == (-1.0, 3.0)
+    layer(tf.constant([-2.0, 1.0]), training=True)
+    assert (float(layer.low), float(layer.high)) == (-1.5, 2.0)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_values_and_gradients_of_ranges(bits):
+    layer = FakeQuantize(bits)
+    layer.build((5,))
+    layer.low.assign(0.0)
+    layer.high.assign(3.0)
+    x = tf.constant([-1.0, 0.4, 1.6, 2.9, 7.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    steps = (2**bits - 1) / 3
+    np.testing.assert_allclose(y, np.round(np.clip(x, 0, 3) * steps) / steps, atol=1e-6)
+    np.testing.assert_array_equal(tape.gradient(y, x), [0, 1, 1, 1, 0])
+
+
+def test_strip_bakes_the_values(trained, digits, tmp_path):
+    model = conversion.quantize(trained, digits[0][:100], bits=3)
+    plain = conversion.strip(model)
+    assert "keras_surrogate" not in str(keras.saving.serialize_keras_object(plain))
+    np.testing.assert_array_equal(plain(digits[2]), model(digits[2]))
+    plain.save(tmp_path / "plain.keras")
+    loaded = keras.saving.load_model(tmp_path / "plain.keras")
+    np.testing.assert_array_equal(loaded(digits[2]), model(digits[2]))
+
+
+def test_it_trains_and_is_saved(trained, digits, tmp_path):
+    model = conversion.quantize(trained, digits[0][:100], bits=2, ends=8)
+    before = model.evaluate(digits[0], digits[1], verbose=0)[0]
+    model.fit(digits[0], digits[1], epochs=2, verbose=0)
+    assert model.evaluate(digits[0], digits[1], verbose=0)[0] < 0.8 * before
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(digits[2]), model(digits[2]))
+
+
+def run_litert(path, x):
+    interpreter_of = pytest.importorskip("ai_edge_litert.interpreter")
+    interpreter = interpreter_of.Interpreter(str(path))
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+    outputs = []
+    for image in x.astype("float32"):
+        interpreter.set_tensor(source, image[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(target)[0])
+    return interpreter, np.array(outputs)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_litert_computes_the_same_with_integers(trained, digits, bits, tmp_path):
+    model = conversion.quantize(trained, digits[0][:500], bits=bits)
+    conversion.export_litert(model, tmp_path / "model.tflite")
+    interpreter, got = run_litert(tmp_path / "model.tflite", digits[2])
+    expected = np.array(model(digits[2]))
+    # A step of the outputs is 1 / 255, and ties may be broken either way.
+    assert np.abs(got - expected).max() < 2.5 / 255
+    clear = np.sort(expected)[:, -1] - np.sort(expected)[:, -2] > 2 / 255
+    np.testing.assert_array_equal(got[clear].argmax(1), expected[clear].argmax(1))
+    floats = [
+        detail["name"]
+        for detail in interpreter.get_tensor_details()
+        if detail["dtype"] not in (np.int8, np.int32)
+    ]
+    assert len(floats) == 2, floats
+
+
+def test_litert_lists_the_layers_that_it_cannot_compute(tmp_path):
+    inputs = keras.Input((4,))
+    x = L.Dense(4, "gelu", name="curved")(inputs)
+    model = keras.Model(inputs, L.LayerNormalization(name="normalized")(x))
+    quantized = conversion.quantize(model)
+    with pytest.raises(ValueError, match=r"curved_activation \(.*normalized \(LayerNormal"):
+        conversion.export_litert(quantized, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_input(trained, tmp_path):
+    for options, message in (
+        ({"bits": 0}, "bits must be"),
+        ({"bits": 33}, "bits must be an integer from 1 to 8"),
+        ({"activation_bits": 1}, "activation_bits must be"),
+        ({"ends": 9}, "ends must be"),
+        ({"layers": {"fourth": 4}}, "no layer 'fourth'"),
+        ({"layers": {"third": 9}}, r"layers\['third'\] must be"),
+        ({"backward": "nothing"}, "nothing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            conversion.quantize(trained, **options)
+    with pytest.raises(ValueError, match="not built"):
+        conversion.quantize(keras.Sequential([L.Dense(3)]))
+    with pytest.raises(ValueError, match="no layer with a kernel"):
+        conversion.quantize(keras.Sequential([keras.Input((3,)), L.ReLU()]))
+    with pytest.raises(ValueError, match="does not have activations of 8 bits"):
+        conversion.export_litert(trained, tmp_path / "model.tflite")
+    with pytest.raises(ValueError, match=".tflite"):
+        conversion.export_litert(trained, tmp_path / "model.txt")
+    with pytest.raises(ValueError, match="cannot be written"):
+        conversion.export_litert(trained, tmp_path / "nowhere" / "model.tflite")
+
+
+def test_a_subclassed_model_is_an_error():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = L.Dense(2)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    model = Own()
+    model(np.zeros((1, 3), "float32"))
+    with pytest.raises(ValueError, match="functional model, but own"):
+        conversion.quantize(model)
+    assert ks.layers.FakeQuantize

@@ -10,7 +10,7 @@ In the order in which a value travels:
 
 functions, surrogate, presets    a function, a pair of functions, the published pairs
 custom_gradient                  the backward pass
-layers, initializers             Keras objects that hold a surrogate
+layers, initializers, constraints    Keras objects that hold a surrogate or serve one
 recording, gradients, records, callbacks    gradient norms of training
 theory, simulation, diagnosis, comparison   predict, simulate, examine and compare trainings
 conversion                       surrogates into an existing model and out of it
@@ -32,6 +32,7 @@ if _keras.backend.backend() != "tensorflow":
 
 from keras_surrogate import (
     callbacks,
+    constraints,
     functions,
     gradients,
     initializers,
@@ -60,6 +61,7 @@ __all__ = [
     "Surrogate",
     "callbacks",
     "comparison",
+    "constraints",
     "conversion",
     "datasets",
     "diagnosis",

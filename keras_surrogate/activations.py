@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from keras_surrogate import functions
-from keras_surrogate.layers import SurrogateActivation
+from keras_surrogate.layers import SurrogateActivation, SurrogateWeights
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -63,6 +63,9 @@ def of_callable(activation: Any) -> Applied | None:
 
 def last(layer: keras.layers.Layer) -> Applied | None:
     """The activation that a layer applies last; None if it has none, or it is not elementwise."""
+    if isinstance(layer, SurrogateWeights):
+        # Its surrogate is that of the weights.
+        return last(layer.layer)
     found = of_layer(layer)
     if found is not None:
         return found

@@ -31,6 +31,8 @@ LAYERS = [
     value
     for name, value in sorted(vars(layers).items())
     if inspect.isclass(value) and issubclass(value, keras.layers.Layer) and not name.startswith("_")
+    # A wrapper has the shapes and dtypes of its layer: `test_layers_weights`.
+    if not issubclass(value, keras.layers.Wrapper)
 ]
 REQUIRED = {"forward": "artificial_relu"}  # for the arguments that have no default
 

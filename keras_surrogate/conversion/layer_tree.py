@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import keras
 
-from keras_surrogate.recording.names import children
+from keras_surrogate.layers import SurrogateWeights
+from keras_surrogate.layers.within import children
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -51,7 +52,10 @@ def _below(layer, prefix, seen):
 def pairs(
     model: keras.Model, copy: keras.Model
 ) -> Iterator[tuple[str, keras.layers.Layer, keras.layers.Layer]]:
-    """(path, layer, counterpart) for each layer of a model and its copy, outer layers first."""
+    """(path, layer, counterpart) for each layer of a model and its copy, outer layers first.
+
+    A `SurrogateWeights` whose counterpart is a plain layer stands for the layer that it wraps.
+    """
     seen = {id(model)}
     yield model.name, model, copy
     yield from _pairs_below(model, copy, "", seen)
@@ -62,8 +66,12 @@ def _pairs_below(layer, copy, prefix, seen):
     for key, child in children(layer).items():
         if id(child) not in seen and key in counterparts:
             seen.add(id(child))
-            yield prefix + child.name, child, counterparts[key]
-            yield from _pairs_below(child, counterparts[key], f"{prefix}{child.name}/", seen)
+            path = prefix + child.name
+            counterpart = counterparts[key]
+            if isinstance(child, SurrogateWeights) and not isinstance(counterpart, type(child)):
+                child = child.layer
+            yield path, child, counterpart
+            yield from _pairs_below(child, counterpart, f"{path}/", seen)
 
 
 def _is_cell_of(layer, child):

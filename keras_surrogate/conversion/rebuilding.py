@@ -8,12 +8,14 @@ import tempfile
 import textwrap
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 
 from keras_surrogate import functions
 from keras_surrogate.conversion import layer_tree
+from keras_surrogate.layers import SurrogateWeights
+from keras_surrogate.layers.within import everything_within
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -21,6 +23,7 @@ def rebuilt(
     model: keras.Model,
     slots: Mapping[int, Mapping[str, object]],
     replacements: Mapping[int, Callable[[], keras.layers.Layer]],
+    unwrapped: Sequence[SurrogateWeights] = (),
 ) -> keras.Model:
     """A copy of a model that shares nothing with it.
 
@@ -28,18 +31,21 @@ def rebuilt(
         model: a Keras model.
         slots: from the id of a layer to the activations of its copy, by attribute name.
         replacements: from the id of a layer to a function that creates the layer to replace it.
+        unwrapped: layers whose copy is that of the layer they wrap, with the values of the
+            surrogate as its weights; default none. The optimizer's state is not copied then,
+            because it belongs to the latent weights.
 
     Raises:
         ValueError: a layer cannot be created from its configuration, or its copy has other weights.
     """
     with _as_in(model):
-        copy = _Copier(slots, replacements).copy(model)
+        copy = _Copier(slots, replacements, unwrapped).copy(model)
         if model.built and not copy.built:
             copy.build_from_config(model.get_build_config())
             # Keras sets it for a model with its own call only when it is called.
             copy.built = True
-        _transfer_state(model, copy)
-        _transfer_compilation(model, copy)
+        _transfer_state(model, copy, unwrapped)
+        _transfer_compilation(model, copy, with_optimizer=not unwrapped)
     return copy
 
 
@@ -103,9 +109,15 @@ class _Copier:
         self,
         slots: Mapping[int, Mapping[str, object]],
         replacements: Mapping[int, Callable[[], keras.layers.Layer]],
+        unwrapped: Sequence[SurrogateWeights] = (),
     ) -> None:
         self._slots = slots
-        self._replacements = replacements
+        self._replacements = {**replacements}
+        self._without_latent_weights: set[int] = set()
+        for wrapper in unwrapped:
+            self._replacements[id(wrapper)] = functools.partial(self._unwrapped, wrapper)
+            within = (wrapper.layer, *everything_within(wrapper.layer))
+            self._without_latent_weights.update(map(id, within))
         self._copies = {}
 
     def copy(self, layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -118,6 +130,11 @@ class _Copier:
             return self._replacements[id(layer)]()
         clone = self._cloned(layer)
         return clone if type(clone) is type(layer) else self._from_config(layer)
+
+    def _unwrapped(self, wrapper):
+        copy = self.copy(wrapper.layer)
+        copy.name = wrapper.name
+        return copy
 
     def _cloned(self, model):
         """The clone of a Sequential or functional model, maybe of another class; or None."""
@@ -157,6 +174,8 @@ class _Copier:
         """The configuration of a layer with other activations, also in the layers it holds."""
         if not isinstance(layer, keras.layers.Layer):
             return config
+        if id(layer) in self._without_latent_weights:
+            config.update({name: None for name, value in config.items() if _is_weight_clip(value)})
         slots = {**_unchanged(layer), **self._slots.get(id(layer), {})}
         config.update({name: activation for name, activation in slots.items() if name in config})
         for child in layer_tree.children(layer).values():
@@ -169,6 +188,11 @@ class _Copier:
             elif node:
                 node["config"] = self._edited(node["config"], child)
         return config
+
+
+def _is_weight_clip(value):
+    """True for the description of the constraint that only latent weights need."""
+    return _is_description(value) and value.get("registered_name") == "keras_surrogate>WeightClip"
 
 
 def _unchanged(layer):
@@ -249,7 +273,7 @@ def _describes(value, layer):
     return _is_description(value) and value["config"].get("name") == layer.name
 
 
-def _transfer_state(model, copy):
+def _transfer_state(model, copy, unwrapped):
     matched = list(layer_tree.pairs(model, copy))
     for _, layer, counterpart in matched:
         # Outer layers first, because a model passes its value on to all of its layers.
@@ -264,12 +288,19 @@ def _transfer_state(model, copy):
                 "original, so the model cannot be copied; swap(..., inplace=True) needs no copy. "
                 f"The reason: {_reason(error)}"
             ) from error
-    if [weight.shape for weight in model.weights] != [weight.shape for weight in copy.weights]:
+    # The steps of learned scales are in the values.
+    left_out = [weight for wrapper in unwrapped for weight in wrapper.own_weights]
+    expected = [weight.shape for weight in model.weights if id(weight) not in map(id, left_out)]
+    if expected != [weight.shape for weight in copy.weights]:
         raise ValueError(
             f"The copy of {model.name} has other weights than the original, because layers that "
             "share weights were created from their configuration. swap(..., inplace=True) needs no "
             "copy."
         )
+
+    counterparts = {id(layer): counterpart for _, layer, counterpart in matched}
+    for wrapper in unwrapped:
+        wrapper.assign_effective_weights(counterparts[id(wrapper.layer)])
 
 
 def transfer_own_state(layer: keras.layers.Layer, counterpart: keras.layers.Layer) -> None:
@@ -287,12 +318,14 @@ def transfer_own_state(layer: keras.layers.Layer, counterpart: keras.layers.Laye
             getattr(counterpart, name).state.assign(value.state)
 
 
-def _transfer_compilation(model, copy):
-    """Compile the copy like the model, and copy the optimizer's variables."""
+def _transfer_compilation(model, copy, with_optimizer):
+    """Compile the copy like the model, and copy the optimizer's variables if asked to."""
     if not getattr(model, "compiled", False):
         return
     copy.compile_from_config(model.get_compile_config())
     if model.optimizer is None or not model.optimizer.built or not copy.compiled:
+        return
+    if not with_optimizer:
         return
     variables = model.optimizer.variables
     counterparts = copy.optimizer.variables

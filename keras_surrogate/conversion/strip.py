@@ -29,7 +29,9 @@ def strip(model: keras.Model) -> keras.Model:
     ReLU, LeakyReLU, ELU or Activation where it was a `SurrogateActivation`. GradientReversal and
     GradientScale become Activation("linear"), GuidedReLU and DeconvReLU become ReLU, SurrogatePReLU
     becomes PReLU. RReLU becomes LeakyReLU, its form at inference, with a warning, because it no
-    longer draws random slopes in training. `report(stripped)` lists everything.
+    longer draws random slopes in training. SurrogateWeights becomes the layer that it wraps, with
+    the values of the surrogate as its weights and without `WeightClip`; the optimizer starts anew
+    then. `report(stripped)` lists everything.
 
     One difference remains: a ReLU(negative_slope=s) that was swapped becomes the equal
     LeakyReLU(s).
@@ -48,10 +50,17 @@ def strip(model: keras.Model) -> keras.Model:
     slots = collections.defaultdict(dict)
     for surrogate in found:
         slots[id(surrogate.layer)][surrogate.slot] = surrogate.plain
+    unwrapped = [
+        surrogate.layer
+        for surrogate in found
+        if isinstance(surrogate.layer, layers.SurrogateWeights)
+    ]
     replacements = {
-        id(surrogate.layer): surrogate.make for surrogate in found if surrogate.slot is None
+        id(surrogate.layer): surrogate.make
+        for surrogate in found
+        if surrogate.slot is None and surrogate.layer not in unwrapped
     }
-    copy = rebuilding.rebuilt(model, slots, replacements)
+    copy = rebuilding.rebuilt(model, slots, replacements, unwrapped)
     unreached = [*_random_slopes(found), *_set_what_classes_create(copy)]
     _check_no_trace(copy)
     changes = tuple(surrogate.reported() for surrogate in found)
@@ -122,8 +131,11 @@ def _in_slot(place: layer_tree.Place) -> _Found | None:
 
 def _as_layer(place: layer_tree.Place) -> _Found:
     layer = place.layer
-    is_activation = type(layer) is layers.SurrogateActivation
-    before = layer.surrogate.title if is_activation else type(layer).__name__
+    before = type(layer).__name__
+    if isinstance(layer, layers.SurrogateActivation):
+        before = layer.surrogate.title
+    elif isinstance(layer, layers.SurrogateWeights):
+        before = f"weights by {layer.surrogate.title}"
     make = _PLAIN.get(type(layer), lambda layer: None)
     return _Found(place.path, layer, None, before, functools.partial(make, layer))
 
@@ -160,7 +172,12 @@ def _plain_prelu(layer):
     return keras.layers.PReLU.from_config(config)
 
 
+def _plain_weights(layer):
+    return layer.layer
+
+
 _PLAIN = {
+    layers.SurrogateWeights: _plain_weights,
     layers.SurrogateActivation: _plain_surrogate_activation,
     layers.SurrogatePReLU: _plain_prelu,
     layers.RReLU: _plain_rrelu,

@@ -126,6 +126,90 @@ def swish_sign(beta: float = 5.0) -> Surrogate:
 
 
 @preset
+def ste_tern(threshold: float = 0.05) -> Surrogate:
+    """The ternary sign, 0 up to the threshold, with slope 1 on [-1, 1].
+
+    Args:
+        threshold: inputs up to this size become 0, in [0, inf), default 0.05.
+
+    Source: ternary weight networks, Li et al. 2016, arXiv:1605.04711; as larq's ste_tern.
+    """
+    return Surrogate(functions.Ternary(threshold), "hard_tanh")
+
+
+@preset
+def twn(threshold: float = 0.7) -> Surrogate:
+    """The ternary sign of ternary weight networks, for weights divided by their mean size.
+
+    The rule's threshold is 0.7 times the mean of abs(w) over a tensor. So apply it to
+    w / mean(abs(w)). The slope is 1 everywhere.
+
+    Args:
+        threshold: in units of the mean size, in [0, inf), default 0.7.
+
+    Source: ternary weight networks, Li et al. 2016, arXiv:1605.04711.
+    """
+    return Surrogate(functions.Ternary(threshold), "linear")
+
+
+@preset
+def dorefa(bits: int = 2) -> Surrogate:
+    """DoReFa's activation: levels from 0 to 1, with slope 1 on [0, 1].
+
+    Args:
+        bits: the number of bits, a whole number from 1 to 15, default 2.
+
+    Source: DoReFa-Net, Zhou et al. 2016, arXiv:1606.06160.
+    """
+    return Surrogate(functions.Dorefa(bits), "clip")
+
+
+@preset
+def dorefa_weight(bits: int = 2, largest: float = 1.0) -> Surrogate:
+    """DoReFa's weight: levels of tanh(x) / largest from -1 to 1, with the slope of that quotient.
+
+    Args:
+        bits: the number of bits, a whole number from 1 to 15, default 2.
+        largest: the value of abs(tanh(x)) with the outer levels, in (0, inf), default 1.0; the
+            paper takes the largest of the tensor.
+
+    scale: 1 / largest
+
+    Source: DoReFa-Net, Zhou et al. 2016, arXiv:1606.06160.
+    """
+    forward = functions.DorefaWeight(bits, largest)
+    return Surrogate(forward, "tanh", scale=1 / forward.largest)
+
+
+@preset
+def dge_fp4(k: float = 5.0, limit: float = 3.0) -> Surrogate:
+    """Floating-point numbers of four bits (E2M1), with a slope that is steep between them.
+
+    Args:
+        k: the sharpness, in (1, inf), default 5.0.
+        limit: the largest slope, in (0, inf), default 3.0.
+
+    Source: differentiable gradient estimator, Wang et al. 2025, arXiv:2501.17116.
+    """
+    return Surrogate("fp4", functions.Dge(k, limit))
+
+
+@preset
+def reste_sign(o: float = 3.0, t: float = 1.5, m: float = 0.1) -> Surrogate:
+    """The sign, 1 at 0, with the slope of a root of x.
+
+    Args:
+        o: the order of the root, in (0, inf), default 3.0; 1 is a clipped straight-through
+            estimator, from which the paper rises to 3 during the training.
+        t: the size beyond which the slope is 0, in (0, inf), default 1.5.
+        m: the size below which the slope is constant, in (0, inf), default 0.1.
+
+    Source: rectified straight-through estimator, Wu et al. 2023, arXiv:2308.06689.
+    """
+    return Surrogate(functions.Sign(at_zero=1.0), functions.Reste(o, t, m))
+
+
+@preset
 def superspike(sharpness: float = 25.0) -> Surrogate:
     """The step with the slope of the fast sigmoid, which is 1 at 0 and decreases as 1 / x**2.
 
@@ -147,6 +231,18 @@ def atan_spike(alpha: float = 2.0) -> Surrogate:
     Source: Fang et al. 2021, arXiv:2007.05785, in SpikingJelly's parametrisation.
     """
     return Surrogate("step", functions.Atan(alpha))
+
+
+@preset
+def dspike(b: float = 3.0) -> Surrogate:
+    """The step with a part of the hyperbolic tangent's slope, 0 beyond |x| = 1/2.
+
+    Args:
+        b: the sharpness, in (0, inf), default 3.0.
+
+    Source: Li et al. 2021, NeurIPS, "Differentiable Spike".
+    """
+    return Surrogate("step", functions.Dspike(b))
 
 
 @preset

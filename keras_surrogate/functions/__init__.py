@@ -10,7 +10,7 @@ Every value and every slope is NaN at NaN, and is connected to `x`, so that a se
 never None.
 
 base         `Function`, the collection and the declarations of parameters
-rectifiers, sigmoids, shrinkage, spikes    the functions
+rectifiers, sigmoids, shrinkage, spikes, quantizers    the functions
 lookup       from a name, a configuration or a callable to a `Function`
 tables       facts that are read off a dense grid: saturation, rectifiers
 residuals    slopes that the backward pass keeps in fewer bytes
@@ -18,7 +18,7 @@ residuals    slopes that the backward pass keeps in fewer bytes
 
 from typing import TYPE_CHECKING
 
-from keras_surrogate.functions import rectifiers, shrinkage, sigmoids, spikes
+from keras_surrogate.functions import quantizers, rectifiers, shrinkage, sigmoids, spikes
 from keras_surrogate.functions.base import (
     COLLECTION,
     Function,
@@ -29,8 +29,10 @@ from keras_surrogate.functions.base import (
     positive,
     real,
     real_number,
+    whole,
 )
 from keras_surrogate.functions.lookup import FromCallable, get, is_known, names, unknown_name
+from keras_surrogate.functions.quantizers import *
 from keras_surrogate.functions.rectifiers import *
 from keras_surrogate.functions.shrinkage import *
 from keras_surrogate.functions.sigmoids import *
@@ -47,6 +49,7 @@ __all__ = [
     "names",
     "nonnegative",
     "positive",
+    "quantizers",
     "real",
     "real_number",
     "rectifiers",
@@ -54,8 +57,10 @@ __all__ = [
     "sigmoids",
     "spikes",
     "unknown_name",
+    "whole",
 ]
-# Type checkers read these four lines, but no loop.
+# Type checkers read these five lines, but no loop.
+__all__ += quantizers.__all__
 __all__ += rectifiers.__all__
 __all__ += shrinkage.__all__
 __all__ += sigmoids.__all__

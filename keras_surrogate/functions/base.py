@@ -28,8 +28,18 @@ else:
 COLLECTION: dict[str, type[Function]] = {}
 
 
-def _parameter(default: object, accepts: Callable[[float], bool] | None, meaning: str) -> Any:
-    return dataclasses.field(default=default, metadata={"accepts": accepts, "meaning": meaning})
+# No function has more jumps for the theory: sums over them would take longer than a grid.
+MOST_JUMPS = 4096
+
+
+def _parameter(
+    default: object,
+    accepts: Callable[[float], bool] | None,
+    meaning: str,
+    kind: type[float] | type[int] = float,
+) -> Any:
+    metadata = {"accepts": accepts, "meaning": meaning, "kind": kind}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 # Type checkers see the default of a parameter only when it is passed by keyword.
@@ -62,13 +72,24 @@ def real(default: float) -> Any:
     return _parameter(default, lambda number: True, "a finite number")
 
 
+def whole(low: int, high: int, default: int) -> Any:
+    """A parameter that is a whole number from low to high."""
+    return _parameter(
+        default,
+        lambda number: low <= number <= high and number == int(number),
+        f"a whole number from {low} to {high}",
+        kind=int,
+    )
+
+
 def flag(default: bool) -> Any:
     """A parameter that is True or False."""
     return _parameter(default, None, "True or False")
 
 
 @dataclass_transform(
-    frozen_default=True, field_specifiers=(positive, nonnegative, above, between, real, flag)
+    frozen_default=True,
+    field_specifiers=(positive, nonnegative, above, between, real, whole, flag),
 )
 @dataclasses.dataclass(frozen=True)
 class Function:
@@ -76,7 +97,7 @@ class Function:
 
     A subclass defines `value(x)`. It should define `slope(x)` too; the default is automatic
     differentiation. Fields are parameters, declared by `positive`, `nonnegative`, `above`,
-    `between`, `real` or `flag`: `width: float = positive(default=2.0)`.
+    `between`, `real`, `whole` or `flag`: `width: float = positive(default=2.0)`.
 
     Declarations of a class, all optional:
         odd: `value(x) - value(0)` changes its sign with `x`, so that the slope is even.
@@ -139,6 +160,17 @@ class Function:
             return self.gradient(upstream, y)
         return None
 
+    def jumps(self, reach: float) -> np.ndarray | None:
+        """The places in [-reach, reach] at which a piecewise constant function jumps, in order.
+
+        None, the default: the function is not constant between its jumps, or has more than 4096
+        of them. With them `theory` has its averages in closed form.
+
+        Args:
+            reach: a positive number; places further out may be included.
+        """
+        return None
+
     @classmethod
     def documented(cls, key: str) -> str | None:
         """The docstring's text after `key:` ("value", "slope", "Source") on one line, or None."""
@@ -194,7 +226,7 @@ def real_number(
 
 
 def _validate(function: Function, field: dataclasses.Field) -> None:
-    """Check a parameter, and store it as a Python float or bool."""
+    """Check a parameter, and store it as a Python float, int or bool."""
     if not field.metadata:
         return
     owner = function.registered_name()
@@ -202,7 +234,8 @@ def _validate(function: Function, field: dataclasses.Field) -> None:
     meaning = field.metadata["meaning"]
     accepts = field.metadata["accepts"]
     if accepts is not None:
-        value = real_number(value, owner, field.name, meaning, accepts)
+        number = real_number(value, owner, field.name, meaning, accepts)
+        value = field.metadata["kind"](number)
     elif not isinstance(value, bool):
         raise ValueError(f"{owner}: {field.name} must be {meaning}, but is {value!r}.")
     object.__setattr__(function, field.name, value)

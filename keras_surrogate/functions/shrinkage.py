@@ -1,8 +1,16 @@
 """Shrinkage, thresholds and rounding: functions with flat pieces."""
 
+import numpy as np
 import tensorflow as tf
 
-from keras_surrogate.functions.base import Function, nonnegative, outside, real, zero
+from keras_surrogate.functions.base import (
+    MOST_JUMPS,
+    Function,
+    nonnegative,
+    outside,
+    real,
+    zero,
+)
 
 __all__ = [
     "Floor",
@@ -134,6 +142,12 @@ class Round(Function):
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)
 
+    def jumps(self, reach: float) -> np.ndarray | None:
+        if 2 * reach > MOST_JUMPS - 2:
+            return None
+        furthest = np.floor(reach) + 0.5
+        return np.arange(-furthest, furthest + 0.5)
+
 
 class Floor(Function):
     """The largest whole number that is not above x.
@@ -152,9 +166,19 @@ class Floor(Function):
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)
 
+    def jumps(self, reach: float) -> np.ndarray | None:
+        if 2 * reach > MOST_JUMPS - 2:
+            return None
+        furthest = np.floor(reach)
+        return np.arange(-furthest, furthest + 0.5)
+
 
 class Ternary(Function):
-    """The sign, with 0 for inputs up to the thresholds.
+    """The sign, with 0 for inputs up to the thresholds; at them too, where larq has the sign.
+
+    The threshold of ternary weight networks is 0.7 times the mean of abs(w) over a tensor, which no
+    function of single numbers knows. Divide the weights by that mean first, and take 0.7: the
+    preset `twn`.
 
     value: where(abs(x) > threshold, sign(x), 0)
     slope: 0
@@ -173,3 +197,6 @@ class Ternary(Function):
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)
+
+    def jumps(self, reach: float) -> np.ndarray:
+        return np.unique([0.0 - self.threshold, self.threshold])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from types import MappingProxyType
 
+import numpy as np
 import tensorflow as tf
 
 from keras_surrogate.functions.base import (
@@ -19,6 +20,7 @@ from keras_surrogate.functions.base import (
 
 __all__ = [
     "Atan",
+    "Dspike",
     "ExponentialSpike",
     "FastSigmoid",
     "LogTailedRelu",
@@ -63,6 +65,9 @@ class Step(Function):
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)
 
+    def jumps(self, reach: float) -> np.ndarray:
+        return np.zeros(1)
+
 
 class Sign(Function):
     """The sign.
@@ -84,6 +89,9 @@ class Sign(Function):
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return zero(x)
+
+    def jumps(self, reach: float) -> np.ndarray:
+        return np.zeros(1)
 
 
 class FastSigmoid(Function):
@@ -130,6 +138,34 @@ class Atan(Function):
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
         return self.alpha / 2 / (1 + finite(math.pi / 2 * self.alpha * x) ** 2)
+
+
+class Dspike(Function):
+    """A part of the hyperbolic tangent, from 0 at -1/2 to 1 at 1/2; constant outside.
+
+    The slope at both ends is that from inside.
+
+    value: (tanh(b * clip(x, -0.5, 0.5)) / tanh(b / 2) + 1) / 2
+    slope: where(abs(x) <= 0.5, b / 2 / tanh(b / 2) * (1 - tanh(b * x)**2), 0)
+    Args:
+        b: the sharpness, in (0, inf), default 3; near 0 the slope is a boxcar, far above it a
+            spike. The paper adapts it from epoch to epoch.
+    Source: Li et al. 2021, NeurIPS, "Differentiable Spike"; centred at the threshold.
+    """
+
+    odd = True
+    increasing = True
+    b: float = positive(default=3.0)
+
+    def value(self, x: tf.Tensor) -> tf.Tensor:
+        inner = tf.clip_by_value(x, -0.5, 0.5)
+        return tf.tanh(self.b * inner) / (2 * math.tanh(self.b / 2)) + 0.5
+
+    def slope(self, x: tf.Tensor) -> tf.Tensor:
+        # Clipped, so that b * x cannot overflow.
+        inner = tf.clip_by_value(x, -0.5, 0.5)
+        inside = (1 - outside(x, 0.5)) * (self.b / 2 / math.tanh(self.b / 2))
+        return inside * (1 - tf.square(tf.tanh(self.b * inner)))
 
 
 class PiecewiseQuadratic(Function):

@@ -58,6 +58,7 @@ def check_function(function: FunctionLike) -> None:
     _slope_is_derivative(function)
     _formulas(function)
     _declarations(function)
+    _jumps(function)
     _kernels(function)
     _function_config(function)
 
@@ -189,6 +190,26 @@ def _declarations(function: functions.Function) -> None:
         at_sign = function.slope(tf.sign(x))
         check = "slope_needs_only_sign: slope at x and at sign(x)"
         _agree(function, check, x, function.slope(x), at_sign)
+
+
+def _jumps(function: functions.Function) -> None:
+    """Check that the function is constant between the jumps that it declares, and not across."""
+    reach = 40.0
+    places = function.jumps(reach)
+    if places is None:
+        return
+    if np.any(np.diff(places) <= 0):
+        raise AssertionError(f"{function}: jumps: {places} are not in increasing order.")
+    edges = np.concatenate([[-reach], places[np.abs(places) < reach], [reach]])
+    # From jump to jump: just after the first, in the middle, and just before the second.
+    shares = np.array([1e-9, 0.5, 1 - 1e-9])
+    x = edges[:-1, np.newaxis] + np.diff(edges)[:, np.newaxis] * shares
+    value = function.value(tf.constant(x)).numpy()
+    level = np.broadcast_to(value[:, 1:2], x.shape)
+    _agree(function, "jumps: value between two of them", x, value, level)
+    level = value[:, 1]
+    alike = np.append(level[1:] == level[:-1], False)
+    _agree(function, "jumps: no change of the value after x", x[:, 1], alike, np.zeros(len(x)))
 
 
 def _kernels(function: functions.Function) -> None:

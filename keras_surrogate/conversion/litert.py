@@ -177,9 +177,14 @@ def _inference(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     """The model in inference mode, with kernels that LiteRT recognises as quantised."""
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in model.inputs]
 
+    values = [(variable, variable.numpy()) for variable in model.variables]
+
     @tf.function(input_signature=specs)
     def serve(*inputs):
-        return model(keras.tree.pack_sequence_as(model.input, inputs), training=False)
+        # The converter recognises ranges and kernels only as constants.
+        constants = [(variable, tf.constant(value)) for variable, value in values]
+        with keras.StatelessScope(constants):
+            return model(keras.tree.pack_sequence_as(model.input, inputs), training=False)
 
     wrappers = [layer for layer in _called_layers(model) if isinstance(layer, SurrogateWeights)]
     with methods.replaced(wrappers, "effective_weights", _fake_quantized):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_surrogate import activations, checks, functions
 from keras_surrogate.conversion import choosing, folding, layer_tree, rebuilding, reports
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
-from keras_surrogate.recording.names import everything_within
+from keras_surrogate.layers.within import everything_within
 from keras_surrogate.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ class _Conversion:
 
     def _graph_of(self, model: keras.Model, is_outermost: bool = False) -> keras.Model:
         if type(model) is keras.Sequential:
-            model = keras.Model(model.inputs, model.outputs, name=model.name)
+            model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
         graph = _Graph(model, self._fold)
         clones: dict[int, Any] = {}
 
@@ -422,7 +422,7 @@ class _Conversion:
             unit = "bit" if plan.bits == 1 else "bits"
             self.changes.append(reports.Change(layer.name, "float weights", f"{plan.bits} {unit}"))
         elif _has_kernel(layer):
-            self.kept.append(reports.Unreached(layer.name, "its weights stay in float, as asked"))
+            self.changes.append(reports.Change(layer.name, "float weights", "float, as asked"))
         elif isinstance(layer, keras.layers.BatchNormalization):
             reason = "this BatchNormalization stays in float"
             if self._fold:

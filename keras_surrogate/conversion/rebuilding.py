@@ -14,7 +14,7 @@ import keras
 
 from keras_surrogate import functions
 from keras_surrogate.conversion import layer_tree
-from keras_surrogate.layers import SurrogateWeights
+from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 from keras_surrogate.layers.within import everything_within
 from keras_surrogate.surrogate import Surrogate
 
@@ -274,7 +274,8 @@ def _describes(value, layer):
 
 
 def _transfer_state(model, copy, unwrapped):
-    matched = list(layer_tree.pairs(model, copy))
+    every_pair = list(layer_tree.pairs(model, copy))
+    matched = [pair for pair in every_pair if not _is_baked(*pair[1:])]
     for _, layer, counterpart in matched:
         # Outer layers first, because a model passes its value on to all of its layers.
         if counterpart.trainable != layer.trainable:
@@ -288,8 +289,11 @@ def _transfer_state(model, copy, unwrapped):
                 "original, so the model cannot be copied; swap(..., inplace=True) needs no copy. "
                 f"The reason: {_reason(error)}"
             ) from error
-    # The steps of learned scales are in the values.
+    # The steps of learned scales are in the values, and ranges are constants of the copy.
     left_out = [weight for wrapper in unwrapped for weight in wrapper.own_weights]
+    for _, layer, counterpart in every_pair:
+        if _is_baked(layer, counterpart):
+            left_out += layer.weights
     expected = [weight.shape for weight in model.weights if id(weight) not in map(id, left_out)]
     if expected != [weight.shape for weight in copy.weights]:
         raise ValueError(
@@ -301,6 +305,11 @@ def _transfer_state(model, copy, unwrapped):
     counterparts = {id(layer): counterpart for _, layer, counterpart in matched}
     for wrapper in unwrapped:
         wrapper.assign_effective_weights(counterparts[id(wrapper.layer)])
+
+
+def _is_baked(layer, counterpart):
+    """True for a range that is a constant of the copy."""
+    return isinstance(layer, FakeQuantize) and not isinstance(counterpart, FakeQuantize)
 
 
 def transfer_own_state(layer: keras.layers.Layer, counterpart: keras.layers.Layer) -> None:

@@ -12,7 +12,14 @@ from typing import Any
 import keras
 
 from keras_surrogate import layers
-from keras_surrogate.conversion import activation_sites, choosing, layer_tree, rebuilding, reports
+from keras_surrogate.conversion import (
+    activation_sites,
+    choosing,
+    layer_tree,
+    rebuilding,
+    reports,
+    rounding,
+)
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -31,7 +38,8 @@ def strip(model: keras.Model) -> keras.Model:
     becomes PReLU. RReLU becomes LeakyReLU, its form at inference, with a warning, because it no
     longer draws random slopes in training. SurrogateWeights becomes the layer that it wraps, with
     the values of the surrogate as its weights and without `WeightClip`; the optimizer starts anew
-    then. `report(stripped)` lists everything.
+    then. FakeQuantize becomes a model of Keras's own operations with its range as constants.
+    `report(stripped)` lists everything.
 
     One difference remains: a ReLU(negative_slope=s) that was swapped becomes the equal
     LeakyReLU(s).
@@ -177,6 +185,7 @@ def _plain_weights(layer):
 
 
 _PLAIN = {
+    layers.FakeQuantize: rounding.plain_rounding,
     layers.SurrogateWeights: _plain_weights,
     layers.SurrogateActivation: _plain_surrogate_activation,
     layers.SurrogatePReLU: _plain_prelu,

@@ -7,7 +7,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import keras
 import numpy as np
@@ -50,7 +50,8 @@ class SurrogateWeights(keras.layers.Wrapper):
         "max_abs"       m * surrogate(w / m) with m = max(abs(w))
         "learned"       step * level, where the nearest level is that of unit * w / step
 
-    Mean and maximum are those of each output channel, and constants in the backward pass. A learned
+    Mean and maximum are those of each output channel, or of the whole weight with `per="tensor"`,
+    and constants in the backward pass. A learned
     step is one trainable number for each weight; it starts at 2 * mean(abs(w)) / sqrt(Q), where
     Q is the number of positive levels, and its gradient is divided by sqrt(Q * size of w). Its
     gradient needs a slope at the levels' own distance: with levels k * unit, the slope near them
@@ -67,6 +68,7 @@ class SurrogateWeights(keras.layers.Wrapper):
             of these. Default None: all kernels and embeddings, that is, weights whose names end in
             "kernel" or are "embeddings".
         scale: None, the default, "mean_abs", "max_abs" or "learned".
+        per: "channel", the default, or "tensor": what has a mean or maximum of its own.
         kwargs: `name`, default that of the wrapped layer, and `trainable`. The dtype is that of the
             wrapped layer, and the surrogate is computed in the dtype of its variables.
 
@@ -91,6 +93,7 @@ class SurrogateWeights(keras.layers.Wrapper):
         surrogate: SurrogateLike,
         weights: str | Sequence[str] | None = None,
         scale: weight_scales.ScaleName | None = None,
+        per: Literal["channel", "tensor"] = "channel",
         **kwargs: Any,
     ) -> None:
         _check_layer(layer)
@@ -110,6 +113,7 @@ class SurrogateWeights(keras.layers.Wrapper):
         super().__init__(layer, autocast=False, dtype=layer.variable_dtype, **kwargs)
         self.surrogate = presets.get(surrogate)
         self.scale = one_of(scale, "SurrogateWeights: scale", weight_scales.SCALES)
+        self.per = one_of(per, "SurrogateWeights: per", ("channel", "tensor"))
         self._patterns = _patterns(weights)
         self._steps: dict[str, keras.Variable] = {}
         # `compute_mask` asks the wrapped layer.
@@ -275,7 +279,9 @@ class SurrogateWeights(keras.layers.Wrapper):
             gradient_scale = (size * weight_scales.positive_levels(levels)) ** -0.5
             unit = weight_scales.unit_of(levels)
             return weight_scales.Learned(self._steps[name], unit, gradient_scale)
-        channels = weight_scales.channel_axes(_owner(self.layer, weight), weight)
+        channels: tuple[int, ...] = ()
+        if self.per == "channel":
+            channels = weight_scales.channel_axes(_owner(self.layer, weight), weight)
         axes = tuple(axis for axis in range(len(weight.shape)) if axis not in channels)
         if self.scale == "mean_abs":
             return weight_scales.MeanAbs(axes)
@@ -283,9 +289,8 @@ class SurrogateWeights(keras.layers.Wrapper):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         variables = self.layer.variables
-        values = {
-            id(weight): self._value(name, weight) for name, weight in self._replaced().items()
-        }
+        effective = self.effective_weights()
+        values = {id(weight): effective[name] for name, weight in self._replaced().items()}
         # All variables, because a scope within another one hides the values of the outer one.
         mapping = [(one, values.get(id(one), one.value)) for one in variables]
         scope = keras.StatelessScope(mapping, collect_losses=True)
@@ -320,6 +325,7 @@ class SurrogateWeights(keras.layers.Wrapper):
             "surrogate": self.surrogate.get_config(),
             "weights": None if self._patterns is None else list(self._patterns),
             "scale": self.scale,
+            "per": self.per,
         }
 
 

@@ -1,0 +1,35 @@
+"""The rounding of a `FakeQuantize` as a model of Keras's own operations."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from keras_surrogate.layers import FakeQuantize
+
+
+def plain_rounding(layer: FakeQuantize) -> keras.Model:
+    """A functional model with the values of the layer in inference, to the last bit.
+
+    The order of the operations, all in float32, is that of TensorFlow's kernel.
+
+    Args:
+        layer: a built layer that a functional or Sequential model calls.
+    """
+    low = np.float32(layer.low.numpy())
+    high = np.float32(layer.high.numpy())
+    highest_level = np.float32(2**layer.bits - 1)
+    step = (high - low) / highest_level
+    # The level of 0, a whole number: the range moves so that 0 is a level.
+    zero_level = np.clip(np.floor(-low / step + np.float32(0.5)), 0, highest_level)
+    low = -zero_level * step
+    high = (highest_level - zero_level) * step
+    inverse = np.float32(1) / step
+
+    inputs = keras.Input(batch_shape=layer.input.shape, dtype=layer.input.dtype)
+    x = keras.ops.cast(inputs, "float32")
+    x = keras.ops.clip(x, float(low), float(high))
+    x = (x - float(low)) * float(inverse)
+    level = keras.ops.floor(x - float(zero_level) + 0.5)
+    y = keras.ops.cast(level * float(step), layer.input.dtype)
+    return keras.Model(inputs, y, name=layer.name)

@@ -235,12 +235,32 @@ def test_litert_computes_the_same_with_integers(trained, digits, bits, tmp_path)
     is_clear = ordered[:, -1] - ordered[:, -2] > 2.5 * step
     assert is_clear.mean() > 0.5
     np.testing.assert_array_equal(got[is_clear].argmax(1), expected[is_clear].argmax(1))
-    floats = [
-        detail["name"]
-        for detail in interpreter.get_tensor_details()
-        if detail["dtype"] not in (np.int8, np.int32)
-    ]
-    assert len(floats) == 2, floats
+    assert float_tensors(interpreter) == 2
+
+
+def float_tensors(interpreter) -> int:
+    """The number of tensors that are not integers: with integer arithmetic input and output."""
+    details = interpreter.get_tensor_details()
+    return sum(detail["dtype"] not in (np.int8, np.int32) for detail in details)
+
+
+def test_litert_computes_residual_blocks_with_integers(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = L.Conv2D(4, 1, use_bias=False)(inputs)
+    start = L.BatchNormalization(name="linear")(x)
+    x = L.Conv2D(8, 1, use_bias=False)(start)
+    x = L.ReLU(6.0)(L.BatchNormalization()(x))
+    x = L.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    x = L.ReLU(6.0)(L.BatchNormalization()(x))
+    x = L.BatchNormalization()(L.Conv2D(4, 1, use_bias=False)(x))
+    x = L.Add()([start, x])
+    model = keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D()(x)))
+    x = np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype("float32")
+    quantized = conversion.quantize(model, x)
+    assert "linear_range" in ranges(quantized)
+    conversion.export_litert(quantized, tmp_path / "model.tflite")
+    interpreter, _ = run_litert(tmp_path / "model.tflite", x[:1])
+    assert float_tensors(interpreter) == 2
 
 
 def test_litert_computes_separate_activations(digits, tmp_path):

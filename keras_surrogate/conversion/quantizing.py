@@ -390,9 +390,7 @@ class _Conversion:
 
     def _called(self, clone: Any, *args: Any, **kwargs: Any) -> Any:
         plan = self._plans[id(clone)]
-        if plan.is_folded:
-            return args[0]
-        outputs = clone(*args, **kwargs)
+        outputs = args[0] if plan.is_folded else clone(*args, **kwargs)
         name = plan.layer.name
         if plan.activation is not None:
             outputs = self._rounded(outputs, f"{name}_before")

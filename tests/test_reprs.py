@@ -121,7 +121,7 @@ MAKE = {
     "Grid": lambda: GRID,
     "Run": lambda: next(iter(runs().values())),
     "Finished": finished,
-    "Row": lambda: comparison.summarize(GRID, runs())[-1],
+    "CaseSummary": lambda: comparison.summarize(GRID, runs())[-1],
     "Case": lambda: comparison.Case(backward="softplus"),
     "GradientSample": sample,
     "Shares": lambda: rates().product,

@@ -68,7 +68,7 @@ class OwnProcess:
 
     def reason(self, error: BaseException) -> str:
         if not isinstance(error, futures.BrokenExecutor):
-            return in_words(error)
+            return worker.in_words(error)
         self._pool.shutdown()
         status = None if self._process is None else self._process.exitcode
         self._start()
@@ -93,7 +93,7 @@ class Borrowed:
         return self._executor.submit(function, *arguments)
 
     def reason(self, error: BaseException) -> str:
-        return in_words(error)
+        return worker.in_words(error)
 
 
 @contextlib.contextmanager
@@ -129,17 +129,12 @@ def _check(slots: Sequence[Slot], complaint: str, remedy: str) -> None:
         tasks = [slot.submit(worker.versions) for slot in slots]
         found = [task.result() for task in tasks]
     except Exception as error:
-        raise ValueError(f"{complaint}: {in_words(error)}. {remedy}") from error
+        raise ValueError(f"{complaint}: {worker.in_words(error)}. {remedy}") from error
     here = worker.versions()
     for theirs in found:
         others = [f"{name} {theirs[name]}" for name in here if theirs[name] != here[name]]
         if others:
             raise ValueError(f"{complaint} as this process does: they have {', '.join(others)}.")
-
-
-def in_words(error: BaseException) -> str:
-    """An error in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
 
 
 def shares(number: int) -> list[set[int]]:

@@ -115,7 +115,12 @@ def _result(case: Case, seed: int, settings: Settings) -> Run | str:
     try:
         return _trainer(case, settings).run(seed)
     except Exception as error:
-        return " ".join(f"{type(error).__name__}: {error}".split())
+        return in_words(error)
+
+
+def in_words(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")
 
 
 def _trainer(case: Case, settings: Settings) -> Trainer:

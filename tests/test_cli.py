@@ -35,7 +35,7 @@ def test_options_reach_the_demo(monkeypatch, tmp_path):
 
     def fake_run(settings, console):
         asked.append(settings)
-        return [demo.Run("", None, None, 0.0, 0.0, None, interrupted=False)]
+        return [demo.TrainedModel("", None, None, 0.0, 0.0, None, interrupted=False)]
 
     monkeypatch.setattr(demo, "run", fake_run)
     options = {
@@ -65,7 +65,9 @@ def test_options_reach_the_demo(monkeypatch, tmp_path):
 
 def test_an_interrupted_demo_has_status_130(monkeypatch):
     monkeypatch.setattr(
-        demo, "run", lambda *_: [demo.Run("", None, None, 0.0, 0.0, None, interrupted=True)]
+        demo,
+        "run",
+        lambda *_: [demo.TrainedModel("", None, None, 0.0, 0.0, None, interrupted=True)],
     )
     assert cli.main(["demo"]) == 130
 

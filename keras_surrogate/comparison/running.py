@@ -81,9 +81,12 @@ def run(
         comparison.run(grid, "results.jsonl", executor=dask.distributed.Client().get_executor())
 
     In other processes trainings give the same numbers to the last bit, on processors of one type.
-    The file then has them in the order in which they ended, but `Finished`, `summarize` and tables
-    have the grid's order. A training that fails there, or whose process dies, does not end the
-    others: it is named in a warning and in `Finished.failed`.
+    For this TensorFlow uses as many threads there as here. Where an executor has a worker for each
+    core, set the environment variable TF_NUM_INTRAOP_THREADS=1 before the start, here too.
+
+    The file has the runs in the order in which they ended, but `Finished`, `summarize` and tables
+    have the grid's order. A training that fails in another process, or whose process dies, does not
+    end the others: it is named in a warning and in `Finished.failed`.
 
     Args:
         grid: a `Grid`.
@@ -255,7 +258,7 @@ def _warn_of_failures(failed: Mapping[tuple[Case, int], str], display: GridProgr
     if len(named) > _NAMED:
         named[_NAMED:] = [f"and {len(named) - _NAMED} more"]
     warnings.warn(
-        f"Failed trainings, which are not in the file; run the grid again to repeat them: "
+        "Failed trainings, which are not in the file; run the grid again to repeat them: "
         f"{'; '.join(named)}.",
         stacklevel=3,
     )

@@ -131,6 +131,7 @@ MAKE = {
     "TrainingPaths": paths,
     "TwoStateChain": lambda: simulation.two_state_chain(paths().log10_norm),
     "Diagnosis": lambda: diagnosed(),
+    "Row": lambda: diagnosed().rows[0],
     "Batch": lambda: diagnosed().batch,
     "Finding": lambda: diagnosed().findings[0],
     "Difference": lambda: roundtrip.Difference(1e-7, 1e-7),

@@ -86,7 +86,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Run(Shown):
+class TrainedModel(Shown):
     """A trained model and its measurements.
 
     Attributes:
@@ -118,7 +118,7 @@ class Run(Shown):
         }
 
 
-def run(settings: Settings, console: Console | None = None) -> list[Run]:
+def run(settings: Settings, console: Console | None = None) -> list[TrainedModel]:
     """Trains both networks, prints the table and writes the files.
 
     Args:
@@ -180,8 +180,10 @@ def build(settings: Settings, data: datasets.Dataset, activation: Surrogate) -> 
     return model
 
 
-def train(settings: Settings, data: datasets.Dataset, title: str, activation: Surrogate) -> Run:
-    """Trains one network and returns its `Run`."""
+def train(
+    settings: Settings, data: datasets.Dataset, title: str, activation: Surrogate
+) -> TrainedModel:
+    """Trains one network and returns its `TrainedModel`."""
     model = build(settings, data, activation)
     record = callbacks.GradientNormLogger()
     interrupted = False
@@ -198,7 +200,7 @@ def train(settings: Settings, data: datasets.Dataset, title: str, activation: Su
         interrupted = True
     loss, accuracy = model.evaluate(data.x_test, data.y_test, batch_size=256, verbose=0)
     dead = dead_units(model, data.x_test)
-    return Run(title, model, record, accuracy, loss, dead, interrupted)
+    return TrainedModel(title, model, record, accuracy, loss, dead, interrupted)
 
 
 def dead_units(model: keras.Model, x: np.ndarray) -> np.ndarray:
@@ -210,7 +212,7 @@ def dead_units(model: keras.Model, x: np.ndarray) -> np.ndarray:
     return np.array([np.mean(np.ptp(output, axis=0) <= 1e-6) for output in outputs])
 
 
-def table(runs: Sequence[Run], data: datasets.Dataset) -> Table:
+def table(runs: Sequence[TrainedModel], data: datasets.Dataset) -> Table:
     """A rich table with a column for each run.
 
     Its rows are accuracy, loss, gradient norms at the start and at the end, and dead units.
@@ -231,7 +233,7 @@ def table(runs: Sequence[Run], data: datasets.Dataset) -> Table:
     return result
 
 
-def _sections(finished: Run, guessing: float) -> list[list[tuple[str, str]]]:
+def _sections(finished: TrainedModel, guessing: float) -> list[list[tuple[str, str]]]:
     """The parts of a run's column, each a list of pairs of a label and a text."""
     first = slice(_AVERAGED)
     last = slice(-_AVERAGED, None)
@@ -246,7 +248,7 @@ def _sections(finished: Run, guessing: float) -> list[list[tuple[str, str]]]:
     ]
 
 
-def _norm_rows(heading: str, finished: Run, steps: slice) -> list[tuple[str, str]]:
+def _norm_rows(heading: str, finished: TrainedModel, steps: slice) -> list[tuple[str, str]]:
     """The mean norm of each layer over some steps, and the ratio of the first to the last layer."""
     names = finished.record.layer_names
     norms = finished.record.norms[steps]
@@ -259,7 +261,7 @@ def _norm_rows(heading: str, finished: Run, steps: slice) -> list[tuple[str, str
     return [(heading, ""), *rows]
 
 
-def verdict(runs: Sequence[Run]) -> str:
+def verdict(runs: Sequence[TrainedModel]) -> str:
     """A sentence that says which run has the better test accuracy."""
     if len(runs) < 2:
         return "Only the network with the true derivative was trained."
@@ -278,7 +280,7 @@ def verdict(runs: Sequence[Run]) -> str:
 
 
 def _write(
-    settings: Settings, runs: Sequence[Run], data: datasets.Dataset, console: Console
+    settings: Settings, runs: Sequence[TrainedModel], data: datasets.Dataset, console: Console
 ) -> None:
     """Writes picture, norms, and the last model in two formats; reopens both and compares them."""
     with files.replacing_folder(settings.output) as folder:
@@ -301,7 +303,7 @@ def _write(
         )
 
 
-def _write_norms(runs: Sequence[Run], path: Path) -> None:
+def _write_norms(runs: Sequence[TrainedModel], path: Path) -> None:
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["run", "step", "global", *runs[0].record.layer_names])
@@ -312,7 +314,7 @@ def _write_norms(runs: Sequence[Run], path: Path) -> None:
                 writer.writerow([finished.title, step, total, *norms])
 
 
-def _write_picture(runs: Sequence[Run], path: Path) -> None:
+def _write_picture(runs: Sequence[TrainedModel], path: Path) -> None:
     from keras_surrogate import plots
     from keras_surrogate.plots.axes import plt
 

@@ -17,6 +17,7 @@ import pytest
 from keras_surrogate import (
     Surrogate,
     cli,
+    comparison,
     datasets,
     demo,
     diagnosis,
@@ -34,7 +35,7 @@ def test_options_reach_the_demo(monkeypatch, tmp_path):
 
     def fake_run(settings, console):
         asked.append(settings)
-        return [demo.Run("", None, None, 0.0, 0.0, None, interrupted=False)]
+        return [demo.TrainedModel("", None, None, 0.0, 0.0, None, interrupted=False)]
 
     monkeypatch.setattr(demo, "run", fake_run)
     options = {
@@ -64,7 +65,9 @@ def test_options_reach_the_demo(monkeypatch, tmp_path):
 
 def test_an_interrupted_demo_has_status_130(monkeypatch):
     monkeypatch.setattr(
-        demo, "run", lambda *_: [demo.Run("", None, None, 0.0, 0.0, None, interrupted=True)]
+        demo,
+        "run",
+        lambda *_: [demo.TrainedModel("", None, None, 0.0, 0.0, None, interrupted=True)],
     )
     assert cli.main(["demo"]) == 130
 
@@ -295,7 +298,7 @@ def test_a_picture_that_cannot_be_written_is_said_before_any_work(
 @pytest.mark.parametrize("name", ["results.md", "results-accuracy.png", "results-theory.png"])
 def test_compare_checks_all_that_it_writes_before_it_trains(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.compare.comparison, "run", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(cli.compare.comparison, "run", lambda *_, **__: pytest.fail("trained"))
     (tmp_path / name).mkdir()
     assert cli.main(COMPARE) == 2
     error = capsys.readouterr().err
@@ -1180,7 +1183,9 @@ def test_compare_draws_no_empty_picture_where_there_are_no_predictions(
 
 def test_options_of_compare_are_the_fields_of_a_case(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(cli.compare.comparison, "run", lambda grid, *_: asked.append(grid) or 1 / 0)
+    monkeypatch.setattr(
+        cli.compare.comparison, "run", lambda grid, *_, **__: asked.append(grid) or 1 / 0
+    )
     values = {
         "data": ["mnist", "cifar10"],
         "network": ["vgg", "mlp"],
@@ -1237,6 +1242,28 @@ def test_an_interrupted_comparison_prints_what_there_is_and_has_status_130(
     assert made == [1]
 
 
+def test_failed_trainings_of_worker_processes_are_one_line_and_status_1(
+    tmp_path, monkeypatch, capsys
+):
+    from keras_surrogate.comparison import running
+
+    def elsewhere(missing, settings, display, processes, executor, seeds_per_task):
+        assert (len(missing), processes, executor) == (4, 3, None)
+        case, seed = missing[0]
+        yield case, seed, comparison.Trainer(case, datasets.load("digits")).run(seed)
+        for case, seed in missing[1:]:
+            yield case, seed, "its process was killed by signal 9"
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "_elsewhere", elsewhere)
+    assert cli.main([*COMPARE, "--processes", "3"]) == 1
+    shown = capsys.readouterr()
+    *_, warning = shown.err.splitlines()
+    assert warning.startswith("keras-surrogate: warning: Failed trainings, which are not in the")
+    assert "slope 4*true, seed 1 (its process was killed by signal 9)." in warning
+    assert "1 of 4 trainings are finished; the same command continues." in shown.out
+
+
 def test_compare_drops_half_a_line_with_one_line_of_warning(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(COMPARE) == 0
@@ -1260,6 +1287,7 @@ def test_compare_drops_half_a_line_with_one_line_of_warning(tmp_path, monkeypatc
         (["--optimizer", "adam"], "has no learning rate"),
         (["--depth", "0"], "depth must be an integer of at least 1, but is 0"),
         (["--seeds", "0"], "The grid is empty"),
+        (["--processes", "0"], "processes must be an integer of at least 1, but is 0"),
         (["--network", "vgg", "--depth", "20"], "has at most depth 7"),
         (["--output", "missing/results.jsonl"], "missing/results.jsonl cannot be written"),
         (["--output", "notes.jsonl"], "notes.jsonl is no file of results"),
@@ -1294,7 +1322,8 @@ def test_compare_mistakes_are_one_line_and_status_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--balanced", "maybe"], ["--depth", "two"], ["--depth"], []]
+    "arguments",
+    [["--balanced", "maybe"], ["--depth", "two"], ["--depth"], ["--processes", "two"], []],
 )
 def test_compare_usage_mistakes_are_one_line_and_status_2(arguments, capsys):
     output = ["--output", "results.jsonl"] if arguments else []

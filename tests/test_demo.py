@@ -120,7 +120,7 @@ def test_dead_units_are_those_whose_output_never_changes():
 
 
 def test_a_run_shows_itself_in_a_few_lines():
-    run = demo.Run("surrogate", None, None, 0.9, 0.3, np.array([0.0, 0.5]), False)
+    run = demo.TrainedModel("surrogate", None, None, 0.9, 0.3, np.array([0.0, 0.5]), False)
     assert "surrogate; test accuracy 0.9; test loss 0.3; dead units 0 to 0.5" in repr(run)
 
 
@@ -133,7 +133,9 @@ def test_a_run_shows_itself_in_a_few_lines():
     ],
 )
 def test_the_verdict_says_who_wins(accuracies, expected):
-    runs = [demo.Run("", None, None, accuracy, 0.0, None, False) for accuracy in accuracies]
+    runs = [
+        demo.TrainedModel("", None, None, accuracy, 0.0, None, False) for accuracy in accuracies
+    ]
     assert expected in demo.verdict(runs)
 
 

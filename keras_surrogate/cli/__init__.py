@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 2 for a mistake of the user; 130 after Ctrl-C; 1 if the reader of the
-        output has stopped reading.
+        output has stopped reading, or if trainings of `compare` failed in worker processes.
     """
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")

@@ -47,7 +47,8 @@ def add(commands: console.Commands) -> None:
         "compares each slope to the true one. Both start from the same initial weights and see the "
         "data in the same order. Each finished training is appended to the output file; after an "
         "interruption the same command continues. With --output results.jsonl it also writes "
-        "results.md, results-accuracy.png and, if there are predictions, results-theory.png.",
+        "results.md, results-accuracy.png and, if there are predictions, results-theory.png. The "
+        "exit status is 1 if trainings failed in a worker process.",
     )
     parser.set_defaults(command=_compare)
     parser.add_argument(
@@ -68,6 +69,14 @@ def add(commands: console.Commands) -> None:
         help="the .jsonl file of results; runs of other grids in it are kept",
     )
     parser.add_argument("--data-dir", metavar="FOLDER", help="a folder that contains the data set")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="NUMBER",
+        default=1,
+        help="number of processes that train, each with its share of the processor cores "
+        "(default: 1). The results are the same",
+    )
     parser.add_argument(
         "--tune", action="store_true", help="show only the best learning rate of each slope"
     )
@@ -115,7 +124,9 @@ def _compare(options: dict[str, Any]) -> int:
         _write(rows, output)
     else:
         print("No training is finished yet.")
-    return 130 if finished.interrupted else 0
+    if finished.interrupted:
+        return 130
+    return 1 if finished.failed else 0
 
 
 def _grid(options: dict[str, Any]) -> comparison.Grid:
@@ -131,14 +142,14 @@ def _grid(options: dict[str, Any]) -> comparison.Grid:
 
 def _finished(grid: comparison.Grid, output: Path, options: dict[str, Any]) -> comparison.Finished:
     if not options["show"]:
-        return comparison.run(grid, output, options["data_dir"])
+        return comparison.run(grid, output, options["data_dir"], processes=options["processes"])
     runs = comparison.read(output)
     of_grid = {key: runs[key] for key in grid.runs if key in runs}
     return comparison.Finished(of_grid, interrupted=False)
 
 
 def _print(
-    rows: Sequence[comparison.Row], grid: comparison.Grid, finished: comparison.Finished
+    rows: Sequence[comparison.CaseSummary], grid: comparison.Grid, finished: comparison.Finished
 ) -> None:
     table = comparison.table(rows)
     terminal = console.console()
@@ -161,7 +172,7 @@ def _written(output: Path) -> dict[str, Path]:
     }
 
 
-def _write(rows: Sequence[comparison.Row], output: Path) -> None:
+def _write(rows: Sequence[comparison.CaseSummary], output: Path) -> None:
     paths = _written(output)
     names = ["table"]
     with files.replacing_file(paths["table"]) as unfinished:
@@ -178,7 +189,7 @@ def _write(rows: Sequence[comparison.Row], output: Path) -> None:
 
 
 def _drawings(
-    rows: Sequence[comparison.Row], plots: ModuleType
+    rows: Sequence[comparison.CaseSummary], plots: ModuleType
 ) -> dict[str, Sequence[Any] | np.ndarray]:
     drawings = {"accuracy": plots.comparison(rows)}
     if any(row.predicted_gradient_ratio is not None for row in rows):

@@ -33,6 +33,7 @@ class Grid(Shown):
     Attributes:
         cases: a tuple of `Case`; equivalent combinations are one case.
         seeds: a tuple of integers.
+        path: the Python file that `load_grid` read it from, or None.
 
     Raises:
         ValueError: an unknown field, a value that `Case` refuses, an empty list, or invalid seeds;
@@ -52,6 +53,7 @@ class Grid(Shown):
             Case(**dict(zip(lists, values, strict=True))) for values in combinations
         )
         self.seeds: tuple[int, ...] = _seeds(seeds)
+        self.path: Path | None = None
 
     _more = "grid.cases, grid.seeds, len(grid)"
 
@@ -141,4 +143,5 @@ def load_grid(path: PathLike) -> Grid:
             f"{path} must define grid = comparison.Grid(...), or a function grid() that returns "
             "one."
         )
+    grid.path = Path(path).absolute()
     return grid

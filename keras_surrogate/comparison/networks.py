@@ -26,7 +26,7 @@ _NORMALIZATIONS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class BuiltNetwork:
     """A built network.
 
     Attributes:
@@ -51,8 +51,8 @@ def build(
     classes: int,
     surrogate: Surrogate,
     initializer: keras.initializers.Initializer,
-) -> Network:
-    """The `Network` of a case for images of that shape.
+) -> BuiltNetwork:
+    """The `BuiltNetwork` of a case for images of that shape.
 
     Raises:
         ValueError: the images are too small for so many pools.
@@ -79,7 +79,7 @@ def build(
         if case.network == "vgg" and number % 2:
             x = keras.layers.MaxPooling2D()(x)
     logits = keras.layers.Dense(classes)(keras.layers.Flatten()(x))
-    return Network(keras.Model(inputs, logits), pre_activations, outputs, activations, hidden)
+    return BuiltNetwork(keras.Model(inputs, logits), pre_activations, outputs, activations, hidden)
 
 
 def check_pools(case: Case, shape: tuple[int, ...]) -> None:
@@ -169,7 +169,7 @@ def batches(seed: int, epoch: int, images: int, batch_size: int) -> np.ndarray:
     return order[: steps * batch_size].reshape(steps, batch_size).astype("int32")
 
 
-def build_optimizer(case: Case, network: Network) -> keras.optimizers.Optimizer:
+def build_optimizer(case: Case, network: BuiltNetwork) -> keras.optimizers.Optimizer:
     """The optimizer of a case; each layer's learning rate is times a power of `layer_rate`."""
     cls, rate = notation.optimizer(case.optimizer)
     if case.layer_rate == 1:
@@ -186,7 +186,7 @@ def build_optimizer(case: Case, network: Network) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _groups(network: Network) -> Iterator[list[keras.Variable]]:
+def _groups(network: BuiltNetwork) -> Iterator[list[keras.Variable]]:
     """The trainable variables of each hidden layer, with those of its normalisation."""
     layers = network.model.layers
     places = [layers.index(layer) for layer in network.hidden]

@@ -15,7 +15,7 @@ from keras_surrogate.custom_gradient import true_gradients
 from keras_surrogate.recording import norms
 
 if TYPE_CHECKING:
-    from keras_surrogate.comparison.networks import Network
+    from keras_surrogate.comparison.networks import BuiltNetwork
 
 # A unit whose output varies by no more than this is dead.
 _CONSTANT = 1e-6
@@ -50,14 +50,16 @@ def compiled(
 
 
 class Probe:
-    """Measurements of a `Network`, each compiled once.
+    """Measurements of a `BuiltNetwork`, each compiled once.
 
     Args:
-        network: a `networks.Network`.
+        network: a `networks.BuiltNetwork`.
         loss: a function of labels and logits.
     """
 
-    def __init__(self, network: Network, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> None:
+    def __init__(
+        self, network: BuiltNetwork, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    ) -> None:
         self._model = keras.Model(
             network.model.inputs[0], [*network.pre_activations, network.model.output]
         )
@@ -113,4 +115,9 @@ def _cosine(one: tf.Tensor, other: tf.Tensor) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         one = one / np.abs(one).max()
         other = other / np.abs(other).max()
-        return float(one @ other / np.sqrt((one @ one) * (other @ other)))
+        return float(_dot(one, other) / np.sqrt(_dot(one, one) * _dot(other, other)))
+
+
+def _dot(one: np.ndarray, other: np.ndarray) -> np.float64:
+    """The sum of products. The last bits of `one @ other` depend on the number of BLAS threads."""
+    return np.sum(one * other)

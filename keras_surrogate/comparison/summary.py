@@ -25,7 +25,7 @@ RELEVANT = 0.01
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Row(Shown):
+class CaseSummary(Shown):
     """A summary of the seeds of one case.
 
     Attributes:
@@ -132,8 +132,10 @@ class Row(Shown):
         return dict(baseline.without_rate)
 
 
-def summarize(grid: Grid, runs: Mapping[tuple[Case, int], Run], tune: bool = False) -> list[Row]:
-    """A `Row` for each case of a grid that has runs.
+def summarize(
+    grid: Grid, runs: Mapping[tuple[Case, int], Run], tune: bool = False
+) -> list[CaseSummary]:
+    """A `CaseSummary` for each case of a grid that has runs.
 
     The rows are in the grid's order; those with the same true derivative are together.
 
@@ -160,7 +162,7 @@ def summarize(grid: Grid, runs: Mapping[tuple[Case, int], Run], tune: bool = Fal
     return [row for group in rows.values() for row in group]
 
 
-def record(rows: Iterable[Row]) -> collections.Counter[tuple[Effect, Effect]]:
+def record(rows: Iterable[CaseSummary]) -> collections.Counter[tuple[Effect, Effect]]:
     """A `Counter` of the pairs (predicted effect, shown effect) over the rows that have both.
 
     Each is "helps", "hurts" or "none".
@@ -199,13 +201,13 @@ def _best(cases: Sequence[Case], by_case: Mapping[Case, Mapping[int, Run]]) -> t
 
 def _row(
     case: Case, runs: Mapping[int, Run], baseline: Mapping[int, Run], at_edge: bool | None
-) -> Row:
+) -> CaseSummary:
     shared = []
     if case != case.baseline:
         shared = [seed for seed in runs if seed in baseline]
     differences = [runs[seed].accuracy - baseline[seed].accuracy for seed in shared]
     difference = statistics.interval(differences) if shared else None
-    return Row(case, tuple(runs.values()), difference, len(shared), at_edge)
+    return CaseSummary(case, tuple(runs.values()), difference, len(shared), at_edge)
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

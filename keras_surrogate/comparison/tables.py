@@ -14,7 +14,7 @@ from keras_surrogate.comparison.summary import record
 
 if TYPE_CHECKING:
     from keras_surrogate.comparison.statistics import Interval
-    from keras_surrogate.comparison.summary import Row
+    from keras_surrogate.comparison.summary import CaseSummary
 
 _NUMBERS = (
     "accuracy %",
@@ -43,8 +43,8 @@ _DIVERGED = (
 _EDGE = "* Chosen on images held out; no smaller, or no larger, learning rate was tried."
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """A rich table: the fields in which the cases differ, and the numbers of each `Row`."""
+def table(rows: Sequence[CaseSummary]) -> Table:
+    """A rich table: the fields in which the cases differ, and the numbers of each `CaseSummary`."""
     varied = _varied(rows)
     notes = {"caption": " ".join(_notes(rows)), "caption_justify": "left"}
     style = {"box": box.SIMPLE_HEAD, "collapse_padding": True, "title_justify": "left"}
@@ -62,7 +62,7 @@ def table(rows: Sequence[Row]) -> Table:
     return result
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[CaseSummary]) -> str:
     """The same as Markdown: the common fields, the table, and notes."""
     varied = _varied(rows)
     rule = ["---"] * len(varied) + ["---:"] * len(_NUMBERS)
@@ -71,7 +71,7 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n\n".join([f"{_common(varied, rows)}.", body, *map(_escaped, _notes(rows))]) + "\n"
 
 
-def _record(rows: Sequence[Row]) -> str:
+def _record(rows: Sequence[CaseSummary]) -> str:
     """The number of right predictions of the theory, and the kinds of its errors."""
     counts = record(rows)
     right = sum(count for (predicted, shown), count in counts.items() if predicted == shown)
@@ -95,7 +95,7 @@ def _heading(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _varied(rows: Sequence[Row]) -> list[str]:
+def _varied(rows: Sequence[CaseSummary]) -> list[str]:
     """The fields in which the rows' cases differ; at least the slope."""
     fields = [field.name for field in dataclasses.fields(Case)]
     return [
@@ -105,13 +105,13 @@ def _varied(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _common(varied: Sequence[str], rows: Sequence[Row]) -> str:
+def _common(varied: Sequence[str], rows: Sequence[CaseSummary]) -> str:
     """The fields that all cases share, in words."""
     shared = [field.name for field in dataclasses.fields(Case) if field.name not in varied]
     return rows[0].case.in_words(shared)
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[CaseSummary]) -> list[str]:
     notes = [_NOTES]
     if any(row.diverged for row in rows):
         notes.append(_DIVERGED)
@@ -122,7 +122,7 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _cells(row: Row, varied: Sequence[str]) -> list[str]:
+def _cells(row: CaseSummary, varied: Sequence[str]) -> list[str]:
     return [
         *(_value(row, name) for name in varied),
         *_accuracies(row),
@@ -132,7 +132,7 @@ def _cells(row: Row, varied: Sequence[str]) -> list[str]:
     ]
 
 
-def _value(row: Row, name: str) -> str:
+def _value(row: CaseSummary, name: str) -> str:
     value = getattr(row.case, name)
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -143,7 +143,7 @@ def _value(row: Row, name: str) -> str:
     return str(value)
 
 
-def _accuracies(row: Row) -> list[str]:
+def _accuracies(row: CaseSummary) -> list[str]:
     cells = [_percent(row.accuracy.mean), _percent(row.deviation), _difference(row.difference)]
     return [*cells, row.predicted_effect or ""]
 
@@ -165,11 +165,11 @@ def _percent(share: float | None, style: str = ".1f") -> str:
     return "" if share is None else format(100 * share, style)
 
 
-def _counts(row: Row) -> list[str]:
+def _counts(row: CaseSummary) -> list[str]:
     return [str(len(row.runs)), str(row.diverged)]
 
 
-def _theory(row: Row) -> list[str]:
+def _theory(row: CaseSummary) -> list[str]:
     ratio = _beside(row.gradient_ratio, row.predicted_gradient_ratio, ".2g")
     return [ratio, _beside(row.cosine, row.predicted_cosine, ".2f")]
 
@@ -182,5 +182,5 @@ def _beside(measured: float | None, predicted: float | None, style: str) -> str:
     return text
 
 
-def _dead(row: Row) -> str:
+def _dead(row: CaseSummary) -> str:
     return _percent(row.dead_units, ".0f")

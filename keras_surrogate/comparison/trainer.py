@@ -39,7 +39,7 @@ class Trainer:
     Attributes:
         prediction: the `theory.Prediction` of the case, or None.
         effect: the effect by `theory.effect`, or None.
-        network: the built `Network`.
+        network: the built `BuiltNetwork`.
 
     Raises:
         ValueError: the case does not fit the data, or cannot be balanced.

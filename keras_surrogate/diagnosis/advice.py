@@ -23,7 +23,7 @@ from keras_surrogate.recording.optimizers import innermost
 from keras_surrogate.theory import Prediction
 
 if TYPE_CHECKING:
-    from keras_surrogate.diagnosis.cases import Case
+    from keras_surrogate.diagnosis.cases import RuleInput
     from keras_surrogate.diagnosis.layer_table import Row
     from keras_surrogate.diagnosis.plain_stack import Stack
 
@@ -88,7 +88,7 @@ LEAKY_BACKWARD = (
 )
 
 
-def initialise(case: Case) -> str:
+def initialise(case: RuleInput) -> str:
     """Advice to use other initial weights: the theory's, if the network is a plain stack."""
     stack = case.stack
     if stack is None:
@@ -112,7 +112,7 @@ def initialise(case: Case) -> str:
     )
 
 
-def fitting(case: Case, remedies: Sequence[str]) -> tuple[str, ...]:
+def fitting(case: RuleInput, remedies: Sequence[str]) -> tuple[str, ...]:
     """The advice without what the model has already; advice about training replaces it."""
     is_normalised = case.is_normalised_throughout
     has = {
@@ -138,7 +138,7 @@ def is_off_critical(stack: Stack) -> bool:
     return critical is None or not 0.7 < stack.weight_variance / critical < 1.4
 
 
-def against_vanishing(case: Case) -> tuple[str, ...]:
+def against_vanishing(case: RuleInput) -> tuple[str, ...]:
     """Advice without surrogates first.
 
     A balanced surrogate is advised only where it is measured to help: sigmoids under plain SGD.
@@ -169,7 +169,7 @@ def _is_good(prediction: Prediction) -> bool:
     return 0.03 < ratio < 30 and aligned is not None and aligned[0] >= thresholds.MISALIGNED
 
 
-def balance(case: Case) -> list[str]:
+def balance(case: RuleInput) -> list[str]:
     """Advice to use the scale that keeps the gradient's norm."""
     limit = "This corrects the norm of the gradient, not its direction."
     stack = case.stack
@@ -183,7 +183,7 @@ def balance(case: Case) -> list[str]:
     return [f"Balance the surrogate: {call} gives scale={balanced[0].scale:.3g}. {limit}"]
 
 
-def against_exploding(case: Case) -> tuple[str, ...]:
+def against_exploding(case: RuleInput) -> tuple[str, ...]:
     stack = case.stack
     lines = balance(case) if case.has_surrogates else []
     if stack is None or is_off_critical(stack):
@@ -211,7 +211,7 @@ def for_zero_slope(row: Row | None) -> tuple[str, ...]:
     )
 
 
-def against_misalignment(case: Case) -> tuple[str, ...]:
+def against_misalignment(case: RuleInput) -> tuple[str, ...]:
     stack = case.stack
     lines = []
     if stack is not None and stack.surrogate.forward.title == "relu":

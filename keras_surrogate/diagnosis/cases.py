@@ -1,4 +1,4 @@
-"""The input of the rules, `Case`, and their result, `Finding`."""
+"""The input of the rules, `RuleInput`, and their result, `Finding`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Finding:
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class RuleInput:
     """The input of every rule.
 
     Attributes:

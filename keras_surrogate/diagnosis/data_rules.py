@@ -9,10 +9,10 @@ from keras_surrogate import thresholds
 from keras_surrogate.diagnosis import advice, cases
 
 if TYPE_CHECKING:
-    from keras_surrogate.diagnosis.cases import Case, Finding
+    from keras_surrogate.diagnosis.cases import Finding, RuleInput
 
 
-def identical_inputs(case: Case) -> Finding | None:
+def identical_inputs(case: RuleInput) -> Finding | None:
     batch = case.batch
     is_alike = (batch.spread or 0) < thresholds.COLLAPSED and not batch.others_differ
     has_inputs = batch.mean is not None or batch.others_differ is not None
@@ -33,7 +33,7 @@ def identical_inputs(case: Case) -> Finding | None:
     )
 
 
-def feature_scale(case: Case) -> Finding | None:
+def feature_scale(case: RuleInput) -> Finding | None:
     largest = case.batch.largest_feature
     typical = case.batch.typical_feature
     # The inputs of the first layers decide: features that the model itself normalises are alike
@@ -58,7 +58,7 @@ def feature_scale(case: Case) -> Finding | None:
     )
 
 
-def target_scale(case: Case) -> Finding | None:
+def target_scale(case: RuleInput) -> Finding | None:
     batch = case.batch
     if batch.target_mean is None or batch.target_deviation == 0:
         return None
@@ -100,7 +100,7 @@ def _moments(mean: float, deviation: float) -> str:
     return f"mean {_plain(mean)}, standard deviation {_plain(deviation)}"
 
 
-def _consequence(case: Case) -> str:
+def _consequence(case: RuleInput) -> str:
     """The effect of targets that are too large."""
     bounded = [row for row in case.rows if row.is_output and row.activation in cases.BOUNDED]
     if bounded:
@@ -117,7 +117,7 @@ def _consequence(case: Case) -> str:
     return "The errors are as large, so that the first steps are much too large."
 
 
-def _bias(case: Case) -> tuple[str, ...]:
+def _bias(case: RuleInput) -> tuple[str, ...]:
     """Advice to set the bias, if the targets are far from 0 but close to each other."""
     batch = case.batch
     outputs = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from keras_surrogate.diagnosis import advice, data_rules, gradient_rules, passes, signal_rules
-from keras_surrogate.diagnosis.cases import Case, Finding
+from keras_surrogate.diagnosis.cases import Finding, RuleInput
 
 if TYPE_CHECKING:
     from keras_surrogate.diagnosis.batches import Batch
@@ -29,7 +29,7 @@ _ENDED = {
 }
 
 # Each rule with the kinds of findings that it would only repeat. A rule comes after those.
-RULES: dict[Callable[[Case], Finding | None], set[str]] = {
+RULES: dict[Callable[[RuleInput], Finding | None], set[str]] = {
     signal_rules.nonfinite_weights: set(),
     signal_rules.nonfinite_signal: {"nonfinite_weights"},
     gradient_rules.nonfinite_gradient: {"nonfinite_weights", "nonfinite_signal"},
@@ -70,7 +70,7 @@ def find(
 ) -> tuple[Finding, ...]:
     """The findings of all rules, without those that only follow from others."""
     adaptive = advice.rescales_gradients(passes.optimizer_of(model))
-    case = Case(batch, rows, stack, adaptive, has_loss)
+    case = RuleInput(batch, rows, stack, adaptive, has_loss)
     found = {}
     for rule, covered_by in RULES.items():
         covering = {kind for kind, finding in found.items() if _covers(finding)}

@@ -9,14 +9,14 @@ from keras_surrogate import thresholds
 from keras_surrogate.diagnosis import advice, cases, endings
 
 if TYPE_CHECKING:
-    from keras_surrogate.diagnosis.cases import Case, Finding
+    from keras_surrogate.diagnosis.cases import Finding, RuleInput
     from keras_surrogate.diagnosis.layer_table import Row
 
 # A gradient that is exactly reversed is meant to be (Ganin and Lempitsky 2015, arXiv:1409.7495).
 _REVERSED = -0.999
 
 
-def nonfinite_gradient(case: Case) -> Finding | None:
+def nonfinite_gradient(case: RuleInput) -> Finding | None:
     rows = [row for row in case.weighted if not math.isfinite(row.gradient_norm)]
     if not rows:
         return None
@@ -36,7 +36,7 @@ def nonfinite_gradient(case: Case) -> Finding | None:
     )
 
 
-def unused_layer(case: Case) -> Finding | None:
+def unused_layer(case: RuleInput) -> Finding | None:
     rows = _ended(case, endings.UNUSED)
     if not rows:
         return None
@@ -56,7 +56,7 @@ def unused_layer(case: Case) -> Finding | None:
     )
 
 
-def stopped_gradient(case: Case) -> Finding | None:
+def stopped_gradient(case: RuleInput) -> Finding | None:
     rows = _ended(case, endings.STOPPED)
     if not rows:
         return None
@@ -75,7 +75,7 @@ def stopped_gradient(case: Case) -> Finding | None:
     )
 
 
-def zero_gradient(case: Case) -> Finding | None:
+def zero_gradient(case: RuleInput) -> Finding | None:
     rows = _ended(case, endings.ZERO_SLOPE)
     if not rows:
         return None
@@ -94,7 +94,7 @@ def zero_gradient(case: Case) -> Finding | None:
     )
 
 
-def zero_input(case: Case) -> Finding | None:
+def zero_input(case: RuleInput) -> Finding | None:
     rows = _ended(case, endings.ZERO_INPUT)
     if not rows:
         return None
@@ -117,7 +117,7 @@ def zero_input(case: Case) -> Finding | None:
     )
 
 
-def zero_kernel(case: Case) -> Finding | None:
+def zero_kernel(case: RuleInput) -> Finding | None:
     rows = [row for row in case.rows if row.ignores_input]
     if not rows:
         return None
@@ -139,7 +139,7 @@ def zero_kernel(case: Case) -> Finding | None:
     )
 
 
-def zero_weight_slope(case: Case) -> Finding | None:
+def zero_weight_slope(case: RuleInput) -> Finding | None:
     rows = _ended(case, endings.ZERO_WEIGHT_SLOPE)
     if not rows:
         return None
@@ -159,7 +159,7 @@ def zero_weight_slope(case: Case) -> Finding | None:
     )
 
 
-def dead_output(case: Case) -> Finding | None:
+def dead_output(case: RuleInput) -> Finding | None:
     rows = _ended(case, endings.DEAD_OUTPUT)
     if not rows:
         return None
@@ -179,7 +179,7 @@ def dead_output(case: Case) -> Finding | None:
     )
 
 
-def no_loss_gradient(case: Case) -> Finding | None:
+def no_loss_gradient(case: RuleInput) -> Finding | None:
     rows = _ended(case, endings.NO_LOSS_GRADIENT)
     if not rows:
         return None
@@ -202,7 +202,7 @@ def no_loss_gradient(case: Case) -> Finding | None:
     )
 
 
-def _ended(case: Case, cause: str) -> list[Row]:
+def _ended(case: RuleInput, cause: str) -> list[Row]:
     """The rows without a gradient for one cause."""
     return [row for row in case.rows if row.ending and row.ending.cause == cause]
 
@@ -215,11 +215,11 @@ def _where(rows: list[Row]) -> str:
     return f"between {rows[-1].layer} and {ending.layer}"
 
 
-def _row(case: Case, layer: str) -> Row | None:
+def _row(case: RuleInput, layer: str) -> Row | None:
     return next((row for row in case.rows if row.layer == layer), None)
 
 
-def vanishing_gradient(case: Case) -> Finding | None:
+def vanishing_gradient(case: RuleInput) -> Finding | None:
     ratio = case.first_over_last
     bound = thresholds.VANISHING
     if ratio is None or not ratio < bound:
@@ -251,7 +251,7 @@ def vanishing_gradient(case: Case) -> Finding | None:
     )
 
 
-def exploding_gradient(case: Case) -> Finding | None:
+def exploding_gradient(case: RuleInput) -> Finding | None:
     bound = thresholds.EXPLODING_NORMALISED if case.is_normalised else thresholds.EXPLODING
     ratio = max((ratio for ratio in case.ratios if ratio > bound), default=None)
     if ratio is None:
@@ -271,7 +271,7 @@ def exploding_gradient(case: Case) -> Finding | None:
     )
 
 
-def misaligned(case: Case) -> Finding | None:
+def misaligned(case: RuleInput) -> Finding | None:
     rows = [
         row
         for row in case.kernels
@@ -300,7 +300,7 @@ def misaligned(case: Case) -> Finding | None:
     )
 
 
-def uncentred(case: Case) -> Finding | None:
+def uncentred(case: RuleInput) -> Finding | None:
     has_features = case.batch.zero_centredness is not None
     inputs = [row for row in case.kernels if row.is_first and has_features]
     fed = [row for row in case.kernels if row in inputs or _before(case, row) == "sigmoid"]
@@ -331,13 +331,13 @@ def uncentred(case: Case) -> Finding | None:
     )
 
 
-def _before(case: Case, row: Row) -> str | None:
+def _before(case: RuleInput, row: Row) -> str | None:
     """The activation of the layer that was called before."""
     place = case.rows.index(row)
     return case.rows[place - 1].activation if place else None
 
 
-def update_size(case: Case) -> Finding | None:
+def update_size(case: RuleInput) -> Finding | None:
     rows = [row for row in case.kernels if row.update_ratio is not None]
     if not rows or not case.has_loss:
         return None

@@ -9,7 +9,7 @@ from keras_surrogate import thresholds
 from keras_surrogate.diagnosis import advice, cases
 
 if TYPE_CHECKING:
-    from keras_surrogate.diagnosis.cases import Case, Finding
+    from keras_surrogate.diagnosis.cases import Finding, RuleInput
     from keras_surrogate.diagnosis.layer_table import Row
 
 _REVIVED = (
@@ -18,7 +18,7 @@ _REVIVED = (
 )
 
 
-def nonfinite_weights(case: Case) -> Finding | None:
+def nonfinite_weights(case: RuleInput) -> Finding | None:
     rows = [row for row in case.rows if not row.is_finite]
     if not rows:
         return None
@@ -38,7 +38,7 @@ def nonfinite_weights(case: Case) -> Finding | None:
     )
 
 
-def nonfinite_signal(case: Case) -> Finding | None:
+def nonfinite_signal(case: RuleInput) -> Finding | None:
     rows = [
         row
         for row in case.rows
@@ -62,7 +62,7 @@ def nonfinite_signal(case: Case) -> Finding | None:
     )
 
 
-def constant_weights(case: Case) -> Finding | None:
+def constant_weights(case: RuleInput) -> Finding | None:
     rows = [row for row in case.kernels if row.is_constant]
     if not rows:
         return None
@@ -78,7 +78,7 @@ def constant_weights(case: Case) -> Finding | None:
     )
 
 
-def dead_units(case: Case) -> Finding | None:
+def dead_units(case: RuleInput) -> Finding | None:
     rows = [
         row for row in case.rows if (row.dead_units or 0) > thresholds.DEAD and not row.is_output
     ]
@@ -106,7 +106,7 @@ def dead_units(case: Case) -> Finding | None:
     )
 
 
-def collapsed_signal(case: Case) -> Finding | None:
+def collapsed_signal(case: RuleInput) -> Finding | None:
     outputs = [row for row in case.rows if row.is_output and row.spread is not None]
     if not outputs or max(row.spread for row in outputs) >= thresholds.COLLAPSED:
         return None
@@ -143,7 +143,7 @@ def collapsed_signal(case: Case) -> Finding | None:
     )
 
 
-def saturated(case: Case) -> Finding | None:
+def saturated(case: RuleInput) -> Finding | None:
     rows = [
         row
         for row in case.rows
@@ -165,7 +165,7 @@ def saturated(case: Case) -> Finding | None:
     )
 
 
-def exploding_signal(case: Case) -> Finding | None:
+def exploding_signal(case: RuleInput) -> Finding | None:
     growths = _growths(case)
     if not growths:
         return None
@@ -189,7 +189,7 @@ def exploding_signal(case: Case) -> Finding | None:
     )
 
 
-def _growths(case: Case) -> list[tuple[Row, float]]:
+def _growths(case: RuleInput) -> list[tuple[Row, float]]:
     """Each layer with a kernel, and its mean square over that after the last normalisation."""
     reference = None
     growths = []

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from keras_surrogate.comparison import Case, Row
+    from keras_surrogate.comparison import Case, CaseSummary
 
 _MARKERS = "os^vD*"
 
 
 def accuracies(
-    rows: Sequence[Row], ax: Axes | None = None, labels: Sequence[str] | None = None
+    rows: Sequence[CaseSummary], ax: Axes | None = None, labels: Sequence[str] | None = None
 ) -> Axes:
     """Draws the mean accuracy of each row with its 95 % interval, and each seed as a small dot.
 
@@ -29,7 +29,7 @@ def accuracies(
     diverged.
 
     Args:
-        rows: `comparison.Row`s, drawn from top to bottom.
+        rows: `comparison.CaseSummary` objects, drawn from top to bottom.
         ax: the matplotlib axes to draw on; default new ones.
         labels: the names of the rows; default the slope, and the learning rate if it was chosen.
 
@@ -55,17 +55,17 @@ def accuracies(
     return ax
 
 
-def _label(row: Row) -> str:
+def _label(row: CaseSummary) -> str:
     if row.at_edge is None:
         return variant(row.case)
     return f"{variant(row.case)}, {row.case.optimizer}"
 
 
-def _is_true(row: Row) -> bool:
+def _is_true(row: CaseSummary) -> bool:
     return row.case == row.case.baseline
 
 
-def _draw(ax: Axes, place: int, row: Row) -> None:
+def _draw(ax: Axes, place: int, row: CaseSummary) -> None:
     color = "0.3" if _is_true(row) else "C0"
     mean = row.accuracy.mean
     # The interval of a single seed has no ends.
@@ -83,11 +83,11 @@ def _draw_seeds(ax: Axes, place: int, runs: list, marker: str, color: str) -> No
     ax.scatter(scores, below, 12, color=color, marker=marker, lw=1)
 
 
-def comparison(rows: Sequence[Row]) -> np.ndarray:
+def comparison(rows: Sequence[CaseSummary]) -> np.ndarray:
     """Draws `accuracies` in a panel for each setting, i.e. all fields of a case but its slope.
 
     Args:
-        rows: `comparison.Row`s; at least one.
+        rows: `comparison.CaseSummary` objects; at least one.
 
     Returns:
         The array of axes, shape (settings,).
@@ -103,7 +103,7 @@ def comparison(rows: Sequence[Row]) -> np.ndarray:
     return axes
 
 
-def _title(row: Row, names: list[str]) -> str:
+def _title(row: CaseSummary, names: list[str]) -> str:
     """The fields `names` of a setting, which differ between panels, in words."""
     words = [row.case.in_words([name for name in names if name != "optimizer"])]
     if "optimizer" in names:
@@ -127,7 +127,7 @@ def variant(case: Case) -> str:
 
 
 def predicted_against_measured(
-    rows: Sequence[Row], ax: Sequence[Axes] | np.ndarray | None = None
+    rows: Sequence[CaseSummary], ax: Sequence[Axes] | np.ndarray | None = None
 ) -> Sequence[Axes] | np.ndarray:
     """Draws gradient ratio and cosine at initialisation, predicted against measured, for each row.
 
@@ -135,7 +135,8 @@ def predicted_against_measured(
     scale.
 
     Args:
-        rows: `comparison.Row`s. Rows without a prediction or a measurement are left out.
+        rows: `comparison.CaseSummary` objects. Those without a prediction or a measurement are
+            left out.
         ax: a pair of matplotlib axes, for ratios and for cosines; default new ones.
 
     Returns:

@@ -423,7 +423,9 @@ def test_predict_mistakes_are_one_line_and_status_2(arguments, message, capsys):
 def test_predict_draws_norms_and_alignment(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.outputs, "write_picture", lambda axes, *_, **__: drawn.extend(axes))
+    monkeypatch.setattr(
+        cli.outputs, "write_picture", lambda draw, *_, **__: drawn.extend(draw(None))
+    )
     assert (
         cli.main(
             [

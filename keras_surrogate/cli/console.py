@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING, TypeAlias
@@ -39,6 +40,20 @@ def _readable(error: UnicodeEncodeError) -> tuple[str, int]:
     lacking = error.object[error.start : error.end]
     text = lacking.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
     return text, error.end
+
+
+def status(text: str) -> contextlib.AbstractContextManager[object]:
+    """A context with a line on the terminal, for work of some seconds.
+
+    Nothing is printed where standard error is not a terminal. Within the context nothing else is
+    printed but warnings.
+
+    Args:
+        text: the words, such as "Reading model.keras".
+    """
+    if not sys.stderr.isatty():
+        return contextlib.nullcontext()
+    return Console(stderr=True, markup=False, emoji=False, highlight=False).status(text)
 
 
 def console() -> Console:

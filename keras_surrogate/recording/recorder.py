@@ -118,7 +118,10 @@ class StepRecorder:
         self._reader: Callable[[], Reader | None] = _nobody
         self._parts = []
         further = [new() for name in settings.also for new in quantities.COLLECTION[name]]
-        self.quantities: list[quantities.Quantity] = [quantities.GradientNorm(), *further]
+        self.quantities: list[quantities.Quantity] = [
+            quantities.GradientNorm(bool(model.jit_compile)),
+            *further,
+        ]
         if any(quantities.clips(optimizer) for optimizer in optimizers_of(model)):
             self.quantities.append(quantities.GradientClipped())
         self._observes = any(one.outputs for one in self.quantities)

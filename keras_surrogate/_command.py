@@ -6,6 +6,7 @@ This module needs only the standard library, because it runs before TensorFlow i
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -19,7 +20,10 @@ _ERASE = "\r\x1b[K"
 
 
 def is_running() -> bool:
-    """True in a process that was started by `keras-surrogate` or `python -m keras_surrogate`."""
+    """True in a process that was started by `keras-surrogate` or `python -m keras_surrogate`.
+
+    Processes that such a process starts with `multiprocessing` have its arguments, and count too.
+    """
     # A Python within another program may have no arguments at all.
     if not getattr(sys, "argv", None):
         return False
@@ -27,7 +31,8 @@ def is_running() -> bool:
         # Python does not know yet which file it will run. Its own arguments end with the module's
         # name and the arguments of the module.
         return sys.orig_argv[-len(sys.argv)].removeprefix("-m") == "keras_surrogate"
-    return Path(sys.argv[0]).stem == "keras-surrogate"
+    script = Path(sys.argv[0])
+    return script.stem == "keras-surrogate" or script == Path(__file__).with_name("__main__.py")
 
 
 @contextlib.contextmanager
@@ -75,7 +80,7 @@ def _redirected(target: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _status() -> Iterator[None]:
     """A context with a line on the terminal, which is erased at its end."""
-    shown = sys.stderr.isatty()
+    shown = sys.stderr.isatty() and multiprocessing.parent_process() is None
     if shown:
         print(_STATUS, end="", file=sys.stderr, flush=True)
     try:

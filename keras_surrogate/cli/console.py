@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +54,8 @@ def status(text: str) -> contextlib.AbstractContextManager[object]:
     """
     if not sys.stderr.isatty():
         return contextlib.nullcontext()
-    return Console(stderr=True, markup=False, emoji=False, highlight=False).status(text)
+    # As Text, because rich would interpret brackets in a string as markup.
+    return Console(stderr=True).status(Text(text))
 
 
 def console() -> Console:

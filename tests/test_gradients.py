@@ -69,9 +69,10 @@ def test_groups_keep_the_order_and_are_few(sizes):
     assert len(groups) <= norms._MOST_GROUPS
 
 
+@pytest.mark.parametrize("shape", [(1000, 1000), (2**20,), (999, 1001), (8, 3**11)])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_norm_of_a_million_elements(compiled):
-    array = np.random.default_rng(0).normal(size=(1000, 1000)).astype("float32")
+def test_norm_of_a_million_elements(compiled, shape):
+    array = np.random.default_rng(0).normal(size=shape).astype("float32")
     found = norms.norms([tf.constant(array), tf.ones((5, 5))], compiled)
     np.testing.assert_allclose(found, [np.linalg.norm(array.astype("float64")), 5], rtol=1e-6)
 

@@ -166,8 +166,6 @@ SILENT = [
     "swap model.keras swapped.keras --activation relu --surrogate leaky_backward --force",
     "strip model.keras stripped.keras --force",
     "plot-run run.csv",
-    "compare --depth 1 --width 4 --backward true --epochs 1 --images 100 --seeds 1 "
-    "--output compared.jsonl",
     "demo --depth 1 --width 4 --epochs 1 --output demonstrated",
 ]
 LOGGING = {"TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"}
@@ -198,6 +196,18 @@ def test_standard_error_is_empty(arguments, folder_of_files):
     assert finished.stderr == ""
     assert finished.returncode == 0
     assert finished.stdout
+
+
+@pytest.mark.slow
+def test_compare_writes_only_its_progress_to_standard_error(folder_of_files):
+    arguments = (
+        "compare --depth 1 --width 4 --backward true --epochs 1 --images 100 --seeds 1 "
+        "--output compared.jsonl"
+    )
+    finished = run_command(arguments, folder_of_files)
+    assert finished.stderr.startswith("1 of 1: digits, mlp, depth 1, width 4, relu")
+    assert finished.stderr.count("\n") == 1
+    assert finished.returncode == 0
 
 
 def test_an_error_is_the_only_line_on_standard_error(folder_of_files):

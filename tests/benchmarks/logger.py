@@ -108,7 +108,7 @@ def table_of(loggers, models, rounds):
     return table
 
 
-def by_layers(rounds=15, counts=(10, 100, 1000)):
+def by_layers(rounds, counts=(10, 100, 1000)):
     """Small models of many layers in ten-step fits: what a layer costs in a step, and in the first fit."""
     sys.setrecursionlimit(10_000)  # Keras walks through a model recursively
     headers = (
@@ -136,7 +136,7 @@ def by_layers(rounds=15, counts=(10, 100, 1000)):
     return table
 
 
-def first_fits(rounds=5):
+def first_fits(rounds):
     """The first fit of a new model, which traces the step, over that without a logger."""
     table = Table(
         "", "graph", "XLA", title=f"MLP 30 x 256, first fit of one step, median of {rounds}"
@@ -181,8 +181,8 @@ def main(which="cost", rounds=15):
     tables = {
         "cost": lambda: table_of(LOGGERS, models, rounds),
         "also": lambda: table_of(QUANTITIES, {"MLP 30 x 256": (mlp, STEPS)}, rounds),
-        "first": first_fits,
-        "layers": by_layers,
+        "first": lambda: first_fits(rounds),
+        "layers": lambda: by_layers(rounds),
         "memory": memory,
     }
     Console().print(tables[which]())

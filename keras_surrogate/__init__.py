@@ -19,7 +19,10 @@ plots, datasets, testing         pictures, data for examples, checks of one's ow
 
 from typing import TYPE_CHECKING
 
-import keras as _keras
+from keras_surrogate import _command
+
+with _command.importing():
+    import keras as _keras
 
 __version__ = "0.1.0"
 

@@ -3,11 +3,13 @@
 import inspect
 import io
 import json
+import os
 import subprocess
 import sys
 import types
 import warnings
 import zipfile
+from pathlib import Path
 
 import keras
 import matplotlib.pyplot as plt
@@ -28,6 +30,8 @@ from keras_surrogate import (
 )
 from keras_surrogate.cli import console
 from keras_surrogate.layers import SurrogateActivation
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_options_reach_the_demo(monkeypatch, tmp_path):
@@ -135,6 +139,157 @@ def test_python_m_is_the_same_command():
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 2
     assert finished.stderr.splitlines()[-1].startswith("keras-surrogate: error: epochs must be")
+
+
+@pytest.fixture(scope="module")
+def folder_of_files(tmp_path_factory):
+    """A folder with a model, its data and the record of a training run."""
+    folder = tmp_path_factory.mktemp("files")
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(5, "relu"), keras.layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    model.save(folder / "model.keras")
+    np.savez(folder / "data.npz", x=np.ones((8, 4), "float32"), y=np.ones((8, 1), "float32"))
+    record = records.Record(
+        ("gradient_norm/global", "gradient_norm/a"), np.arange(3), np.zeros(3, int), np.ones((3, 2))
+    )
+    record.to_csv(folder / "run.csv")
+    return folder
+
+
+SILENT = [
+    "--version",
+    "demo --help",
+    "list",
+    "list bsilu --json",
+    "plot sugar_bsilu --output pair.png",
+    "predict --forward relu --depth 3",
+    "diagnose model.keras --data data.npz",
+    "swap model.keras swapped.keras --activation relu --surrogate leaky_backward --force",
+    "strip model.keras stripped.keras --force",
+    "plot-run run.csv",
+    "demo --depth 1 --width 4 --epochs 1 --output demonstrated",
+]
+LOGGING = {"TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"}
+
+
+def run_command(arguments, folder, start=("-m", "keras_surrogate"), **environment):
+    """The finished process of a command whose standard error is a pipe."""
+    kept = {name: value for name, value in os.environ.items() if name not in LOGGING}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *start, *arguments.split()],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**kept, "PYTHONPATH": path, "MPLBACKEND": "agg", **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(arguments, marks=[] if number == 5 else pytest.mark.slow)
+        for number, arguments in enumerate(SILENT)
+    ],
+)
+def test_standard_error_is_empty(arguments, folder_of_files):
+    finished = run_command(arguments, folder_of_files)
+    assert finished.stderr == ""
+    assert finished.returncode == 0
+    assert finished.stdout
+
+
+@pytest.mark.slow
+def test_compare_writes_only_its_progress_to_standard_error(folder_of_files):
+    arguments = (
+        "compare --depth 1 --width 4 --backward true --epochs 1 --images 100 --seeds 1 "
+        "--output compared.jsonl"
+    )
+    finished = run_command(arguments, folder_of_files)
+    assert finished.stderr.startswith("1 of 1: digits, mlp, depth 1, width 4, relu")
+    assert finished.stderr.count("\n") == 1
+    assert finished.returncode == 0
+
+
+def test_an_error_is_the_only_line_on_standard_error(folder_of_files):
+    finished = run_command("list bsil", folder_of_files)
+    assert finished.stderr.startswith("keras-surrogate: error: No function or preset is called")
+    assert finished.stderr.count("\n") == 1
+    assert finished.returncode == 2
+
+
+# Stand-ins for Keras, whose import takes seconds and writes through C++ to file descriptor 2.
+NOISY = "import os, sys, warnings\nos.write(2, b'from C++\\n')\nwarnings.warn('from Python')\n"
+FAILING = NOISY + "raise ImportError('libtensorflow.so is damaged')\n"
+
+
+# As `multiprocessing` starts the processes of `python -m keras_surrogate compare`.
+WORKER = f"import sys; sys.argv[0] = {str(ROOT / 'keras_surrogate' / '__main__.py')!r}; import keras_surrogate"
+
+
+@pytest.mark.parametrize(
+    ("start", "is_command"),
+    [
+        (["-m", "keras_surrogate"], True),
+        (["-mkeras_surrogate"], True),
+        (["keras-surrogate"], True),
+        (["-c", WORKER], True),
+        (["-c", "import keras_surrogate"], False),
+        (["other.py"], False),
+    ],
+)
+def test_only_the_command_hides_what_is_written_while_keras_is_imported(
+    start, is_command, tmp_path
+):
+    for name in ("keras-surrogate", "other.py"):
+        (tmp_path / name).write_text("from keras_surrogate import cli")
+    (tmp_path / "keras.py").write_text(NOISY + "os._exit(3)\n")
+    finished = run_command("", tmp_path, start, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert finished.returncode == 3
+    assert ("from C++" in finished.stderr) != is_command
+    assert "UserWarning: from Python" in finished.stderr
+
+
+@pytest.mark.parametrize("level", ["0", "3"])
+def test_what_was_hidden_is_shown_if_the_import_fails_or_is_asked_for(level, tmp_path):
+    (tmp_path / "keras.py").write_text(FAILING)
+    finished = run_command(
+        "list", tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}", TF_CPP_MIN_LOG_LEVEL=level
+    )
+    assert finished.returncode == 1
+    for text in ("from C++", "from Python", "ImportError: libtensorflow.so is damaged"):
+        assert finished.stderr.count(text) == (2 if text == "from Python" else 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_on_a_terminal_there_is_a_line_at_once_and_it_is_erased(tmp_path):
+    import pty
+
+    (tmp_path / "keras.py").write_text("import sys\nsys.exit(0)\n")
+    controller, terminal = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "keras_surrogate", "list"],
+        stderr=terminal,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )
+    os.close(terminal)
+    assert os.read(controller, 1000) == b"keras-surrogate: starting TensorFlow ...\r\x1b[K"
+    os.close(controller)
+
+
+def test_a_status_is_shown_on_a_terminal_only(monkeypatch, capsys):
+    with console.status("Reading"):
+        pass
+    assert capsys.readouterr() == ("", "")
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with console.status("Reading [model]"):
+        pass
+    assert "Reading [model]" in screen.getvalue()
 
 
 def test_list_prints_every_function_and_preset_uncut_into_a_pipe(capsys, monkeypatch):
@@ -426,7 +581,9 @@ def test_predict_mistakes_are_one_line_and_status_2(arguments, message, capsys):
 def test_predict_draws_norms_and_alignment(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.outputs, "write_picture", lambda axes, *_, **__: drawn.extend(axes))
+    monkeypatch.setattr(
+        cli.outputs, "write_picture", lambda draw, *_, **__: drawn.extend(draw(None))
+    )
     assert (
         cli.main(
             [

@@ -28,6 +28,63 @@ def test_norms_of_ordinary_vanishing_and_zero_gradients_together(jit_compile):
     np.testing.assert_allclose(compiled(tensors), [5, 5e-25, 0, 5e25], rtol=1e-6)
 
 
+# Vectors, small tensors of equal and of other shapes, and large ones, some of them vectors.
+SHAPES = [(3,), (4, 5), (5000,), (70, 80), (), (4, 5), (2, 3, 4), (7,), (90, 3, 20), (4, 5), (1, 1)]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e25])
+@pytest.mark.parametrize("dtypes", [["float32"], ["float32", "float64", "bfloat16"]])
+def test_norms_of_many_tensors_small_and_large(dtypes, scale, jit_compile, compiled):
+    random = np.random.default_rng(0)
+    tensors = [
+        tf.constant(random.normal(size=shape) * scale, dtypes[number % len(dtypes)])
+        for number, shape in enumerate(SHAPES)
+    ]
+    expected = [np.linalg.norm(np.ravel(tensor.numpy()).astype("float64")) for tensor in tensors]
+    measure = tf.function(lambda *tensors: norms.norms(tensors, compiled), jit_compile=jit_compile)
+    np.testing.assert_allclose(measure(*tensors), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_norms_of_large_tensors_of_which_some_vanish(jit_compile):
+    # Large enough for several groups, of which only some need float64.
+    scales = [1.0, 1e-25, 1.0, 1.0, 0.0, 1e25, 1.0]
+    tensors = [tf.fill([400, 500], scale) for scale in scales]
+    assert [len(group) for group in norms._groups(tensors)] == [2, 2, 2, 1]
+    measure = tf.function(lambda *tensors: norms.norms(tensors), jit_compile=jit_compile)
+    expected = np.array(scales) * np.sqrt(400 * 500)
+    np.testing.assert_allclose(measure(*tensors), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1], [10] * 5, [10**7], [10**6, 1, 1], [1, 1, 10**6], [10**6] * 9]
+)
+def test_groups_keep_the_order_and_are_few(sizes):
+    specs = [tf.TensorSpec((size,)) for size in sizes]
+    groups = norms._groups(specs)
+    assert [spec for group in groups for spec in group] == specs
+    assert all(groups)
+    assert len(groups) <= norms._MOST_GROUPS
+
+
+@pytest.mark.parametrize("shape", [(1000, 1000), (2**20,), (999, 1001), (8, 3**11)])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_norm_of_a_million_elements(compiled, shape):
+    array = np.random.default_rng(0).normal(size=shape).astype("float32")
+    found = norms.norms([tf.constant(array), tf.ones((5, 5))], compiled)
+    np.testing.assert_allclose(found, [np.linalg.norm(array.astype("float64")), 5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_norm_of_tensors_of_unknown_shape(compiled):
+    measure = tf.function(lambda *tensors: norms.norms(tensors, compiled), autograph=False)
+    shapes = [tf.TensorSpec(None), tf.TensorSpec((None,)), tf.TensorSpec((None, 4))]
+    found = measure.get_concrete_function(*shapes)(tf.ones((5, 5)), tf.ones(9), tf.ones((4, 4)))
+    np.testing.assert_allclose(found, [5, 3, 4])
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_norm_in_every_dtype(dtype):
     np.testing.assert_allclose(norms.norms([tf.constant([300.0, 400.0], dtype)]), 500)

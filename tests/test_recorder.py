@@ -1,11 +1,14 @@
 """The recorder and the logger during training: when they measure, and where they write."""
 
+import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 import types
+import weakref
 import zipfile
 
 import keras
@@ -114,6 +117,162 @@ def test_a_second_fit_with_the_same_logger_traces_nothing_and_without_it_once():
     fit(model)
     fit(model, logger)
     assert len(traces) == plain
+
+
+@pytest.mark.parametrize("arguments", [{}, {"kind": "applied"}, {"also": ("activations",)}])
+def test_ten_fits_with_ten_new_loggers_trace_once(arguments, caplog):
+    model = make_model(jit_compile=False)
+    traces = count_traces(model)
+    logger = GradientNormLogger(**arguments)
+    fit(model, logger)
+    first = len(traces)
+    norms = [logger.global_norms]
+    for _ in range(9):
+        logger = GradientNormLogger(**arguments)
+        fit(model, logger)
+        norms.append(logger.global_norms)
+    assert len(traces) == first
+    assert "retracing" not in caplog.text
+    np.testing.assert_allclose(np.concatenate(norms), list(expected_norms(10)), rtol=1e-4)
+
+
+def test_other_settings_are_traced_once_each():
+    model = make_model(jit_compile=False)
+    traces = count_traces(model)
+    makers = [
+        lambda: GradientNormLogger(also="norm_1"),
+        lambda: GradientNormLogger(kind="applied"),
+        lambda: GradientNormLogger(per="variable"),
+        lambda: GradientNormLogger(depth=2),
+        lambda: GradientNormLogger(read_every=2),
+    ]
+    columns = []
+    counts = []
+    for make in makers * 2:
+        logger = make()
+        fit(model, logger)
+        columns.append(logger.record.columns)
+        counts.append(len(traces))
+    assert columns[:5] == columns[5:]
+    assert len(set(counts[:5])) == 5
+    assert set(counts[5:]) == {counts[4]}
+
+
+def freeze(model):
+    model.layers[0].trainable = False
+
+
+def change_optimizer(model):
+    model.optimizer = keras.optimizers.SGD(0.5)
+    model.optimizer.build(model.trainable_variables)
+
+
+def compile_anew(model):
+    model.compile("sgd", "mae", jit_compile=False)
+
+
+@pytest.mark.filterwarnings("ignore:GradientNormLogger. `trainable` was changed:UserWarning")
+@pytest.mark.parametrize("same_logger", [False, True])
+@pytest.mark.parametrize("change", [freeze, change_optimizer, compile_anew])
+def test_what_changes_the_step_is_traced_anew(change, same_logger):
+    model = make_model(jit_compile=False)
+    traces = count_traces(model)
+    logger = GradientNormLogger()
+    fit(model, logger)
+    before = len(traces)
+    change(model)
+    if not same_logger:
+        logger = GradientNormLogger()
+    fit(model, logger)
+    assert len(traces) > before
+    assert logger.layer_names == (["b"] if change is freeze else ["a", "b"])
+    assert (logger.norms > 0).all()
+
+
+def test_after_another_layer_is_added_the_step_is_traced_anew():
+    # A layer without variables, because Keras's optimizers refuse new variables.
+    model = make_model(jit_compile=False)
+    traces = count_traces(model)
+    fit(model, GradientNormLogger())
+    before = len(traces)
+    model.add(keras.layers.Activation("tanh"))
+    logger = GradientNormLogger()
+    fit(model, logger)
+    assert len(traces) > before
+    assert logger.layer_names == ["a", "b"]
+
+
+@pytest.mark.parametrize("kept", [None, "logger", "record"])
+def test_the_recorder_does_not_keep_a_deleted_model(kept):
+    model, logger = make_model(jit_compile=False), GradientNormLogger()
+    fit(model, logger)
+    fit(model, GradientNormLogger())
+    reference = weakref.ref(model)
+    held = {None: None, "logger": pickle.dumps(logger), "record": logger.record}[kept]
+    del model, logger
+    gc.collect()
+    assert reference() is None
+    del held
+
+
+def test_compile_drops_the_recorder():
+    model, logger = make_model(jit_compile=False), GradientNormLogger()
+    fit(model, logger)
+    recorder = weakref.ref(logger._recorder)
+    model.compile("sgd", "mse", jit_compile=False)
+    del logger
+    gc.collect()
+    assert recorder() is None
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_at_batch(number):
+    def stop(batch, logs):
+        if batch == number:
+            raise StopError
+
+    return keras.callbacks.LambdaCallback(on_train_batch_end=stop)
+
+
+def test_an_interrupted_record_is_not_mixed_with_that_of_the_next_logger():
+    model = make_model(jit_compile=False)
+    interrupted, following = GradientNormLogger(), GradientNormLogger()
+    with pytest.raises(StopError):
+        fit(model, interrupted, stop_at_batch(3))
+    fit(model, following)
+    expected = list(expected_norms(2))
+    np.testing.assert_allclose(interrupted.global_norms, expected[:4], rtol=1e-5)
+    assert following.global_norms.shape == (STEPS,)
+    np.testing.assert_array_equal(following.steps, np.arange(4, 4 + STEPS))
+
+
+@pytest.mark.parametrize("every", [(1, 1), (1, 2), (2, 3)])
+def test_two_loggers_in_one_fit_are_refused_at_once(every):
+    model = make_model(jit_compile=False)
+    fit(model)
+    with pytest.raises(ValueError, match="Two GradientNormLoggers record the same model"):
+        fit(model, *map(GradientNormLogger, every))
+
+
+def test_a_train_function_that_takes_no_attributes_is_recorded_too():
+    class WithMethod(keras.Sequential):
+        def make_train_function(self, force=False):
+            super().make_train_function(force)
+            self.made = self.train_function
+            self.train_function = self.run
+
+        def run(self, iterator):
+            return self.made(iterator)
+
+    model = WithMethod([keras.Input((6,)), keras.layers.Dense(1, name="b")])
+    model.compile("sgd", "mse", jit_compile=False)
+    loggers = GradientNormLogger(), GradientNormLogger()
+    for logger in loggers:
+        fit(model, logger)
+        assert (logger.norms > 0).all()
 
 
 def test_after_fit_the_train_function_is_the_models_own():

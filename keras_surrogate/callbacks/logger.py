@@ -18,9 +18,8 @@ from keras_surrogate.callbacks.paths import check_path, resolved
 from keras_surrogate.callbacks.progress_bar import ShortBar
 from keras_surrogate.callbacks.summaries import SummaryWriter, check_log_dir
 from keras_surrogate.checks import integer, one_of
-from keras_surrogate.recording import quantities
+from keras_surrogate.recording import quantities, recorder
 from keras_surrogate.recording.optimizers import changed_since_built, innermost, iterations
-from keras_surrogate.recording.recorder import StepRecorder
 
 if TYPE_CHECKING:
     from keras_surrogate._types import PathLike
@@ -226,14 +225,20 @@ class GradientNormLogger(records.Recorded, Callback):
             )
         # The train function is still a `_Once` if a fit ended before it was called.
         plain = getattr(self.model.train_function, "plain", self.model.train_function)
-        if self._recorder is None or self._recorder.plain is not plain or plain is None:
+        if self.model.train_function is not plain:
             self.model.train_function = plain
+        settings = recorder.Settings(
+            capacity=2 * max(self._read_every, self.model.steps_per_execution),
+            kind=self.kind,
+            also=self._also,
+            per=self._per,
+            depth=self._depth,
+        )
+        self._recorder = recorder.find(self.model, settings)
+        if self._recorder is None:
             self._warn_of_change()
-            capacity = 2 * max(self._read_every, self.model.steps_per_execution)
-            self._recorder = StepRecorder(
-                self.model, capacity, self.kind, self._also, self._per, self._depth
-            )
-        self._recorder.read()
+            self._recorder = recorder.create(self.model, settings)
+        self._recorder.begin(self)
         self._reset()
         self._columns = list(self._recorder.columns)
         self._bar = ShortBar(self._history)
@@ -302,14 +307,18 @@ class GradientNormLogger(records.Recorded, Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._begin()
-        if self.model.train_function is not self._recorder.plain:
+        is_alone = self.model.train_function is self._recorder.plain
+        if not is_alone or not self._recorder.is_read_by(self):
             raise ValueError(
                 "Two GradientNormLoggers record the same model in one fit. Use one; its `also` "
                 "takes further quantities."
             )
         if self._due():
-            recorder = self._recorder
-            self.model.train_function = _Once(self.model, recorder.plain, recorder.function)
+            recording = self._recorder
+            # Not with setattr: Keras's tracking of attributes takes time in each step.
+            vars(self.model)["train_function"] = _Once(
+                self.model, recording.plain, recording.function
+            )
 
     def _due(self) -> bool:
         """True if the next execution is recorded.
@@ -334,7 +343,7 @@ class GradientNormLogger(records.Recorded, Callback):
 
         It waits for the device.
         """
-        if self._recorder is None or self._step is None:
+        if self._recorder is None or self._step is None or not self._recorder.is_read_by(self):
             return
         rows = self._recorder.read()
         self._columns = list(self._recorder.columns)
@@ -407,7 +416,7 @@ class _Once:
         self._recording = recording
 
     def __call__(self, iterator: Any) -> Any:
-        self._model.train_function = self.plain
+        vars(self._model)["train_function"] = self.plain
         return self._recording(iterator)
 
 

@@ -163,7 +163,6 @@ def _plot(options: dict[str, Any]) -> int:
         name = f"{forward}-{backward}"
     output = options["output"] or f"{name}.png"
     outputs.check_picture(output)
-    from keras_surrogate import plots
-
-    outputs.write_picture(plots.surrogate(pair.scaled(options["scale"])), output)
+    scaled = pair.scaled(options["scale"])
+    outputs.write_picture(lambda plots: plots.surrogate(scaled), output)
     return 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import argparse
@@ -39,6 +41,21 @@ def _readable(error: UnicodeEncodeError) -> tuple[str, int]:
     lacking = error.object[error.start : error.end]
     text = lacking.translate(_ASCII).encode("ascii", "backslashreplace").decode("ascii")
     return text, error.end
+
+
+def status(text: str) -> contextlib.AbstractContextManager[object]:
+    """A context with a line on the terminal, for work of some seconds.
+
+    Nothing is printed where standard error is not a terminal. Within the context nothing else is
+    printed but warnings.
+
+    Args:
+        text: the words, such as "Reading model.keras".
+    """
+    if not sys.stderr.isatty():
+        return contextlib.nullcontext()
+    # As Text, because rich would interpret brackets in a string as markup.
+    return Console(stderr=True).status(Text(text))
 
 
 def console() -> Console:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_surrogate import conversion, files
-from keras_surrogate.cli import loading, outputs
+from keras_surrogate.cli import console, loading, outputs
 
 if TYPE_CHECKING:
     import argparse
@@ -15,15 +15,13 @@ if TYPE_CHECKING:
 
     import keras
 
-    from keras_surrogate.cli.console import Commands
 
-
-def add(commands: Commands) -> None:
+def add(commands: console.Commands) -> None:
     _add_swap(commands)
     _add_strip(commands)
 
 
-def _add_swap(commands: Commands) -> None:
+def _add_swap(commands: console.Commands) -> None:
     parser = commands.add_parser(
         "swap",
         help="give the activations of a saved model surrogate slopes",
@@ -54,7 +52,7 @@ def _add_swap(commands: Commands) -> None:
     )
 
 
-def _add_strip(commands: Commands) -> None:
+def _add_strip(commands: console.Commands) -> None:
     parser = commands.add_parser(
         "strip",
         help="remove the surrogates from a saved model",
@@ -95,11 +93,11 @@ def _converted(options: dict[str, Any], convert: Callable[[keras.Model], keras.M
     if Path(output).exists() and not options["force"]:
         raise ValueError(f"{output} exists already; --force overwrites it.")
     model = loading.loaded(options["input"], options)
-    with warnings.catch_warnings():
+    with console.status(f"Converting {options['input']}"), warnings.catch_warnings():
         # The report says the same.
         warnings.filterwarnings("ignore", message=".* not reached")
         converted = convert(model)
-    with files.replacing_file(output) as unfinished:
+    with console.status(f"Writing {output}"), files.replacing_file(output) as unfinished:
         converted.save(unfinished)
     print(conversion.report(converted))
     print(f"Written to {output}.")

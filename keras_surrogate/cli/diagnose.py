@@ -65,15 +65,16 @@ def _diagnose(options: dict[str, Any]) -> int:
 
     has_loss = model.compiled and model.loss is not None
     y = y if has_loss else None
-    result = diagnosis.diagnose(model, x, y, depth=options["depth"])
+    with console.status(f"Examining {options['model']}"):
+        result = diagnosis.diagnose(model, x, y, depth=options["depth"])
     if options["json"]:
         console.print_json(result.to_dict())
     else:
         result.print(console.console())
     if options["plot"]:
-        from keras_surrogate import plots
-
-        outputs.write_picture(plots.diagnosis(result), options["plot"], quiet=options["json"])
+        outputs.write_picture(
+            lambda plots: plots.diagnosis(result), options["plot"], quiet=options["json"]
+        )
     return 0
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_surrogate.cli import console
+
 if TYPE_CHECKING:
     import argparse
 
@@ -70,7 +72,8 @@ def loaded(path: str, options: dict[str, Any]) -> keras.Model:
         # Keras warns about a compiled model that was never trained. The optimizer's state is not
         # used here.
         warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-        return keras.saving.load_model(path, safe_mode=not options["unsafe"])
+        with console.status(f"Reading {path}"):
+            return keras.saving.load_model(path, safe_mode=not options["unsafe"])
     except Exception as error:
         raise ValueError(f"{path} cannot be loaded: {_reason(error, path)}") from error
 

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_surrogate import files
+from keras_surrogate.cli import console
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
     from keras_surrogate._types import PathLike
 
 
@@ -35,10 +39,20 @@ def check_picture(path: PathLike | None) -> None:
         saving.check(path)
 
 
-def write_picture(drawn: Any, path: PathLike, dpi: float = 160, quiet: bool = False) -> None:
-    """Saves the result of a function of `plots`, and prints the path unless `quiet`."""
-    from keras_surrogate import plots
+def write_picture(
+    draw: Callable[[ModuleType], Any], path: PathLike, dpi: float = 160, quiet: bool = False
+) -> None:
+    """Draws a picture, saves it, and prints the path unless `quiet`.
 
-    plots.save(drawn, path, dpi)
+    Args:
+        draw: a function from the module `plots` to what one of its functions returns.
+        path: the file to write.
+        dpi: dots per inch.
+        quiet: True to print nothing.
+    """
+    with console.status(f"Drawing {path}"):
+        from keras_surrogate import plots
+
+        plots.save(draw(plots), path, dpi)
     if not quiet:
         print(f"Written to {path}.")

@@ -32,7 +32,5 @@ def _plot_run(options: dict[str, Any]) -> int:
     output = options["output"] or str(Path(options["run"]).with_suffix(".png"))
     outputs.check_picture(output)
     record = records.load(options["run"])
-    from keras_surrogate import plots
-
-    outputs.write_picture(plots.overview(record), output, dpi=100)
+    outputs.write_picture(lambda plots: plots.overview(record), output, dpi=100)
     return 0

@@ -113,14 +113,16 @@ class _Found:
 
 def _predict(options: dict[str, Any]) -> int:
     outputs.check_picture(options["plot"])
-    found = _found(options)
+    with console.status("Predicting"):
+        found = _found(options)
     if options["json"]:
         console.print_json(_as_dictionary(found))
     else:
         _print(found)
     if options["plot"]:
-        drawn = _drawn(found.prediction)
-        outputs.write_picture(drawn, options["plot"], quiet=options["json"])
+        outputs.write_picture(
+            lambda _: _drawn(found.prediction), options["plot"], quiet=options["json"]
+        )
     return 0
 
 

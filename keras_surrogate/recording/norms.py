@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 
-def norms(gradients: Sequence[tf.Tensor | tf.IndexedSlices]) -> tf.Tensor:
+def norms(gradients: Sequence[tf.Tensor | tf.IndexedSlices], compiled: bool = True) -> tf.Tensor:
     """The L2 norms sqrt(sum(gradient**2)) of some tensors, in float64, shape (tensors,).
 
     One pass over each tensor is enough if all sums of squares fit its dtype. Otherwise, as in
@@ -19,11 +21,43 @@ def norms(gradients: Sequence[tf.Tensor | tf.IndexedSlices]) -> tf.Tensor:
     Args:
         gradients: floating tensors of any shape, or `tf.IndexedSlices`, whose repeated rows are
             added up; at least one.
+        compiled: whether XLA may compile it, default True. Then other operations are fast.
     """
     tensors = [at_least_float32(nonzero_rows(gradient)) for gradient in gradients]
-    squares = _sums_of_squares(tensors)
+    # The widest type among them.
+    dtype = max((tensor.dtype for tensor in tensors), key=lambda dtype: dtype.size)
+    squares = [_safe_sums_of_squares(group, dtype, compiled) for group in _groups(tensors)]
+    return tf.sqrt(tf.concat(squares, axis=0))
+
+
+def _groups(tensors: Sequence[tf.Tensor]) -> list[Sequence[tf.Tensor]]:
+    """Tensors next to each other in a few groups, each with a similar number of elements.
+
+    Until a group's sums are known, its tensors stay in memory. With one group for all, an optimizer
+    could overwrite none of the gradients, and none would be free before the last one is known.
+    """
+    ends = np.cumsum([tensor.shape.num_elements() or 0 for tensor in tensors])
+    count = int(np.clip(ends[-1] // _LEAST_GROUP, 1, _MOST_GROUPS))
+    places = np.unique(np.searchsorted(ends, ends[-1] * np.arange(1, count) / count) + 1)
+    edges = [0, *places[places < len(tensors)], len(tensors)]
+    return [tensors[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def _safe_sums_of_squares(
+    tensors: Sequence[tf.Tensor], dtype: tf.DType, compiled: bool
+) -> tf.Tensor:
+    """The sum of squares of each tensor, in float64, shape (tensors,).
+
+    They are squared in float64 if one of the sums does not fit `dtype`.
+    """
+    parts = _parts(tensors)
+
+    def squares_in(dtype: tf.DType) -> tf.Tensor:
+        return _sums_of_squares(parts, len(tensors), dtype, compiled)
+
+    squares = squares_in(dtype)
     fit = tf.reduce_all((squares > _LEAST_SQUARE) & tf.math.is_finite(squares))
-    return tf.sqrt(tf.cond(fit, lambda: squares, lambda: _sums_of_squares(tensors, tf.float64)))
+    return tf.cond(fit, lambda: squares, lambda: squares_in(tf.float64))
 
 
 def nonzero_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
@@ -48,45 +82,105 @@ def nonzero_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
 # number is 1.2e-38.
 _LEAST_SQUARE = 1e-30
 
+# Tensors of fewer elements are copied into one tensor, because an operation of its own for each
+# takes longer: to trace, and to run.
+_SMALL = 4096
 
-def _sums_of_squares(tensors: Sequence[tf.Tensor], dtype: tf.DType | None = None) -> tf.Tensor:
-    """The sum of squares of each tensor, in float64, shape (tensors,).
+# The float32 numbers in a vector register, and the longest sum in one of them.
+_LANES = 8
+_LONGEST_SUM = 8192
+
+# Each group costs an operation `tf.cond`, so it has at least this many elements.
+_LEAST_GROUP = 2**18
+_MOST_GROUPS = 4
+
+
+class _Part(NamedTuple):
+    """A tensor, or several small ones of equal shape, along a new first axis, or several vectors.
+
+    Attributes:
+        tensor: the elements.
+        numbers: the number of the tensor to which each element along the first axis belongs; or
+            the number of the only tensor.
+    """
+
+    tensor: tf.Tensor
+    numbers: np.ndarray | int
+
+
+def _parts(tensors: Sequence[tf.Tensor]) -> list[_Part]:
+    """Tensors, the small ones of them joined."""
+    parts = []
+    alike: dict[tuple, list[int]] = {}
+    for number, tensor in enumerate(tensors):
+        size = tensor.shape.num_elements()
+        if size is None or size >= _SMALL:
+            parts.append(_Part(tensor, number))
+        else:
+            # Vectors (biases) of any length are joined.
+            shape = "vector" if tensor.shape.rank == 1 else tuple(tensor.shape)
+            alike.setdefault((tensor.dtype, shape), []).append(number)
+    for (_, shape), numbers in alike.items():
+        members = [tensors[number] for number in numbers]
+        if shape == "vector":
+            lengths = [member.shape[0] for member in members]
+            parts.append(_Part(tf.concat(members, axis=0), np.repeat(numbers, lengths)))
+        else:
+            parts.append(_Part(tf.stack(members), np.array(numbers)))
+    return parts
+
+
+def _sums_of_squares(
+    parts: Sequence[_Part], count: int, dtype: tf.DType, compiled: bool
+) -> tf.Tensor:
+    """The sum of squares of each of `count` tensors, in float64, shape (count,).
 
     Args:
-        tensors: floating tensors.
-        dtype: the type in which they are squared; default the widest among them.
+        parts: the tensors.
+        count: their number.
+        dtype: the type in which they are squared.
+        compiled: as in `norms`.
     """
-    dtype = dtype or max((tensor.dtype for tensor in tensors), key=lambda dtype: dtype.size)
-    # Vectors (biases) are joined before all other operations, so that a model with thousands of
-    # them is traced fast.
-    vectors = {number: tensor for number, tensor in enumerate(tensors) if _is_vector(tensor)}
-    columns = {
-        number: _columns(tf.cast(tensor, dtype))
-        for number, tensor in enumerate(tensors)
-        if number not in vectors
-    }
-    joined = [tf.square(_joined(list(vectors.values()), dtype))] if vectors else []
-    parts = tf.concat([*joined, *columns.values()], axis=0)
-    sizes = [part.shape.num_elements() for part in (*vectors.values(), *columns.values())]
-    owners = np.repeat([*vectors, *columns], sizes)
-    return tf.math.unsorted_segment_sum(tf.cast(parts, tf.float64), owners, len(tensors))
-
-
-def _joined(vectors: list[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
-    if len({vector.dtype for vector in vectors}) > 1:
-        vectors = [tf.cast(vector, dtype) for vector in vectors]
-    return tf.cast(tf.concat(vectors, axis=0), dtype)
-
-
-def _is_vector(tensor: tf.Tensor) -> bool:
-    return tensor.shape.rank == 1 and tensor.shape[0] is not None
+    sums = []
+    owners = []
+    halves = {}
+    for tensor, numbers in parts:
+        tensor = tf.cast(tensor, dtype)
+        if not isinstance(numbers, int):
+            # The axes within each of the tensors that were joined.
+            sums.append(tf.reduce_sum(tf.square(tensor), axis=list(range(1, tensor.shape.rank))))
+            owners.append(numbers)
+        elif compiled:
+            columns = _columns(tensor)
+            sums.append(columns)
+            owners.append(np.repeat(numbers, columns.shape[0]))
+        else:
+            # One kernel, which writes no squares to memory. It returns half of their sum.
+            halves[numbers] = tf.nn.l2_loss(tensor)
+    if halves:
+        sums.append(2 * tf.stack(list(halves.values())))
+        owners.append(np.array(list(halves)))
+    everything = tf.cast(tf.concat(sums, axis=0), tf.float64)
+    return tf.math.unsorted_segment_sum(everything, np.concatenate(owners), count)
 
 
 def _columns(tensor: tf.Tensor) -> tf.Tensor:
-    """A vector whose sum is the tensor's sum of squares."""
+    """A vector whose sum is the tensor's sum of squares, computed as XLA does it fast.
+
+    XLA sums fast over all axes but the last, fastest if the last one has the size of a register of
+    the processor, and slowly over all axes.
+    """
     squares = tf.square(tensor)
-    if tensor.shape.rank and tensor.shape[-1] is not None:
-        # XLA sums fast over all axes but the last, and slowly over all axes.
+    size = tensor.shape.num_elements()
+    if size is not None and size % _LANES == 0:
+        rows = size // _LANES
+        # Short sums, because each addition is rounded.
+        while rows > _LONGEST_SUM and rows % 2 == 0:
+            rows //= 2
+        if rows <= _LONGEST_SUM:
+            lanes = tf.reshape(squares, [-1, rows, _LANES])
+            return tf.reshape(tf.reduce_sum(lanes, axis=1), [-1])
+    if tensor.shape.rank and tensor.shape.rank > 1 and tensor.shape[-1] is not None:
         return tf.reduce_sum(squares, axis=list(range(tensor.shape.rank - 1)))
     return tf.reshape(tf.reduce_sum(squares), [1])
 

@@ -133,8 +133,12 @@ class GradientNorm(GradientQuantity):
 
     name = "gradient_norm"
 
+    def __init__(self, compiled: bool = True) -> None:
+        # Whether XLA compiles the step.
+        self._compiled = compiled
+
     def measure(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-        return tf.square(norms(tensors))[:, tf.newaxis]
+        return tf.square(norms(tensors, self._compiled))[:, tf.newaxis]
 
     def finish(self, totals: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
         return tf.sqrt(totals)

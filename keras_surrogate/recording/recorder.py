@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+import contextlib
+import dataclasses
+import operator
+import weakref
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
 
 import keras
 import numpy as np
@@ -15,6 +19,63 @@ from keras_surrogate.recording.applied import AppliedGradients
 from keras_surrogate.recording.buffers import RowBuffer
 from keras_surrogate.recording.optimizers import optimizers_of
 
+# The attribute of a model's own train function that holds its recorders, by their settings.
+_RECORDERS = "_keras_surrogate_recorders"
+
+
+class Reader(Protocol):
+    """An object that reads the rows of a recorder."""
+
+    def read(self) -> None:
+        """Read the rows that were recorded since the last call."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything besides the model on which the recorded step depends.
+
+    Attributes:
+        capacity: the number of steps kept until they are read.
+        kind: "raw", the default: gradients as they reach the optimizer; or "applied": gradients
+            that the updates are made with.
+        also: names of further quantities, from `quantities.names()`; default none.
+        per: "layer", the default, or "variable": the owner of each number.
+        depth: the number of levels of layers that hold layers, as in `names.layer_variables`;
+            default 1.
+    """
+
+    capacity: int
+    kind: Literal["raw", "applied"] = "raw"
+    also: tuple[str, ...] = ()
+    per: Literal["layer", "variable"] = "layer"
+    depth: int = 1
+
+
+def find(model: keras.Model, settings: Settings) -> StepRecorder | None:
+    """The recorder that a model already has for some settings, or None.
+
+    Recorders are attributes of the model's own train function, and live as long as it does: Keras
+    makes a new one after each `compile`. The model and they hold each other, so a model that is
+    deleted takes them along; a dictionary elsewhere would hold both for ever.
+    """
+    recorders = getattr(model.train_function, _RECORDERS, {})
+    outdated = [key for key, recorder in recorders.items() if not recorder.is_of(model)]
+    for key in outdated:
+        del recorders[key]
+    return recorders.get(settings)
+
+
+def create(model: keras.Model, settings: Settings) -> StepRecorder:
+    """A new recorder for a compiled model, which `find` finds from now on."""
+    recorder = StepRecorder(model, settings)
+    recorders = getattr(recorder.plain, _RECORDERS, {})
+    recorders[settings] = recorder
+    # A method takes no attribute. A model with its own `make_train_function` may have one, and then
+    # nothing is reused.
+    with contextlib.suppress(AttributeError):
+        setattr(recorder.plain, _RECORDERS, recorders)
+    return recorder
+
 
 class StepRecorder:
     """A second train function for a compiled model, which also records quantities of each step.
@@ -25,13 +86,7 @@ class StepRecorder:
     Args:
         model: a compiled Keras model. Its own `train_function` is unchanged, and no method stays
             wrapped.
-        capacity: the number of steps kept until they are read.
-        kind: "raw", the default: gradients as they reach the optimizer; or "applied": gradients
-            that the updates are made with.
-        also: names of further quantities, from `quantities.names()`; default none.
-        per: "layer", the default, or "variable": the owner of each number.
-        depth: the number of levels of layers that hold layers, as in `names.layer_variables`;
-            default 1.
+        settings: the `Settings`.
 
     Attributes:
         plain: the model's own train function.
@@ -51,15 +106,7 @@ class StepRecorder:
     last: np.ndarray
     saw_gradients: bool
 
-    def __init__(
-        self,
-        model: keras.Model,
-        capacity: int,
-        kind: Literal["raw", "applied"] = "raw",
-        also: Sequence[str] = (),
-        per: Literal["layer", "variable"] = "layer",
-        depth: int = 1,
-    ) -> None:
+    def __init__(self, model: keras.Model, settings: Settings) -> None:
         model.make_train_function()
         self.plain = model.train_function
         self.columns = []
@@ -67,18 +114,21 @@ class StepRecorder:
         self.last = np.empty(0, bool)
         self.saw_gradients = False
         self._model = model
-        self._capacity = capacity
-        self._per = per
-        self._depth = depth
-        further = [new() for name in also for new in quantities.COLLECTION[name]]
-        self.quantities: list[quantities.Quantity] = [quantities.GradientNorm(), *further]
+        self._settings = settings
+        self._reader: Callable[[], Reader | None] = _nobody
+        self._parts = []
+        further = [new() for name in settings.also for new in quantities.COLLECTION[name]]
+        self.quantities: list[quantities.Quantity] = [
+            quantities.GradientNorm(bool(model.jit_compile)),
+            *further,
+        ]
         if any(quantities.clips(optimizer) for optimizer in optimizers_of(model)):
             self.quantities.append(quantities.GradientClipped())
         self._observes = any(one.outputs for one in self.quantities)
         self._layout: quantities.Layout | None = None
         # Ids of the layers in the order of their calls; empty until the first step is traced.
         self._calls: list[int] = []
-        self._tap(kind)
+        self._tap()
         if all(layer.built for layer in names.layers_by_name(model).values()):
             # If variables were created while a step is traced, it would be traced twice, and by
             # each replica.
@@ -88,15 +138,44 @@ class StepRecorder:
                     self._applied.allocate()
         self.function = self._make_function(model)
 
-    def _tap(self, kind: Literal["raw", "applied"]) -> None:
+    def is_of(self, model: keras.Model) -> bool:
+        """True for the recorder's model, while it has the parts that the step was traced with.
+
+        These are its trainable variables, its layers and its optimizers.
+        """
+        if model is not self._model:
+            return False
+        if self._layout is None:
+            return True
+        now = _parts(model)
+        return len(now) == len(self._parts) and all(map(operator.is_, now, self._parts))
+
+    def begin(self, reader: Reader) -> None:
+        """Give the rows from now on to a reader.
+
+        The reader before it, whose `fit` may have been interrupted, first reads what is left.
+        """
+        before = self._reader()
+        if before is not None and before is not reader:
+            before.read()
+        self.read()
+        self._reader = weakref.ref(reader)
+
+    def is_read_by(self, reader: Reader) -> bool:
+        """True for the reader that was given to the last `begin`."""
+        return self._reader() is reader
+
+    def _tap(self) -> None:
         self._applied: AppliedGradients | None = None
-        if kind == "applied":
+        if self._settings.kind == "applied":
             of_gradients = [
                 one for one in self.quantities if isinstance(one, quantities.GradientQuantity)
             ]
             self._applied = AppliedGradients(self._model, of_gradients)
         # Variables are in the order of their own layers' calls, at every depth.
-        depth_of_calls = names.EVERY_DEPTH if self._per == "variable" else self._depth
+        depth_of_calls = self._settings.depth
+        if self._settings.per == "variable":
+            depth_of_calls = names.EVERY_DEPTH
         self._taps = taps.Taps(
             self._model,
             layers=names.layers_within(self._model, depth_of_calls),
@@ -110,7 +189,7 @@ class StepRecorder:
         """The layers whose outputs are measured, by name."""
         if not self._observes:
             return {}
-        return names.layers_by_name(self._model, self._depth, self._calls)
+        return names.layers_by_name(self._model, self._settings.depth, self._calls)
 
     def _make_function(self, model: keras.Model) -> Callable[..., Any]:
         with methods.replaced([model], "train_step", self._recording):
@@ -142,18 +221,19 @@ class StepRecorder:
         while that step is traced.
         """
         self._lay_out()
-        self._buffer = RowBuffer(len(self.columns), self._capacity)
+        self._buffer = RowBuffer(len(self.columns), self._settings.capacity)
 
     def _lay_out(self) -> None:
         """Order the columns.
 
         Their number, and so the size of the buffer, does not depend on the order of calls.
         """
-        if self._per == "variable":
+        if self._settings.per == "variable":
             groups = names.variables_by_path(self._model, self._calls)
         else:
-            groups = names.layer_variables(self._model, self._depth, self._calls)
+            groups = names.layer_variables(self._model, self._settings.depth, self._calls)
         self._layout = quantities.Layout(groups, self._observed())
+        self._parts = _parts(self._model)
         columns = [
             (quantity, column)
             for quantity in self.quantities
@@ -187,3 +267,12 @@ class StepRecorder:
         It waits for the device.
         """
         return self._buffer.read() if self._layout else np.empty((0, 0))
+
+
+def _nobody() -> None:
+    """A reference to no reader."""
+
+
+def _parts(model: keras.Model) -> list[object]:
+    """The objects whose replacement changes a model's train step."""
+    return [*model.trainable_variables, *model.layers, *optimizers_of(model)]

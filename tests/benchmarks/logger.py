@@ -2,11 +2,15 @@
 
 python tests/benchmarks/logger.py cost        an MLP and a CNN, in graphs and under XLA; five minutes
 python tests/benchmarks/logger.py also        the optional quantities, on the MLP
-python tests/benchmarks/logger.py layers      10 to 1000 layers: microseconds a step and layer, and time to trace
+python tests/benchmarks/logger.py first       the first fit, which traces the step, of an MLP in graphs and under XLA
+python tests/benchmarks/logger.py layers      10 to 1000 layers: what a step and what the first fit take
+python tests/benchmarks/logger.py memory      what each of thirty fits with thirty new loggers leaves in memory
 """
 
+import gc
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -104,18 +108,72 @@ def table_of(loggers, models, rounds):
     return table
 
 
-def by_layers(rounds=5, counts=(10, 100, 1000)):
-    """What a layer costs in a step, and what tracing costs, in small models of many layers."""
+def by_layers(rounds, counts=(10, 100, 1000)):
+    """Small models of many layers in ten-step fits: what a layer costs in a step, and in the first fit."""
     sys.setrecursionlimit(10_000)  # Keras walks through a model recursively
-    headers = ("layers", "us a step and layer", "first fit over that of no logger")
-    table = Table(*headers, title="width 16, batch 32, graphs")
+    headers = (
+        "layers",
+        "us a step and layer",
+        "ten steps over no logger",
+        "first fit over no logger",
+    )
+    table = Table(*headers, title="width 16, batch 32, graphs, CPU time")
     for count in counts:
-        plain = Run(mlp(count, 16), False, steps=20, batch=32)
-        logged = Run(mlp(count, 16), False, GradientNormLogger(), steps=20, batch=32)
-        first = logged.seconds(time.perf_counter) / plain.seconds(time.perf_counter)
-        extra = [logged.seconds() - plain.seconds() for _ in range(rounds)]
-        table.add_row(str(count), f"{np.median(extra) / 20 / count * 1e6:.1f}", f"{first:.2f}")
+        plain = Run(mlp(count, 16), False, steps=10, batch=32)
+        logged = Run(mlp(count, 16), False, GradientNormLogger(), steps=10, batch=32)
+        first = logged.seconds() / plain.seconds()
+        # The second call of a graph optimizes it once more.
+        logged.seconds()
+        plain.seconds()
+        times = np.array([[logged.seconds(), plain.seconds()] for _ in range(rounds)])
+        with_logger, without = np.median(times, axis=0)
+        table.add_row(
+            str(count),
+            f"{(with_logger - without) / 10 / count * 1e6:.1f}",
+            f"{with_logger / without:.2f}",
+            f"{first:.2f}",
+        )
     return table
+
+
+def first_fits(rounds):
+    """The first fit of a new model, which traces the step, over that without a logger."""
+    table = Table(
+        "", "graph", "XLA", title=f"MLP 30 x 256, first fit of one step, median of {rounds}"
+    )
+    cells = []
+    for jit_compile in (False, True):
+        pairs = []
+        for _ in range(rounds + 1):
+            logged = Run(mlp(), jit_compile, GradientNormLogger(), steps=1).seconds()
+            pairs.append((logged, Run(mlp(), jit_compile, steps=1).seconds()))
+        # The first pair loads libraries.
+        logged, plain = np.median(pairs[1:], axis=0)
+        cells.append(f"{logged / plain:.2f} ({logged:.2f} s)")
+    table.add_row("CPU time over no logger", *cells)
+    return table
+
+
+def memory(fits=30):
+    """Kilobytes that a fit leaves in memory, with a new logger each and without; Linux only."""
+    table = Table("", "kB a fit", title=f"MLP 10 x 64, growth of the process over {fits} fits")
+    for name in ("none", "a new logger each"):
+        run = Run(mlp(10, 64), False, steps=5)
+        sizes = []
+        for number in range(10 + fits):
+            run.callbacks = [GradientNormLogger()] if name != "none" else []
+            run.seconds()
+            gc.collect()
+            if number in (9, 9 + fits):
+                sizes.append(resident())
+        table.add_row(name, f"{(sizes[1] - sizes[0]) / fits:.0f}")
+    return table
+
+
+def resident():
+    """The resident memory of this process, in kB."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
 def main(which="cost", rounds=15):
@@ -123,7 +181,9 @@ def main(which="cost", rounds=15):
     tables = {
         "cost": lambda: table_of(LOGGERS, models, rounds),
         "also": lambda: table_of(QUANTITIES, {"MLP 30 x 256": (mlp, STEPS)}, rounds),
-        "layers": by_layers,
+        "first": lambda: first_fits(rounds),
+        "layers": lambda: by_layers(rounds),
+        "memory": memory,
     }
     Console().print(tables[which]())
 

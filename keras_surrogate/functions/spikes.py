@@ -56,8 +56,11 @@ class Step(Function):
     at_zero: float = between(0, 1, default=1.0)
 
     def value(self, x: tf.Tensor) -> tf.Tensor:
-        if self.at_zero in (0, 1):
-            return tf.nn.relu(_sign(x, self.at_zero))
+        # Few operations, because each is a pass over memory outside XLA; NaN stays NaN.
+        if self.at_zero == 1:
+            return 1 + tf.sign(tf.minimum(x, 0))
+        if self.at_zero == 0:
+            return tf.nn.relu(tf.sign(x))
         return tf.where(tf.equal(x, 0), tf.constant(self.at_zero, x.dtype), tf.nn.relu(tf.sign(x)))
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:

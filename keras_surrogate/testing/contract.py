@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import functions
+from keras_surrogate import compiling, functions
 from keras_surrogate.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def check_surrogate(surrogate: Surrogate, xla: bool = True, save: bool = True) -
     _all_modes(surrogate, tf.function, "graph")
     if xla:
         _all_modes(surrogate, lambda function: tf.function(function, jit_compile=True), "XLA")
+    _large(surrogate)
     _dtypes(surrogate)
     _shapes(surrogate)
     _keyword_call(surrogate)
@@ -262,6 +263,19 @@ def _value_and_gradient(surrogate: Callable, x: tf.Tensor) -> tuple[tf.Tensor, t
         tape.watch(x)
         y = surrogate(x)
     return y, tape.gradient(y, x)
+
+
+def _large(surrogate: Surrogate) -> None:
+    """Compare a large tensor in a graph, where a pair may be compiled by itself, with a small one.
+
+    The small one is evaluated in eager mode, where it never is.
+    """
+    few = tf.constant(np.append(POINTS, [0.0, np.nan, np.inf, -np.inf]))
+    many = tf.constant(np.resize(few, max(compiling.LEAST_ELEMENTS, few.shape[0])))
+    got = tf.function(lambda x: _value_and_gradient(surrogate, x))(many)
+    expected = _value_and_gradient(surrogate, few)
+    for what, one, other in zip(("value", "reverse mode"), got, expected, strict=True):
+        _agree(surrogate, f"{what} of a large tensor, graph", few, one[: few.shape[0]], other)
 
 
 def _dtypes(surrogate: Surrogate) -> None:

@@ -37,14 +37,24 @@ def pays(owner: Any, method: str, *arguments: tf.Tensor) -> bool:
     It was measured on CPUs only, outside of `tf.distribute`, so that it is False elsewhere.
 
     Args:
-        owner: a hashable object.
+        owner: an object; False if it is not hashable.
         method: the name of an elementwise method of `owner`.
         arguments: floating tensors of one shape and dtype.
     """
     x = arguments[0]
     if tf.executing_eagerly() or not _is_large(x.shape) or not _on_cpu():
         return False
+    if not _is_hashable(owner):
+        return False
     return _operations(owner, method, len(arguments), x.dtype) > 1 and _is_counted(x)
+
+
+def _is_hashable(owner: Any) -> bool:
+    try:
+        hash(owner)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_large(shape: tf.TensorShape) -> bool:

@@ -148,7 +148,7 @@ class Surrogate:
         self, x: tf.Tensor, y: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         """The value `y`, and the function from the gradient of it to the gradient of `x`."""
-        if self.residual and not self._needs_only_output():
+        if self.residual and not self._needs_only_output:
             slope = residuals.compressed(self.residual, self.backward, x)
             return y, lambda upstream: self._scaled(upstream) * slope(upstream)
         return y, lambda upstream: self._gradient(upstream, x, y)
@@ -156,7 +156,7 @@ class Surrogate:
     def _value(self, x: tf.Tensor) -> tf.Tensor:
         # A compiled value has no derivative. A slope from the output needs one for its own
         # derivative, and the true gradient is one.
-        needs_derivative = gradients_are_true() or self._needs_only_output()
+        needs_derivative = gradients_are_true() or self._needs_only_output
         if not needs_derivative and self._compiles(self.forward, "value", x):
             # Without stop_gradient a tape would have all intermediate results kept.
             return compiling.hinted(self.forward, "value", shared=False)(tf.stop_gradient(x))
@@ -165,7 +165,7 @@ class Surrogate:
     def _gradient(self, upstream: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """`upstream` times the scaled slope."""
         # From the output where that suffices, so that the input need not be kept.
-        if self._needs_only_output():
+        if self._needs_only_output:
             method = "_gradient_from_output"
             arguments = (upstream, y)
         else:
@@ -183,9 +183,13 @@ class Surrogate:
     def _gradient_from_output(self, upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         return self.backward.gradient_from_output(self._scaled(upstream), y, of=self.forward)
 
+    @functools.cached_property
     def _needs_only_output(self) -> bool:
         """Tell if the slope can be computed from the output of `forward`."""
-        return not self._has_callable() and _output_suffices(self.backward, self.forward)
+        # This depends on the functions only, so that any number will do.
+        with tf.init_scope():
+            zero = tf.zeros([])
+            return self.backward.gradient_from_output(zero, zero, of=self.forward) is not None
 
     def _has_callable(self) -> bool:
         return any(isinstance(part, FromCallable) for part in (self.forward, self.backward))
@@ -240,14 +244,6 @@ class Surrogate:
     def from_config(cls, config: dict[str, Any]) -> Surrogate:
         """The surrogate of a configuration made by `get_config`."""
         return cls(**config)
-
-
-@functools.lru_cache(maxsize=1024)
-def _output_suffices(backward: functions.Function, forward: functions.Function) -> bool:
-    # Whether there is a formula depends on the functions only, so that any number will do.
-    with tf.init_scope():
-        zero = tf.zeros([])
-        return backward.gradient_from_output(zero, zero, of=forward) is not None
 
 
 def _floating_tensor(x: Any) -> tf.Tensor:

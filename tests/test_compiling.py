@@ -119,6 +119,19 @@ def test_callables_are_not_because_they_may_depend_on_more_than_their_input():
         np.testing.assert_allclose(gradient[0, 0], slope, rtol=1e-5)
 
 
+def test_a_function_with_a_list_is_not_because_it_cannot_be_kept(everything_is_large):
+    class Polynomial(functions.Function, collect=False):
+        coefficients: list
+
+        def value(self, x):
+            return sum(factor * x**power for power, factor in enumerate(self.coefficients))
+
+    pair = Surrogate("relu", Polynomial([0.0, 1.0, 3.0]))
+    x = tf.constant([0.5, -1.0])
+    _, gradient = tf.function(value_and_gradient(pair))(x)
+    np.testing.assert_allclose(gradient, [4.0, -5.0])
+
+
 def test_true_gradients_of_a_value_that_would_be_compiled():
     # tanh_shrink is x - tanh(x), two operations, with the slope tanh(x)**2.
     pair = Surrogate("tanh_shrink", "bsilu")
@@ -181,6 +194,13 @@ def test_the_whole_contract_with_everything_compiled_by_itself(name, everything_
     testing.check_surrogate(presets.get(name), save=False)
     # In float64, leaky ReLU's slope has several operations too.
     assert bool(compiling._shapes) == (name != "artificial_relu")
+
+
+@pytest.mark.parametrize("name", ["elu", "log_sigmoid", "scaled_tanh"])
+def test_slopes_from_the_output_keep_their_second_derivative(name, everything_is_large):
+    """The value is not compiled then, although it has several operations."""
+    testing.check_surrogate(Surrogate(name, scale=2.0), xla=False, save=False)
+    assert compiling._shapes
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float32, tf.float64])

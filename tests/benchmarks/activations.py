@@ -2,6 +2,7 @@
 
     python tests/benchmarks/activations.py                  every preset; memory of a chosen few
     python tests/benchmarks/activations.py flat_spot "relu|bsilu"       these only
+    python tests/benchmarks/activations.py --time           without memory
     python tests/benchmarks/activations.py --sizes          from which size compiling by itself pays
     python tests/benchmarks/activations.py --step           a training step of a CNN in a graph
     python tests/benchmarks/activations.py --eager "step|linear"        in eager mode
@@ -261,7 +262,7 @@ def main():
         choices=["native", "surrogate"],
         help="print the peak memory of one and nothing else",
     )
-    tables = {"sizes": size_table, "step": step_table, "eager": eager_table}
+    tables = {"time": time_table, "sizes": size_table, "step": step_table, "eager": eager_table}
     for name in tables:
         parser.add_argument(f"--{name}", action="store_true", help="this table only")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")

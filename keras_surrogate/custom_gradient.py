@@ -52,6 +52,11 @@ def _set_train_function(model: keras.layers.Layer, function: Callable | None) ->
         model.train_function = function
 
 
+def gradients_are_true() -> bool:
+    """Tell if the code runs within `true_gradients`."""
+    return _TRUE_GRADIENTS.get()
+
+
 def with_gradient(
     x: tf.Tensor,
     evaluate: Callable[[tf.Tensor], tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]],
@@ -67,7 +72,7 @@ def with_gradient(
             to the gradient of `x`.
         primitive: a function of `x` whose true derivative is the same gradient, for forward mode.
     """
-    if _TRUE_GRADIENTS.get():
+    if gradients_are_true():
         return evaluate(x)[0]
 
     # Not empty as soon as a gradient has been requested.

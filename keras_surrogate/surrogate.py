@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import keras
 import tensorflow as tf
 
-from keras_surrogate import functions
+from keras_surrogate import compiling, functions
 from keras_surrogate.checks import one_of
-from keras_surrogate.custom_gradient import with_gradient
-from keras_surrogate.functions import residuals
+from keras_surrogate.custom_gradient import gradients_are_true, with_gradient
+from keras_surrogate.functions import FromCallable, residuals
 
 if TYPE_CHECKING:
     from keras_surrogate._types import FunctionLike
@@ -47,10 +47,14 @@ class Surrogate:
             None, the default: the input. "bfloat16" or "uint8": the slope in 2 bytes or 1 (see
             `residuals` for the errors); it has no second derivative. In eager mode no memory is
             saved.
-        jit_compile: True compiles the slope by XLA on its own; default False. Outside a compiled
-            training step, a slope of many operations ("bsilu", "nelu") then takes one pass over
-            memory. Each new shape takes about 0.1 s to compile, and small tensors gain nothing. In
-            a compiled step it changes nothing.
+        jit_compile: "auto", the default: value and slope are compiled by XLA on their own where
+            that pays, so that each takes one pass over memory. That is outside a compiled training
+            step, in a graph (`tf.function`, `fit`), on a CPU, for tensors of at least 131072
+            elements whose whole shape is known (`dataset.batch(32, drop_remainder=True)`), where
+            they have several operations ("bsilu", "nelu", "sign"). Each new shape takes about 0.1 s
+            to compile; from the 65th on none is compiled. A function made of your own callable is
+            never. False compiles nothing. True compiles the slope everywhere, except where it
+            comes from the output. In a compiled step none of them changes anything.
 
     Raises:
         ValueError: an unknown name, the name of a published pair, a parameter out of range, or
@@ -64,7 +68,7 @@ class Surrogate:
     backward: functions.Function
     scale: float
     residual: Literal["bfloat16", "uint8"] | None
-    jit_compile: bool
+    jit_compile: bool | Literal["auto"]
 
     def __init__(
         self,
@@ -72,15 +76,16 @@ class Surrogate:
         backward: FunctionLike | None = None,
         scale: float = 1.0,
         residual: Literal["bfloat16", "uint8"] | None = None,
-        jit_compile: bool = False,
+        jit_compile: bool | Literal["auto"] = "auto",
     ) -> None:
         value_of = functions.get(forward)
         slope_of = value_of if backward is None else functions.get(backward)
         scale = functions.real_number(scale, "Surrogate", "scale")
         residual = one_of(residual, "Surrogate: residual", residuals.NAMES)
-        if not isinstance(jit_compile, bool):
+        # 1 and 0 are equal to True and False.
+        if not isinstance(jit_compile, bool) and jit_compile != "auto":
             raise ValueError(
-                f"Surrogate: jit_compile must be True or False, but is {jit_compile!r}."
+                f"Surrogate: jit_compile must be True, False or 'auto', but is {jit_compile!r}."
             )
         if residual == "uint8":
             # Raises a ValueError for a slope without bounds.
@@ -107,7 +112,11 @@ class Surrogate:
         """
         if isinstance(x, keras.KerasTensor):
             return keras.layers.Activation(self)(x)
-        return with_gradient(_floating_tensor(x), self._evaluate, self._primitive)
+
+        def evaluate(x):
+            return self._evaluate(x, self._value(x))
+
+        return with_gradient(_floating_tensor(x), evaluate, self._primitive)
 
     def blended(self, x: tf.Tensor, blend: float | tf.Tensor) -> tf.Tensor:
         """The same value with slope `blend` * surrogate + (1 - `blend`) * true.
@@ -121,7 +130,8 @@ class Surrogate:
         blend = tf.cast(blend, x.dtype)
 
         def evaluate(x):
-            y, gradient = self._evaluate(x)
+            # The true slope may come from the output, and then needs its derivative.
+            y, gradient = self._evaluate(x, self.forward.value(x))
 
             def blended_gradient(upstream):
                 own = gradient(upstream)
@@ -134,23 +144,62 @@ class Surrogate:
 
         return with_gradient(x, evaluate, primitive)
 
-    def _evaluate(self, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        """The value, and the function from the gradient of the value to the gradient of `x`."""
-        y = self.forward.value(x)
-        if self.residual and self.backward.gradient_from_output(y, y, of=self.forward) is None:
+    def _evaluate(
+        self, x: tf.Tensor, y: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        """The value `y`, and the function from the gradient of it to the gradient of `x`."""
+        if self.residual and not self._needs_only_output:
             slope = residuals.compressed(self.residual, self.backward, x)
             return y, lambda upstream: self._scaled(upstream) * slope(upstream)
-        return y, lambda upstream: self._gradient(self._scaled(upstream), x, y)
+        return y, lambda upstream: self._gradient(upstream, x, y)
+
+    def _value(self, x: tf.Tensor) -> tf.Tensor:
+        # A compiled value has no derivative. A slope from the output needs one for its own
+        # derivative, and the true gradient is one.
+        needs_derivative = gradients_are_true() or self._needs_only_output
+        if not needs_derivative and self._compiles(self.forward, "value", x):
+            # Without stop_gradient a tape would have all intermediate results kept.
+            return compiling.hinted(self.forward, "value", shared=False)(tf.stop_gradient(x))
+        return self.forward.value(x)
 
     def _gradient(self, upstream: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """`upstream` times the slope."""
+        """`upstream` times the scaled slope."""
         # From the output where that suffices, so that the input need not be kept.
-        from_output = self.backward.gradient_from_output(upstream, y, of=self.forward)
-        if from_output is not None:
-            return from_output
-        if self.jit_compile:
-            return _compiled_gradient(self.backward)(upstream, x)
-        return self.backward.gradient(upstream, x)
+        if self._needs_only_output:
+            method = "_gradient_from_output"
+            arguments = (upstream, y)
+        else:
+            method = "_gradient_from_input"
+            arguments = (upstream, x)
+        if self.jit_compile is True and method == "_gradient_from_input":
+            return compiling.required(self, method)(*arguments)
+        if self._compiles(self, method, *arguments):
+            return compiling.hinted(self, method, shared=True)(*arguments)
+        return getattr(self, method)(*arguments)
+
+    def _gradient_from_input(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        return self.backward.gradient(self._scaled(upstream), x)
+
+    def _gradient_from_output(self, upstream: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        return self.backward.gradient_from_output(self._scaled(upstream), y, of=self.forward)
+
+    @functools.cached_property
+    def _needs_only_output(self) -> bool:
+        """Tell if the slope can be computed from the output of `forward`."""
+        # This depends on the functions only, so that any number will do.
+        with tf.init_scope():
+            zero = tf.zeros([])
+            return self.backward.gradient_from_output(zero, zero, of=self.forward) is not None
+
+    def _has_callable(self) -> bool:
+        return any(isinstance(part, FromCallable) for part in (self.forward, self.backward))
+
+    def _compiles(self, owner: Any, method: str, *arguments: tf.Tensor) -> bool:
+        """Tell if a method is compiled by itself because that pays."""
+        # A callable may depend on more than its input, so that no trace of it can be kept.
+        if self.jit_compile != "auto" or self._has_callable():
+            return False
+        return compiling.pays(owner, method, *arguments)
 
     def _primitive(self, x: tf.Tensor) -> tf.Tensor:
         return self._scaled(self.backward.value(x))
@@ -174,7 +223,7 @@ class Surrogate:
 
     def true(self) -> Surrogate:
         """The ordinary activation with the same value: `Surrogate(forward, forward)`."""
-        return Surrogate(self.forward)
+        return Surrogate(self.forward, jit_compile=self.jit_compile)
 
     def scaled(self, factor: float) -> Surrogate:
         """The same surrogate with its slope multiplied by `factor`, any finite number."""
@@ -195,11 +244,6 @@ class Surrogate:
     def from_config(cls, config: dict[str, Any]) -> Surrogate:
         """The surrogate of a configuration made by `get_config`."""
         return cls(**config)
-
-
-@functools.lru_cache(maxsize=256)
-def _compiled_gradient(function: functions.Function) -> Callable[..., tf.Tensor]:
-    return tf.function(function.gradient, jit_compile=True, autograph=False)
 
 
 def _floating_tensor(x: Any) -> tf.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_surrogate import functions, presets, testing
+from keras_surrogate import compiling, functions, presets, testing
 from keras_surrogate.surrogate import Surrogate
 
 FALLBACKS = ["sparse_plus", "sparse_sigmoid"]
@@ -102,6 +102,16 @@ NEXT = [
 @pytest.mark.parametrize("pairs", tens(NEXT), ids=first_title)
 def test_every_function_on_either_side_of_a_pair(pairs, jit_compile):
     assert_derivatives(pairs, jit_compile=jit_compile)
+
+
+@pytest.mark.parametrize("pairs", some(tens(NEXT)), ids=first_title)
+def test_every_function_compiled_by_itself(pairs, monkeypatch):
+    """As large tensors are in a graph."""
+    monkeypatch.setattr(compiling, "LEAST_ELEMENTS", 1)
+    monkeypatch.setattr(compiling, "_shapes", set())
+    assert_derivatives(pairs)
+    # The last group is a Keras activation, which is a callable and never compiled.
+    assert compiling._shapes or len(pairs) == 1
 
 
 ZERO = tf.zeros(())

@@ -247,9 +247,9 @@ def test_a_slope_compiled_by_itself_is_exported(tmp_path):
     np.testing.assert_allclose(value_and_gradient(loaded.serve, X)[1], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("jit_compile", [1, None, "auto"])
-def test_jit_compile_is_a_bool(jit_compile):
-    with pytest.raises(ValueError, match="jit_compile must be True or False, but is"):
+@pytest.mark.parametrize("jit_compile", [1, None, "always"])
+def test_jit_compile_is_a_bool_or_auto(jit_compile):
+    with pytest.raises(ValueError, match="jit_compile must be True, False or 'auto', but is"):
         Surrogate("relu", "bsilu", jit_compile=jit_compile)
 
 

@@ -184,6 +184,16 @@ def test_faults_of_surrogates_are_caught_by_name(fault):
         testing.check_surrogate(Faulty(call))
 
 
+def test_a_fault_of_large_tensors_is_caught():
+    def call(x):
+        x = tf.convert_to_tensor(x)
+        is_large = x.shape.num_elements() is not None and x.shape.num_elements() > 10**5
+        return 2 * PAIR(x) if is_large else PAIR(x)
+
+    with pytest.raises(AssertionError, match="value of a large tensor, graph"):
+        testing.check_surrogate(Faulty(call), xla=False)
+
+
 def test_a_dropped_keyword_is_caught():
     def call(*args, x=None):
         return PAIR(*args) if args else tf.nn.relu(x)

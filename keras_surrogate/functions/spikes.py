@@ -58,8 +58,11 @@ class Step(Function):
     at_zero: float = between(0, 1, default=1.0)
 
     def value(self, x: tf.Tensor) -> tf.Tensor:
-        if self.at_zero in (0, 1):
-            return tf.nn.relu(_sign(x, self.at_zero))
+        # Few operations, because each is a pass over memory outside XLA; NaN stays NaN.
+        if self.at_zero == 1:
+            return 1 + tf.sign(tf.minimum(x, 0))
+        if self.at_zero == 0:
+            return tf.nn.relu(tf.sign(x))
         return tf.where(tf.equal(x, 0), tf.constant(self.at_zero, x.dtype), tf.nn.relu(tf.sign(x)))
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
@@ -116,7 +119,12 @@ class FastSigmoid(Function):
         return scaled / (1 + tf.abs(scaled)) / self.k
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
-        return 1 / finite(1 + self.k * tf.abs(x)) ** 2
+        return self.gradient(tf.ones_like(x), x)
+
+    def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        # Not upstream * (1 / square): a reciprocal of a square becomes one operation in a graph,
+        # which XLA does not know and does not compile together with the rest.
+        return upstream / finite(1 + self.k * tf.abs(x)) ** 2
 
 
 class Atan(Function):
@@ -279,7 +287,8 @@ class SwishSign(Function):
     beta: float = positive(default=5.0)
 
     def value(self, x: tf.Tensor) -> tf.Tensor:
-        scaled = finite(self.beta * x)
+        # Clipped so far inside the range that no order of the products overflows; XLA has its own.
+        scaled = finite(self.beta * x, 1 / 1024)
         return tf.tanh(scaled / 2) + 2 * _logistic_density(scaled) * scaled
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
@@ -288,10 +297,12 @@ class SwishSign(Function):
     def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         # One exponential: with e = sigmoid(-abs(beta * x)), tanh(abs(beta * x) / 2) is 1 - 2 e.
         # Clipped so far inside the range that the product below cannot overflow.
-        scaled = tf.abs(finite(self.beta * x, 1 / 1024))
-        small = tf.sigmoid(-scaled)
+        # The multiplication comes after abs: a chain of abs, minus and sigmoid would become one
+        # operation in a graph, which XLA does not know and does not compile together with the rest.
+        left = tf.maximum(-self.beta * tf.abs(x), x.dtype.min / 1024)
+        small = tf.sigmoid(left)
         density = tf.raw_ops.SigmoidGrad(y=small, dy=2 * self.beta * upstream)
-        return (2 - (1 - 2 * small) * scaled) * density
+        return (2 + (1 - 2 * small) * left) * density
 
 
 def _logistic_density(x: tf.Tensor) -> tf.Tensor:

@@ -30,7 +30,8 @@ class SurrogateActivation(keras.layers.Layer):
             ("sugar_bsilu") or the configuration of a surrogate.
         backward: the function of the slope in the backward pass. Default: that of `forward`.
         scale: multiplies the slope; any finite number, default 1.
-        residual, jit_compile: as in `Surrogate`; default None and False.
+        residual, jit_compile: as in `Surrogate`; default None and "auto", which are replaced by
+            those of `forward` if that is a `Surrogate`.
         blend: the share of the surrogate in the slope, from 0 to 1, default 1; the rest is the true
             slope. `callbacks.SurrogateAnnealing` changes it during training. It has no cost as long
             as it is 1 and was never changed.
@@ -50,7 +51,7 @@ class SurrogateActivation(keras.layers.Layer):
         backward: FunctionLike | None = None,
         scale: float = 1.0,
         residual: Literal["bfloat16", "uint8"] | None = None,
-        jit_compile: bool = False,
+        jit_compile: bool | Literal["auto"] = "auto",
         blend: float = 1.0,
         **kwargs: Any,
     ) -> None:
@@ -62,7 +63,7 @@ class SurrogateActivation(keras.layers.Layer):
         self.surrogate = dataclasses.replace(
             pair.scaled(scale),
             residual=residual or pair.residual,
-            jit_compile=jit_compile or pair.jit_compile,
+            jit_compile=pair.jit_compile if jit_compile == "auto" else jit_compile,
         )
         self._blend = Blend(blend)
         self.supports_masking = True

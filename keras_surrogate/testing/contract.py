@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import functions
+from keras_surrogate import compiling, functions
 from keras_surrogate.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def check_surrogate(surrogate: Surrogate, xla: bool = True, save: bool = True) -
     _all_modes(surrogate, tf.function, "graph")
     if xla:
         _all_modes(surrogate, lambda function: tf.function(function, jit_compile=True), "XLA")
+    _large(surrogate)
     _dtypes(surrogate)
     _shapes(surrogate)
     _keyword_call(surrogate)
@@ -283,6 +284,24 @@ def _value_and_gradient(surrogate: Callable, x: tf.Tensor) -> tuple[tf.Tensor, t
         tape.watch(x)
         y = surrogate(x)
     return y, tape.gradient(y, x)
+
+
+def _large(surrogate: Surrogate) -> None:
+    """Compare a large tensor in a graph, where a pair may be compiled by itself, with a small one.
+
+    The small one is evaluated in eager mode, where it never is.
+    """
+    few = tf.constant(np.append(POINTS, [0.0, np.inf, -np.inf, np.nan]))
+    many = tf.constant(np.resize(few, max(compiling.LEAST_ELEMENTS, few.shape[0])))
+    value, gradient = tf.function(lambda x: _value_and_gradient(surrogate, x))(many)
+    expected_value, expected_gradient = _value_and_gradient(surrogate, few)
+    size = few.shape[0]
+    check = "of a large tensor, graph"
+    _agree(surrogate, f"value {check}", few, value[:size], expected_value)
+    # Without the gradient at NaN: some kernels of TensorFlow lose it there, and XLA does not.
+    x = few[:-1]
+    got = gradient[: size - 1]
+    _agree(surrogate, f"reverse mode {check}", x, got, expected_gradient[:-1])
 
 
 def _dtypes(surrogate: Surrogate) -> None:

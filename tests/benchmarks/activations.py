@@ -1,11 +1,17 @@
-"""What an activation costs: time against native ReLU, outside and inside XLA, and peak memory of a training step.
+"""The cost of activations: time against native ReLU, outside and inside XLA, and peak memory.
 
-    python tests/benchmarks/activations.py                           every preset; memory of a chosen few
-    python tests/benchmarks/activations.py flat_spot "relu|bsilu"    these, a preset or "forward|backward" each;
-                                                                     "relu|bsilu|uint8" with a
-                                                                     compressed residual,
-                                                                     "relu|bsilu|jit" with a slope
-                                                                     compiled by itself
+    python tests/benchmarks/activations.py                  every preset; memory of a chosen few
+    python tests/benchmarks/activations.py flat_spot "relu|bsilu"       these only
+    python tests/benchmarks/activations.py --time           without memory
+    python tests/benchmarks/activations.py --sizes          from which size compiling by itself pays
+    python tests/benchmarks/activations.py --step           a training step of a CNN in a graph
+    python tests/benchmarks/activations.py --eager "step|linear"        in eager mode
+
+`--elements 1000000` is the size for the first table, `--uncompiled` sets `jit_compile=False`.
+
+A name is a preset or "forward|backward". With a third part it is "relu|bsilu|uint8", a compressed
+residual, "relu|bsilu|jit", a slope that is always compiled by itself, or "relu|bsilu|off", one that
+never is.
 
 Time is that of value and gradient with a given upstream gradient. All take turns in random order,
 so that whatever else the machine does meets all of them alike; a ratio is the median over the
@@ -14,6 +20,7 @@ own, outside XLA.
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import random
@@ -29,12 +36,15 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
-from keras_surrogate import Surrogate, presets
+from keras_surrogate import Surrogate, compiling, presets
 
 tf.get_logger().setLevel("ERROR")
 
 SHAPE, ROUNDS, WARM_UP = (1024, 4096), 31, 3
 DEPTH, WIDTH, BATCH = 30, 512, 8192
+UNCOMPILED = False
+SIZES = [10**3, 10**4, 3 * 10**4, 10**5, 3 * 10**5, 10**6, 10**7]
+IMAGES = (128, 32, 32, 3)
 MEMORY = [
     "leaky_backward",
     "flat_spot",
@@ -45,12 +55,18 @@ MEMORY = [
 
 
 def surrogate_of(name):
+    """A preset or a pair by its name; uncompiled if this script was told so."""
+    surrogate = named(name)
+    return dataclasses.replace(surrogate, jit_compile=False) if UNCOMPILED else surrogate
+
+
+def named(name):
     """A preset by its name, or a pair as "forward|backward" or "forward|backward|residual"; "relu|" is plain ReLU."""
     forward, backward, residual = (*name.split("|"), None, None)[:3]
     if backward is None:
         return presets.get(name)
-    if residual == "jit":
-        return Surrogate(forward, backward, jit_compile=True)
+    if residual in ("jit", "off"):
+        return Surrogate(forward, backward, jit_compile=residual == "jit")
     return Surrogate(forward, backward or None, residual=residual)
 
 
@@ -60,34 +76,47 @@ def native(surrogate):
 
 
 def value_and_gradient(activation, jit_compile):
-    @tf.function(jit_compile=jit_compile)
+    """A step in a graph (False), under XLA (True), or in eager mode (None)."""
+
     def step(x, upstream):
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = activation(x)
         return y, tape.gradient(y, x, upstream)
 
-    return step
+    if jit_compile is None:
+        return step
+    return tf.function(step, jit_compile=jit_compile)
 
 
-def seconds(step, *arguments):
+def seconds(step, *arguments, times=1):
     start = time.perf_counter()
-    step(*arguments)
+    for _ in range(times):
+        step(*arguments)
     tf.test.experimental.sync_devices()
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / times
 
 
-def times(activations, jit_compile):
+def times(activations, jit_compile, shape):
     """For every round after the warm-up, the seconds of every activation."""
     steps = {
         name: value_and_gradient(activation, jit_compile)
         for name, activation in activations.items()
     }
-    arguments = tf.random.normal(SHAPE, stddev=2.0, seed=0), tf.random.normal(SHAPE, seed=1)
-    orders = [random.sample(list(steps), len(steps)) for _ in range(WARM_UP + ROUNDS)]
-    return [{name: seconds(steps[name], *arguments) for name in order} for order in orders][
-        WARM_UP:
-    ]
+    x = tf.random.normal(shape, stddev=2.0, seed=0)
+    upstream = tf.random.normal(shape, seed=1)
+    # The mean of several calls, where one is too short for the clock.
+    calls = max(1, 10**5 // x.shape.num_elements())
+    return taking_turns({name: [step, x, upstream] for name, step in steps.items()}, calls)
+
+
+def taking_turns(calls_by_name, times=1):
+    """For every round after the warm-up, the seconds of a call of each, in random order."""
+    rounds = []
+    for _ in range(WARM_UP + ROUNDS):
+        order = random.sample(list(calls_by_name), len(calls_by_name))
+        rounds.append({name: seconds(*calls_by_name[name], times=times) for name in order})
+    return rounds[WARM_UP:]
 
 
 def ratio(rounds, name, reference):
@@ -98,7 +127,7 @@ def time_table(names):
     surrogates = {name: surrogate_of(name) for name in names}
     natives = {surrogate.forward: native(surrogate) for surrogate in surrogates.values()}
     measured = [
-        times({"ReLU": tf.nn.relu, **natives, **surrogates}, jit_compile)
+        times({"ReLU": tf.nn.relu, **natives, **surrogates}, jit_compile, SHAPE)
         for jit_compile in (False, True)
     ]
     table = Table(
@@ -112,6 +141,72 @@ def time_table(names):
         ]
         table.add_row(name, *(f"{ratio:.2f}" for ratio in ratios))
     return table
+
+
+def size_table(names):
+    """Time compiled by itself over time uncompiled, in graphs, for every number of elements."""
+    compiling.LEAST_ELEMENTS = 1
+    compiling.MOST_SHAPES = 10**6
+    columns = [f"{size:.0e}".replace("e+0", "e") for size in SIZES]
+    table = Table("", *columns, title="Time compiled by itself over time uncompiled")
+    rounds_by_size = []
+    for size in SIZES:
+        activations = {}
+        for name in names:
+            surrogate = surrogate_of(name)
+            activations[name] = surrogate
+            activations[f"{name}, off"] = dataclasses.replace(surrogate, jit_compile=False)
+        rounds_by_size.append(times(activations, jit_compile=False, shape=(size // 100, 100)))
+    for name in names:
+        ratios = [ratio(rounds, name, f"{name}, off") for rounds in rounds_by_size]
+        table.add_row(name, *(f"{ratio:.2f}" for ratio in ratios))
+    return table
+
+
+def convolutional_step(activation):
+    """The training step of a CNN with BatchNormalization, in a graph."""
+    layers = [keras.Input(IMAGES[1:])]
+    for filters in (32, 64):
+        for _ in range(2):
+            layers += [
+                keras.layers.Conv2D(filters, 3, padding="same", use_bias=False),
+                keras.layers.BatchNormalization(),
+                keras.layers.Activation(activation),
+            ]
+        layers.append(keras.layers.MaxPooling2D())
+    model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", "mse", jit_compile=False)
+    return model.train_on_batch
+
+
+def step_table(names):
+    activations = {"ReLU": tf.nn.relu, "silu": keras.activations.silu}
+    activations |= {name: surrogate_of(name) for name in names}
+    images = tf.random.normal(IMAGES, seed=0)
+    targets = tf.random.normal([IMAGES[0], 10], seed=1)
+    steps = {}
+    for name, activation in activations.items():
+        steps[name] = [convolutional_step(activation), images, targets]
+    rounds = taking_turns(steps)
+    table = Table("", "/ ReLU", title="Training step of a CNN with BatchNormalization, in a graph")
+    for name in activations:
+        table.add_row(name, f"{ratio(rounds, name, 'ReLU'):.3f}")
+    return table
+
+
+def eager_table(names):
+    activations = {"ReLU": tf.nn.relu, "trick of step|linear": straight_through_trick}
+    activations |= {name: surrogate_of(name) for name in names}
+    rounds = times(activations, jit_compile=None, shape=(1000, 1000))
+    table = Table("", "ms", "/ ReLU", title="Time of value and gradient, eager, 1e6 elements")
+    for name in activations:
+        milliseconds = 1e3 * statistics.median(seconds[name] for seconds in rounds)
+        table.add_row(name, f"{milliseconds:.2f}", f"{ratio(rounds, name, 'ReLU'):.2f}")
+    return table
+
+
+def straight_through_trick(x):
+    return x - tf.stop_gradient(x) + tf.stop_gradient(tf.where(x >= 0, 1.0, 0.0))
 
 
 def training_step(activation):
@@ -176,10 +271,23 @@ def main():
         choices=["native", "surrogate"],
         help="print the peak memory of one and nothing else",
     )
+    tables = {"time": time_table, "sizes": size_table, "step": step_table, "eager": eager_table}
+    for name in tables:
+        parser.add_argument(f"--{name}", action="store_true", help="this table only")
+    parser.add_argument("--uncompiled", action="store_true", help="with jit_compile=False")
+    parser.add_argument("--elements", type=int, help="default: 1024 * 4096")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
     arguments = parser.parse_args()
+    globals()["ROUNDS"] = arguments.rounds
+    globals()["UNCOMPILED"] = arguments.uncompiled
+    if arguments.elements:
+        globals()["SHAPE"] = (arguments.elements // 100, 100)
     if arguments.peak:
         return print(peak_of_this_process(arguments.names[0], arguments.peak == "native"))
     console = Console()
+    chosen = [table for name, table in tables.items() if getattr(arguments, name)]
+    if chosen:
+        return console.print(*(table(arguments.names or presets.names()) for table in chosen))
     console.print(time_table(arguments.names or presets.names()))
     console.print(memory_table(arguments.names or MEMORY))
 

@@ -86,7 +86,7 @@ def with_dtypes():
             yield pytest.param(function, dtype, id=f"{dtype.name}-{function}", marks=marks)
 
 
-@pytest.mark.parametrize(("function", "dtype"), with_dtypes())
+@pytest.mark.parametrize(("function", "dtype"), list(with_dtypes()))
 def test_derivatives_are_never_nan(function, dtype):
     """Neither of the value, for forward mode, nor of the slope, up to the largest number."""
     largest = float(dtype.max)

@@ -5,8 +5,11 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import gc
+
 import keras
 import pytest
+import quick
 import tensorflow as tf
 
 tf.config.set_logical_device_configuration(
@@ -14,6 +17,11 @@ tf.config.set_logical_device_configuration(
 )
 
 LEFT_OUT = pytest.StashKey()
+
+# What is imported stays. Python need not look through it again and again for garbage.
+gc.collect()
+gc.freeze()
+gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_addoption(parser):
@@ -46,6 +54,32 @@ def fresh_names_and_seed():
     """Layer names count from the start and random numbers repeat, whatever test ran before."""
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shortcuts(request):
+    """The shortcuts of `quick` by default; none with `--all`."""
+    if request.config.getoption("all"):
+        yield
+        return
+    with quick.shortcuts():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_shortcut(request):
+    """No shortcut in a test with the marker `no_shortcut`."""
+    if request.node.get_closest_marker("no_shortcut") is None:
+        yield
+        return
+    with quick.no_shortcut():
+        yield
+
+
+@pytest.fixture(scope="session")
+def everything(request):
+    """True with `--all`, for the slow part of a test."""
+    return request.config.getoption("all")
 
 
 @pytest.fixture

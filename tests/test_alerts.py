@@ -110,7 +110,7 @@ def diverging(scale, learning_rate=1.5, **arguments):
     return alerts.alerts, history, logger
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("scale", [1e-6, pytest.param(1.0, marks=pytest.mark.slow), 1e6])
 def test_exploding_does_not_depend_on_the_scale_of_the_loss(scale):
     assert [alert.kind for alert in diverging(scale)[0]] == ["exploding"]
     assert diverging(scale, learning_rate=1e-3)[0] == []

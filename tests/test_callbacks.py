@@ -1,11 +1,13 @@
 """`GradientNormLogger` agrees with a plain `GradientTape` on the same batches and weights."""
 
 import csv
+import functools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from products import edges
 
 from keras_surrogate import Surrogate
 from keras_surrogate.callbacks import GradientNormLogger, SurrogateAnnealing
@@ -42,9 +44,10 @@ def make_model():
     )
 
 
-def twin_norms(make_optimizer, loss, epochs):
+@functools.cache
+def twin_norms(optimizer, loss, epochs):
     """The global norm and one norm a layer for each step, from a hand-written loop."""
-    model, optimizer = make_model(), make_optimizer()
+    model, optimizer, loss = make_model(), OPTIMIZERS[optimizer](), LOSSES[loss]()
     rows = []
     for start in [*range(0, len(X), BATCH)] * epochs:
         x, y = X[start : start + BATCH], Y[start : start + BATCH, np.newaxis]
@@ -88,24 +91,22 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("every", [1, 3])
-@pytest.mark.parametrize("mode", MODES)
+@edges(("mode", "every"), MODES, [1, 3], ("steps_per_execution", 3))
 def test_norms_are_those_of_a_plain_tape(mode, every):
     logger = GradientNormLogger(every)
     fitted(logger, **MODES[mode])
-    expected = twin_norms(OPTIMIZERS["SGD"], LOSSES["crossentropy"](), 2)[::every]
+    expected = twin_norms("SGD", "crossentropy", 2)[::every]
     np.testing.assert_array_equal(logger.steps, np.arange(0, 2 * STEPS, every))
     np.testing.assert_allclose(logger.global_norms, expected[:, 0], rtol=1e-5)
     np.testing.assert_allclose(logger.norms, expected[:, 1:], rtol=1e-5)
     assert logger.layer_names == ["first", "second", "normalization", "last"]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@edges(("optimizer", "loss"), OPTIMIZERS, LOSSES)
 def test_for_every_optimizer_and_loss(optimizer, loss):
     logger = GradientNormLogger()
     fitted(logger, OPTIMIZERS[optimizer], LOSSES[loss]())
-    expected = twin_norms(OPTIMIZERS[optimizer], LOSSES[loss](), 2)
+    expected = twin_norms(optimizer, loss, 2)
     np.testing.assert_allclose(logger.norms, expected[:, 1:], rtol=1e-4)
 
 
@@ -115,7 +116,7 @@ def test_loss_scaling_is_undone():
 
     logger = GradientNormLogger()
     fitted(logger, scaled)
-    expected = twin_norms(OPTIMIZERS["SGD"], LOSSES["crossentropy"](), 2)
+    expected = twin_norms("SGD", "crossentropy", 2)
     np.testing.assert_allclose(logger.norms, expected[:, 1:], rtol=1e-4)
 
 
@@ -311,6 +312,12 @@ def test_annealing_follows_the_schedule_and_the_model_is_saved_with_it(tmp_path)
     assert layer_of(keras.saving.load_model(tmp_path / "model.keras")).blend == pytest.approx(0.1)
 
 
+def test_annealing_counts_the_steps_of_an_execution():
+    seen = []
+    annealed(lambda step: seen.append(step) or 0.5, epochs=1, steps_per_execution=2)
+    assert seen == [0, 2, 4]
+
+
 def test_annealing_continues_in_the_next_fit():
     seen = []
     model, annealing = annealed(lambda step: seen.append(step) or 0.5, epochs=1)
@@ -318,8 +325,7 @@ def test_annealing_continues_in_the_next_fit():
     assert seen == list(range(2 * STEPS))
 
 
-@pytest.mark.parametrize("mode", ["auto", "jit_compile", "run_eagerly", "steps_per_execution"])
-@pytest.mark.parametrize("share", [0.0, 1.0])
+@edges(("mode", "share"), ["auto", "jit_compile", "run_eagerly", "steps_per_execution"], [0.0, 1.0])
 def test_annealed_to_either_end_is_the_true_or_the_surrogate_training(share, mode):
     model, _ = annealed(lambda step: share, **MODES[mode])
     if share == 1:

@@ -410,11 +410,13 @@ def test_gradients_at_the_start_are_those_computed_by_hand(digits):
     "changes",
     [
         {"backward": "softplus"},
-        {"backward": "bsilu", "initializer": "glorot_uniform"},
+        pytest.param(
+            {"backward": "bsilu", "initializer": "glorot_uniform"}, marks=pytest.mark.slow
+        ),
         {"backward": "bsilu", "balanced": True},
         {"forward": "sigmoid", "backward": "tanh", "initializer": "critical", "depth": 5},
         {"backward": "softplus", "normalization": "batch"},
-        {"backward": "softplus", "normalization": "layer"},
+        pytest.param({"backward": "softplus", "normalization": "layer"}, marks=pytest.mark.slow),
         {"backward": "leaky_relu:0.3", "residual": True, "depth": 6},
     ],
     ids=str,
@@ -782,6 +784,7 @@ def test_an_effect_is_shown_by_an_interval_and_a_point(scores, shown):
     assert comparison.record([true, other]) == ({("helps", shown): 1} if shown else {})
 
 
+@pytest.mark.slow
 def test_the_theory_says_what_a_slope_does_to_training(digits):
     def said(**changes):
         return trainer(digits, **{"width": 64, "depth": 20, **changes}).effect

@@ -426,6 +426,7 @@ def test_frozen_layers_stay_frozen_and_so_does_the_state_of_the_optimizer():
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
     model.fit(X, Y, verbose=0)
     swapped = conversion.swap(model, {"relu": "softplus"})
+    assert_same_outputs(model, swapped)
     copied = swapped.layers[1]
     assert [copied.trainable, *(layer.trainable for layer in copied.layers[1:])] == [
         False,

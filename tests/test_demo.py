@@ -67,6 +67,12 @@ def test_both_runs_start_from_the_same_weights_and_see_the_same_batches(tmp_path
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    chosen = settings(tmp_path_factory.mktemp("plain"))
+    return demo.train(chosen, datasets.load("digits"), "", chosen.surrogate)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -76,12 +82,9 @@ def test_both_runs_start_from_the_same_weights_and_see_the_same_batches(tmp_path
         pytest.param({"learning_rate": 0.2}, marks=pytest.mark.slow),
     ],
 )
-def test_settings_change_the_training(change, tmp_path):
-    data = datasets.load("digits")
-    plain, changed = (
-        demo.train(chosen, data, "", chosen.surrogate)
-        for chosen in (settings(tmp_path), settings(tmp_path, **change))
-    )
+def test_settings_change_the_training(change, plain, tmp_path):
+    chosen = settings(tmp_path, **change)
+    changed = demo.train(chosen, datasets.load("digits"), "", chosen.surrogate)
     assert not np.allclose(plain.record.norms[1:], changed.record.norms[1:])
 
 
@@ -153,6 +156,7 @@ def test_a_failure_while_writing_leaves_old_files_whole_and_no_new_ones(tmp_path
     assert (tmp_path / "out" / "model.keras").read_text() == "old"
 
 
+@pytest.mark.slow
 def test_a_second_demo_replaces_the_first(tmp_path, no_fresh_process):
     run(settings(tmp_path))
     runs, _ = run(settings(tmp_path, seed=1, width=9))

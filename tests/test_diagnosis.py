@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import tensorflow as tf
+from products import edges
 from rich.console import Console
 
 import keras_surrogate as ks
@@ -174,16 +175,16 @@ def test_where_there_is_no_true_gradient_there_is_no_cosine():
     assert found["hidden_1"].gradient_norm > 0
 
 
-@pytest.mark.parametrize(
-    "optimizer",
+@edges(
+    ("optimizer", "steps"),
     [
         lambda: keras.optimizers.SGD(0.5, momentum=0.9, clipnorm=0.01),
         lambda: keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)),
         lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
     ],
+    [3, 0],
 )
-@pytest.mark.parametrize("steps", [0, 3])
 def test_update_ratio_is_that_of_the_next_real_step(optimizer, steps):
     model, x, y = with_constraint(optimizer()), batch(32, 8), targets(32)
     for _ in range(steps):

@@ -1,6 +1,7 @@
 """The contract, over the whole collection: `functions.names()` is the only list."""
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -52,19 +53,21 @@ def test_value_is_the_integral_of_slope(function, low, high):
     # Quarters too, where the slopes of few-bit numbers are steepest.
     places = {*points_of_interest(function), *np.arange(-3, 3, 0.25)}
     kinks = [x for x in places if low < x < high]
-    area, _ = scipy.integrate.quad(
-        lambda x: function.slope(tf.constant(x, tf.float64)).numpy(),
-        low,
-        high,
-        points=kinks,
-        limit=500,
-        epsabs=1e-8,
-    )
+
+    def slope(x):
+        return function.slope(tf.constant(x, tf.float64)).numpy()
+
+    # Between kinks a slope is smooth, so that a few hundred points in one call usually do.
+    pieces = itertools.pairwise(sorted({low, *kinks, high}))
+    area = sum(scipy.integrate.fixed_quad(slope, *ends, n=200)[0] for ends in pieces)
     rises = np.diff(function.value(tf.linspace(tf.constant(low, tf.float64), high, 100_000)))
     jumps = rises[np.abs(rises) > 0.01]
-    np.testing.assert_allclose(
-        rises.sum() - jumps.sum(), area, rtol=1e-7, atol=1e-7 + 1e-4 * len(jumps)
-    )
+    risen = rises.sum() - jumps.sum()
+    tolerance = {"rtol": 1e-7, "atol": 1e-7 + 1e-4 * len(jumps)}
+    if not np.isclose(area, risen, **tolerance):
+        # A kink elsewhere, which the adaptive method finds.
+        area, _ = scipy.integrate.quad(slope, low, high, points=kinks, limit=500, epsabs=1e-8)
+    np.testing.assert_allclose(risen, area, **tolerance)
 
 
 @pytest.mark.parametrize("function", VARIANTS, ids=str)
@@ -80,8 +83,16 @@ def test_at_kinks_all_modes_have_the_same_slope(function):
     )
 
 
-@pytest.mark.parametrize("function", VARIANTS, ids=str)
-@pytest.mark.parametrize("dtype", testing.DTYPES, ids=lambda dtype: dtype.name)
+def with_dtypes():
+    """Each function with every dtype, and with other parameters in float16, the smallest."""
+    for function in VARIANTS:
+        is_default = function == functions.get(function.registered_name())
+        for dtype in testing.DTYPES:
+            marks = () if is_default or dtype == tf.float16 else pytest.mark.slow
+            yield pytest.param(function, dtype, id=f"{dtype.name}-{function}", marks=marks)
+
+
+@pytest.mark.parametrize(("function", "dtype"), list(with_dtypes()))
 def test_derivatives_are_never_nan(function, dtype):
     """Neither of the value, for forward mode, nor of the slope, up to the largest number."""
     largest = float(dtype.max)

@@ -15,8 +15,8 @@ from keras_surrogate import datasets
 FOLDER = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 
-# These train for a second or two; the others run only with --all.
-SHORT = ("01_quickstart", "04_export_and_fine_tune", "12_gradient_paths")
+# This one trains for a second; the others run only with --all.
+SHORT = ("01_quickstart",)
 
 every_script = pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 every_run = pytest.mark.parametrize(
@@ -134,6 +134,7 @@ def test_dying_relu_revives_by_a_surrogate_alone(backward, revives):
     assert (after < before) == revives
 
 
+@pytest.mark.slow
 def test_fine_tuning_without_the_package_lowers_the_loss(run):
     result, *_ = run(script("export_and_fine_tune"))
     assert result["after"] < result["before"]
@@ -213,6 +214,7 @@ def test_tanh_nx_is_tanh_with_other_rates_for_the_hidden_layers_alone(run):
     assert (folder / "tanh_thresholds.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_gradient_paths_says_how_often_products_exceed_what_is_told_never_to_be(run):
     results, folder, _ = run(script("gradient_paths"))
     assert 1 / 10 < results["uniform"][1] < 1 / 9

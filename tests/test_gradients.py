@@ -97,6 +97,13 @@ def test_norm_of_sparse_gradients_adds_repeated_rows():
     np.testing.assert_allclose(norms.norms([slices]), 5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_norm_whose_square_overflows_in_half_precision_is_finite(dtype):
+    large = tf.fill([4, 4], tf.constant(1e4, dtype))
+    np.testing.assert_allclose(norms.norms([norms.at_least_float32(large)])[0], 4e4, rtol=1e-2)
+    assert norms.at_least_float32(large).dtype == tf.float32
+
+
 @pytest.mark.parametrize("shape", [(), (2,), (2, 1), (1, 2), (1, 2, 1, 1)])
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

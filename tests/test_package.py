@@ -57,6 +57,7 @@ def _imports_matplotlib(source):
     return re.search(r"^\s*(import|from) matplotlib", running, re.M)
 
 
+@pytest.mark.no_shortcut
 def test_another_backend_is_one_clear_error(tmp_path):
     (tmp_path / "keras").mkdir()
     (tmp_path / "keras" / "__init__.py").write_text(

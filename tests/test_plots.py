@@ -393,7 +393,15 @@ def full(steps, layers, epochs, fill=None):
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (1, 4, 1), (3, 1, 3), (4, 3, 2, 0.0), (4, 3, 2, np.nan), (210, 110, 12)]
+    "shape",
+    [
+        (1, 1, 1),
+        pytest.param((1, 4, 1), marks=pytest.mark.slow),
+        pytest.param((3, 1, 3), marks=pytest.mark.slow),
+        pytest.param((4, 3, 2, 0.0), marks=pytest.mark.slow),
+        (4, 3, 2, np.nan),
+        pytest.param((210, 110, 12), marks=pytest.mark.slow),
+    ],
 )
 def test_an_overview_of_anything_can_be_drawn_without_a_warning(shape, tmp_path):
     with warnings.catch_warnings():
@@ -551,7 +559,7 @@ def test_a_map_of_many_layers_is_higher_and_has_more_names():
 
 def test_a_picture_is_saved_from_an_axis_axes_or_a_figure(tmp_path):
     ax = plots.gradient_norms(run(NORMS))
-    axes = plots.overview(run(NORMS))
+    axes = plt.subplots(1, 3, figsize=(12, 2))[1]
     for number, drawn in enumerate(
         [ax, [ax], axes, list(axes), axes[0], plt.subplots(2, 2)[1], axes[0].figure, ax.figure]
     ):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from products import edges
 
 from keras_surrogate import Surrogate, functions, layers
 from keras_surrogate.callbacks import GradientNormLogger
@@ -77,7 +78,11 @@ def per_layer(variables):
 
 @pytest.fixture(
     scope="module",
-    params=[{"jit_compile": False}, {"jit_compile": True}, {"run_eagerly": True}],
+    params=[
+        {"jit_compile": False},
+        {"jit_compile": True},
+        pytest.param({"run_eagerly": True}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def record(request):
@@ -327,11 +332,11 @@ def test_the_zeros_of_a_rectifier_are_not_saturated():
     ]
 
 
-CLIPPED = {"clipnorm": 0.05, "clipvalue": 0.02, "global_clipnorm": 2.0}
+# Between the smallest and the largest in these steps; of the three norms, each makes another pattern.
+CLIPPED = {"clipnorm": 2.0, "clipvalue": 0.5, "global_clipnorm": 2.0}
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("setting", CLIPPED)
+@edges(("setting", "scaled"), CLIPPED, [False, True])
 def test_whether_clipping_acted(setting, scaled):
     threshold = CLIPPED[setting]
     logger, model = GradientNormLogger(per="variable", also="norm_inf"), make_model()
@@ -346,8 +351,7 @@ def test_whether_clipping_acted(setting, scaled):
     }[setting]
     acted = record.total("gradient_clipped")
     np.testing.assert_array_equal(acted, largest > threshold)
-    if setting == "global_clipnorm":
-        assert 0 < acted.mean() < 1
+    assert 0 < acted.mean() < 1
 
 
 def test_with_gradient_accumulation_it_is_not_known_whether_clipping_acted():

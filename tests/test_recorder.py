@@ -1,5 +1,6 @@
 """The recorder and the logger during training: when they measure, and where they write."""
 
+import functools
 import gc
 import os
 import pickle
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from products import edges
 
 from keras_surrogate import records
 from keras_surrogate.callbacks import GradientNormLogger
@@ -44,14 +46,16 @@ def fit(model, *callbacks, **arguments):
     return model.fit(X, Y, callbacks=list(callbacks), **arguments)
 
 
+@functools.cache
 def expected_norms(epochs=1):
-    model = make_model()
+    model, norms = make_model(), []
     for start in [*range(0, len(X), BATCH)] * epochs:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(X[start : start + BATCH]) - Y[start : start + BATCH]) ** 2)
         gradients = tape.gradient(loss, model.trainable_variables)
         model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        yield float(tf.linalg.global_norm(gradients))
+        norms.append(float(tf.linalg.global_norm(gradients)))
+    return norms
 
 
 def test_train_on_batch():
@@ -64,7 +68,7 @@ def test_train_on_batch():
         model.train_on_batch(X[start : start + BATCH], Y[start : start + BATCH])
         callbacks.on_train_batch_end(batch)
     callbacks.on_train_end()
-    np.testing.assert_allclose(logger.global_norms, list(expected_norms()), rtol=1e-5)
+    np.testing.assert_allclose(logger.global_norms, expected_norms(), rtol=1e-5)
 
 
 def test_two_models_with_loggers_at_once():
@@ -77,14 +81,14 @@ def test_two_models_with_loggers_at_once():
                 fit(inner, loggers[1], epochs=2)
 
     fit(make_model(), loggers[0], TrainsAnother())
-    expected = np.array(list(expected_norms(2)))
+    expected = np.array(expected_norms(2))
     np.testing.assert_allclose(loggers[0].global_norms, expected[:STEPS], rtol=1e-5)
     np.testing.assert_allclose(loggers[1].global_norms, expected[::2], rtol=1e-5)
 
 
 def test_a_logger_is_reused_on_other_models_and_after_another_compile():
     logger = GradientNormLogger()
-    expected = list(expected_norms(2))
+    expected = expected_norms(2)
     for _ in range(2):
         fit(make_model(), logger)
         np.testing.assert_allclose(logger.global_norms, expected[:STEPS], rtol=1e-5)
@@ -356,11 +360,18 @@ def test_epoch_logs_hold_means_over_finite_steps_and_the_number_of_the_others():
     assert history["dead_units/a"] == [0.0]
 
 
-@pytest.mark.parametrize("keep", [1, 4, 5, 100])
-@pytest.mark.parametrize("read_every", [1, 3, 64])
-def test_memory_can_be_bounded(keep, read_every):
-    logger, everything = GradientNormLogger(keep=keep, read_every=read_every), GradientNormLogger()
-    history = [fit(make_model(), one, epochs=3).history for one in (logger, everything)]
+@pytest.fixture(scope="module")
+def unbounded():
+    """A logger that keeps everything, and the history of its training."""
+    logger = GradientNormLogger()
+    return logger, fit(make_model(), logger, epochs=3).history
+
+
+@edges(("keep", "read_every"), [4, 1, 5, 100], [3, 1, 64])
+def test_memory_can_be_bounded(keep, read_every, unbounded):
+    logger = GradientNormLogger(keep=keep, read_every=read_every)
+    everything, whole = unbounded
+    history = [fit(make_model(), logger, epochs=3).history, whole]
     np.testing.assert_array_equal(logger.steps, everything.steps[-keep:])
     np.testing.assert_allclose(logger.norms, everything.norms[-keep:])
     np.testing.assert_allclose(history[0]["gradient_norm/a"], history[1]["gradient_norm/a"])
@@ -445,11 +456,12 @@ class BuiltLater(keras.Model):
         return self.late(self.early(x))
 
 
-@pytest.mark.parametrize("kind", ["raw", "applied"])
-@pytest.mark.parametrize(
-    "make_late", [lambda: keras.layers.Dense(1, name="late"), lambda: ClaimsToBeBuilt(name="late")]
+@edges(
+    ("make_late", "kind"),
+    [lambda: keras.layers.Dense(1, name="late"), lambda: ClaimsToBeBuilt(name="late")],
+    ["raw", "applied"],
 )
-@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize("run_eagerly", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_layers_that_are_built_later_than_others_are_recorded_too(make_late, kind, run_eagerly):
     model, logger = BuiltLater(make_late()), GradientNormLogger(kind=kind)
     model.compile("sgd", "mse", run_eagerly=run_eagerly)
@@ -520,8 +532,7 @@ def test_listeners_are_given_what_is_read():
     assert given[0][0] == list(logger.record.columns)
 
 
-@pytest.mark.parametrize("verbose", [1, 2])
-@pytest.mark.parametrize("batch_logs", [False, True])
+@edges(("verbose", "batch_logs"), [1, 2], [True, False])
 def test_the_progress_bar_shows_the_global_norm_and_all_loggers_see_every_layer(
     verbose, batch_logs, tmp_path, capsys
 ):

@@ -12,6 +12,11 @@ from keras_surrogate import Surrogate, presets, simulation
 from keras_surrogate.simulation.networks import RandomNetworks, measure
 from keras_surrogate.simulation.training import overflown
 
+# Chunks that do not divide the numbers of networks, of one network, and larger than the number.
+all_chunks = pytest.mark.parametrize(
+    "chunks", [(1, 16), pytest.param((5, 7, 9, 32, 100, 1000), marks=pytest.mark.slow)], ids=str
+)
+
 # ----------------------------------------------------------------------------------------- products
 # of uniform numbers
 
@@ -193,11 +198,12 @@ def equal(one, other, part=slice(None)):
         pytest.param(presets.get("sugar_bsilu"), id="sugar_bsilu"),
     ],
 )
-def test_samples_do_not_depend_on_chunks_or_number_bit_by_bit(pair):
+@all_chunks
+def test_samples_do_not_depend_on_chunks_or_number_bit_by_bit(pair, chunks):
     # Chaotic: a difference in the last bit would grow to any size within thirty layers.
     arguments = {"depth": 30, "width": 5, "weight_variance": 9.0, "bias_variance": 0.1, "seed": 2}
     sample = simulation.gradient_sample(pair, networks=101, **arguments)
-    for chunk_size in (1, 7, 16, 100, 1000):
+    for chunk_size in chunks:
         assert equal(
             sample,
             simulation.gradient_sample(pair, networks=101, chunk_size=chunk_size, **arguments),
@@ -407,7 +413,8 @@ def test_the_gradients_before_training_are_means_over_the_samples_of_single_ones
         np.testing.assert_allclose(found[0], np.log10(squares) / 2, rtol=1e-10)
 
 
-def test_paths_do_not_depend_on_chunks_bit_by_bit():
+@all_chunks
+def test_paths_do_not_depend_on_chunks_bit_by_bit(chunks):
     arguments = {
         "networks": 21,
         "depth": 8,
@@ -417,7 +424,7 @@ def test_paths_do_not_depend_on_chunks_bit_by_bit():
         "learning_rate": 0.5,
     }
     paths = simulation.training_paths(**arguments)
-    for chunk_size in (1, 5, 16, 100):
+    for chunk_size in chunks:
         assert equal(paths, simulation.training_paths(chunk_size=chunk_size, **arguments))
     assert not equal(paths, simulation.training_paths(**arguments, seed=1))
 
@@ -612,7 +619,8 @@ def test_maps_are_those_of_gradient_descent_written_out(tied):
     assert found.bias_paths[0].tolist() == [[bias] * 3 for bias in biases]
 
 
-def test_maps_do_not_depend_on_chunks_bit_by_bit():
+@all_chunks
+def test_maps_do_not_depend_on_chunks_bit_by_bit(chunks):
     arguments = {
         "depth": 6,
         "weights": np.linspace(-4, 4, 7),
@@ -620,7 +628,7 @@ def test_maps_do_not_depend_on_chunks_bit_by_bit():
         "steps": 10,
     }
     whole = simulation.gradient_map(**arguments, learning_rate=1.0)
-    for chunk_size in (1, 9, 32):
+    for chunk_size in chunks:
         assert equal(
             whole, simulation.gradient_map(**arguments, learning_rate=1.0, chunk_size=chunk_size)
         )

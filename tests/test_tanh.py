@@ -145,8 +145,15 @@ def adam(rate, shrink=1):
     return keras.optimizers.Adam(rate, epsilon=1e-3 / shrink)
 
 
-@pytest.mark.parametrize("n", [2, 3, 0.5])
-@pytest.mark.parametrize("optimizer", [sgd, momentum])
+@pytest.mark.parametrize(
+    ("optimizer", "n"),
+    [
+        (sgd, 2),
+        (momentum, 0.5),
+        *(pytest.param(sgd, n, marks=pytest.mark.slow) for n in (3, 0.5)),
+        *(pytest.param(momentum, n, marks=pytest.mark.slow) for n in (2, 3)),
+    ],
+)
 def test_tanh_nx_trains_as_tanh_of_weights_times_n_when_hidden_rates_are_times_n_squared(
     optimizer, n
 ):

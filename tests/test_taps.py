@@ -3,6 +3,7 @@
 import threading
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -35,6 +36,28 @@ def wrapped(model):
     return {
         name for owner in owners for name in ("apply", "update_step", "call") if name in vars(owner)
     }
+
+
+def test_a_layer_that_is_called_twice_shows_both_outputs_and_both_deltas():
+    inputs, twice = keras.Input((2,)), keras.layers.Dense(2, name="twice")
+    model = keras.Model(inputs, twice(twice(inputs)))
+    model.compile("sgd", "mse")
+    x = tf.ones((4, 2))
+    with taps.Taps(model, observed=[twice], deltas=True).step() as step:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(x))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply(gradients, model.trainable_variables)
+        first, second = step.outputs[id(twice)]
+        deltas = step.deltas[id(twice)]
+    kernel, bias = (variable.numpy() for variable in twice.weights)
+    kernel = kernel + 0.01 * gradients[0].numpy()  # as it was before the step
+    bias = bias + 0.01 * gradients[1].numpy()
+    np.testing.assert_allclose(first, x @ kernel + bias, rtol=1e-5)
+    np.testing.assert_allclose(second, first @ kernel + bias, rtol=1e-5)
+    # The backward pass shows the last call first.
+    np.testing.assert_array_equal(deltas[0], np.ones((4, 2)))
+    np.testing.assert_allclose(deltas[1], np.ones((4, 2)) @ kernel.T, rtol=1e-5)
 
 
 def test_a_step_shows_gradients_weights_outputs_and_deltas():

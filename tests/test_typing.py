@@ -138,7 +138,8 @@ def run(command):
 CHECKERS = {"pyright": errors_of_pyright, "mypy": errors_of_mypy}
 
 
-@pytest.fixture(scope="module", params=CHECKERS)
+# pyright, which reads the README and the examples too, takes twice as long as mypy.
+@pytest.fixture(scope="module", params=["mypy", pytest.param("pyright", marks=pytest.mark.slow)])
 def errors(request, tmp_path_factory):
     """The errors that one checker finds in all files, in one run."""
     if importlib.util.find_spec(request.param) is None:

@@ -58,7 +58,7 @@ def test_value_is_the_integral_of_slope(function, low, high):
         high,
         points=kinks,
         limit=500,
-        epsabs=1e-8,
+        epsabs=3e-8,
     )
     rises = np.diff(function.value(tf.linspace(tf.constant(low, tf.float64), high, 100_000)))
     jumps = rises[np.abs(rises) > 0.01]

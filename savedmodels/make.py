@@ -123,7 +123,7 @@ def _expected(
 
 
 def _differences(
-    surrogate: Surrogate, x: np.ndarray, step: float = 2e-4
+    surrogate: Surrogate, x: np.ndarray, step: float = 5e-5
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slope and curvature: fourth-order central differences of the backward's value, scaled."""
     value = _in_numpy(surrogate.backward)

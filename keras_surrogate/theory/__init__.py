@@ -5,15 +5,16 @@
     critical_weight_variance("tanh")                 weights that keep signal and gradient
     effect(prediction, true)                         its effect on training
     recommend("relu", 50, "he_normal")               all slopes ranked, each with a reason
+    equivalent_straight_through("dge_fp4")           the learning rate that makes slope 1 the same
 
 The files, in the order in which a prediction passes through them:
 
     weights         from an initializer to the variance of the weights
     stacks          plain, residual and normalised layers, one class each
-    moments         averages over Gaussian pre-activations
+    moments         averages over Gaussian pre-activations; staircases: those of functions that jump
     mean_field      infinitely wide networks; finite_width: sampled networks of one width
     prediction      `predict`; criticality: `balance` and others; verdicts: sentences and `effect`
-    recommendation  `recommend`; tanh_nx: thresholds of tanh(n x)
+    recommendation  `recommend`; tanh_nx: thresholds of tanh(n x); straight_through: of quantisers
 
 The network: layers h = W x + b, x = f(h), with weights N(0, sw2 / N) and biases N(0, sb2), at its
 random start. f is the value of the forward and f' its slope. g is the slope that the backward pass
@@ -82,6 +83,7 @@ arXiv:1902.08129; Hanin and Nica 2018, arXiv:1812.05994 (depth / width).
 from keras_surrogate.theory.criticality import balance, critical_weight_variance, fixed_point, gain
 from keras_surrogate.theory.prediction import DepthScales, Prediction, predict
 from keras_surrogate.theory.recommendation import Recommendation, Recommendations, recommend
+from keras_surrogate.theory.straight_through import StraightThrough, equivalent_straight_through
 from keras_surrogate.theory.tanh_nx import TanhOptimum, tanh_optimum, tanh_threshold
 from keras_surrogate.theory.verdicts import effect
 
@@ -90,10 +92,12 @@ __all__ = [
     "Prediction",
     "Recommendation",
     "Recommendations",
+    "StraightThrough",
     "TanhOptimum",
     "balance",
     "critical_weight_variance",
     "effect",
+    "equivalent_straight_through",
     "fixed_point",
     "gain",
     "predict",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_surrogate.theory import moments
+from keras_surrogate.theory import moments, staircases
 
 if TYPE_CHECKING:
     from keras_surrogate.surrogate import Surrogate
@@ -119,6 +119,10 @@ def correlations(
 
 def _mean_product(surrogate: Surrogate, variance: float, correlation: float) -> tuple[float, float]:
     """E[f(u)] and E[f(u) f(v)]; the second is exact at a correlation of 1, a fixed point."""
+    steps = staircases.steps_of(surrogate.forward, variance)
+    if steps is not None and abs(correlation) <= 1:
+        mean, _ = staircases.mean_and_power(steps, variance)
+        return mean, staircases.mean_product(steps, variance, correlation)
     z, weight = moments.FINE
     output = moments.value(surrogate, np.sqrt(variance) * z)
     power = output**2 @ weight

@@ -618,7 +618,9 @@ def test_the_grid_of_the_correlation_map_agrees_with_double_quadrature():
     first, second = np.meshgrid(z, z)
     u, v = np.sqrt(variance) * first, np.sqrt(variance) * (c * first + np.sqrt(1 - c**2) * second)
     expected = np.sum(value(u) * value(v) * np.outer(weight, weight)) / weight.sum() ** 2
-    assert mean_field._mean_product(pair, variance, c)[1] == pytest.approx(expected, rel=1e-4)
+    assert mean_field.Smoothed(pair, variance).mean_and_product(c)[1] == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(("depth", "width"), [(2, 8), (10, 3)])

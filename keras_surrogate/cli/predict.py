@@ -10,11 +10,13 @@ import numpy as np
 from keras_surrogate import functions, presets, surrogate, theory
 from keras_surrogate.cli import console, outputs
 from keras_surrogate.theory import verdicts
+from keras_surrogate.theory.prediction import prepared
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from keras_surrogate import Surrogate
+    from keras_surrogate.theory.prediction import Network
 
 _KEYS = (
     "forward, backward, scale, depth, width (null for infinity), verdict (sentences), "
@@ -133,12 +135,14 @@ def _found(options: dict[str, Any]) -> _Found:
     if weights is None:
         weights = options["initializer"] or "glorot_uniform"
     known = {name: options[name] for name in ("width", "bias_variance", "input_variance")}
-    prediction = theory.predict(pair, depth, weights, input_correlation=0.5, **known)
+    # One forward pass serves all slopes.
+    network = prepared(pair.forward, depth, weights, input_correlation=0.5, **known)
+    prediction = network.predict(pair)
 
     true = surrogate.Surrogate(pair.forward)
     effects = None
     if pair != true:
-        true_prediction = theory.predict(true, depth, weights, input_correlation=0.5, **known)
+        true_prediction = network.predict(true)
         # Adam rescales each layer's gradient, so that its size matters less.
         effects = {
             "sgd": theory.effect(prediction, true_prediction, rescaled=False),
@@ -146,7 +150,7 @@ def _found(options: dict[str, Any]) -> _Found:
         }
     balanced = None
     if pair.backward != pair.forward or verdicts.gradient_is_off(prediction):
-        balanced = _balanced(pair, depth, weights, known)
+        balanced = _balanced(pair, network, weights, known)
     advice = theory.recommend(pair.forward, depth, weights, **known)
     return _Found(prediction, effects, balanced, advice)
 
@@ -165,14 +169,14 @@ def _pair(options: dict[str, Any]) -> Surrogate:
 
 
 def _balanced(
-    pair: Surrogate, depth: int, weights: str | float, known: dict[str, Any]
+    pair: Surrogate, network: Network, weights: str | float, known: dict[str, Any]
 ) -> _Balanced:
     settings = {name: value for name, value in known.items() if name != "width"}
     try:
         balanced = theory.balance(pair, weights, **settings)
     except ValueError as error:
         return _Balanced(None, str(error))
-    prediction = theory.predict(balanced, depth, weights, **known)
+    prediction = network.predict(balanced)
     words = f"{verdicts.gradient(prediction)} {verdicts.direction(prediction)}"
     return _Balanced(balanced, words)
 

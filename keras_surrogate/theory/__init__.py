@@ -12,6 +12,7 @@ The files, in the order in which a prediction passes through them:
     weights         from an initializer to the variance of the weights
     stacks          plain, residual and normalised layers, one class each
     moments         averages over Gaussian pre-activations; staircases: those of functions that jump
+    interpolation   the averages of thousands of layers from those at some dozens of variances
     mean_field      infinitely wide networks; finite_width: sampled networks of one width
     prediction      `predict`; criticality: `balance` and others; verdicts: sentences and `effect`
     recommendation  `recommend`; tanh_nx: thresholds of tanh(n x); straight_through: of quantisers

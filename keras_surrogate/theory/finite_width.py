@@ -16,17 +16,21 @@ multiplied by sqrt(_UNITS / N), which gives it the variance of the mean over all
 not depend on the width. Where few units carry the gradient (narrow slopes on wide signals), such a
 mean is far from Gaussian, and more units are drawn, up to all of them. Exact means come from a
 table over ln q.
+
+The way back needs the units of the way forward. Those of some layers are held at a time: the others
+are drawn again from the remembered state of the random generator. So the memory does not depend on
+the depth.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_surrogate.theory import moments
+from keras_surrogate.theory import interpolation, moments
 
 if TYPE_CHECKING:
     from keras_surrogate.surrogate import Surrogate
@@ -45,6 +49,11 @@ _BUDGET = 6400
 _SPACING = 0.25
 _REFINED = 20
 _NEARLY_1 = 1 - 1e-15
+# The layers whose units are held at a time.
+_LAYERS = 32
+# The natural logarithms of the least and the largest variance that a table holds.
+_LEAST_LOG = -575.0
+_LARGEST_LOG = 460.0
 
 
 class _Table:
@@ -56,7 +65,7 @@ class _Table:
         first = np.floor(np.log(low) / _SPACING) - 1
         last = np.floor(np.log(high) / _SPACING) + 2
         nodes = np.arange(first, last + 1)
-        coarse = compute(np.exp(_SPACING * nodes))
+        coarse = interpolation.in_parts(compute, np.exp(_SPACING * nodes))
         count = len(nodes) - 3
         r = np.arange(_REFINED)[:, np.newaxis] / _REFINED
         # Lagrange's polynomials for nodes at -1, 0, 1 and 2, at r in [0, 1).
@@ -79,6 +88,58 @@ class _Table:
         index = np.clip(place.astype(int), 0, len(self.rows) - 2)
         share = (place - index)[..., np.newaxis]
         return (1 - share) * self.rows[index] + share * self.rows[index + 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """Some successive layers, and what is needed to draw their units again.
+
+    Attributes:
+        first: the number of the first layer, from 0.
+        count: the number of layers.
+        state: the generator's state before their units.
+        power_below: the mean square of the first layer's input, (draws,).
+    """
+
+    first: int
+    count: int
+    state: Mapping[str, Any]
+    power_below: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class _Units:
+    """The drawn units of the layers of a block.
+
+    Attributes:
+        signal: the variance of the pre-activations, (layers, draws).
+        values: the pre-activations, (layers, draws, units).
+        outputs: their outputs, of the same shape.
+        powers: the mean square of each layer's input and of the last one's output,
+            (layers + 1, draws).
+    """
+
+    signal: np.ndarray
+    values: np.ndarray
+    outputs: np.ndarray
+    powers: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class _Gradient:
+    """The gradients of a layer's output: the artificial one and, if it is followed, the true one.
+
+    Attributes:
+        along: their parts along the output, over their norms, (slopes, draws).
+        cosine: between them, (draws,).
+        log_norm: ln of the norm of the artificial one, (draws,).
+        strength: the factor of the squares of their other parts.
+    """
+
+    along: np.ndarray
+    cosine: np.ndarray
+    log_norm: np.ndarray
+    strength: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +171,7 @@ class Network:
         self, variances: np.ndarray, draws: int, seed: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The arrays of `sample` for the typical network, each of shape (depth,)."""
-        signal, log_norm, cosine = self.sample(variances, draws, seed)
-        angle = np.arctanh(np.clip(cosine, -_NEARLY_1, _NEARLY_1))
-        return np.exp(middle(np.log(signal))), middle(log_norm), np.tanh(middle(angle))
+        return self._run(variances, draws, seed, _typical)
 
     def sample(
         self, variances: np.ndarray, draws: int, seed: int = 0
@@ -129,35 +188,104 @@ class Network:
             The signal's variance, ln of the gradient's norm, and the cosine with the true gradient
             (1 without it); arrays of shape (depth, draws), first layer first.
         """
-        generator = np.random.default_rng(seed)
-        signal, values, outputs, powers = self._forward(variances, draws, generator)
-        return signal, *self._backward(signal, values, outputs, powers, generator)
+        return self._run(variances, draws, seed, lambda *arrays: arrays)
 
-    def _forward(
-        self, variances: np.ndarray, draws: int, generator: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The signal's variance, the pre-activations, the outputs and their mean square."""
-        depth = len(variances)
-        table = _Table(self._signal_entries, *_reach(variances, depth / self.width))
-        values = generator.standard_normal((depth, draws, self.units), np.float32).astype(float)
-        signal = np.empty((depth, draws))
-        powers = np.empty((depth, draws))
-        outputs = np.empty_like(values)
+    def _run(
+        self,
+        variances: np.ndarray,
+        draws: int,
+        seed: int,
+        summary: Callable[..., tuple[np.ndarray, ...]],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The joined summaries of signal, ln of the norm and cosine of some layers at a time."""
+        generator = np.random.default_rng(seed)
+        table = _Table(self._signal_entries, *_reach(variances, len(variances) / self.width))
+        blocks = []
         power = np.full(draws, self.input_variance)
-        for layer in range(depth):
-            signal[layer] = self.weights * power + self.bias
+        low = np.inf
+        high = 0.0
+        for first in range(0, len(variances), _LAYERS):
+            count = min(_LAYERS, len(variances) - first)
+            block = _Block(first, count, generator.bit_generator.state, power)
+            units = self._forward(block, table, generator)
+            blocks.append(block)
+            power = units.powers[-1]
+            low = min(low, units.signal.min())
+            high = max(high, units.signal.max())
+
+        # All noise is drawn once in the order of the layers, to know the states to draw it from.
+        states = []
+        for block in blocks:
+            states.append(generator.bit_generator.state)
+            noise = self._noise(block, draws, generator)
+
+        table_back = _Table(self._gradient_entries, low, high)
+        gradient = self._gradient_at_last_output(draws, generator)
+        parts = []
+        for block, state in zip(reversed(blocks), reversed(states), strict=True):
+            if block is not blocks[-1]:
+                units = self._forward(block, table, _generator_in(block.state))
+                noise = self._noise(block, draws, _generator_in(state))
+            gradient, log_norms, cosines = self._backward(
+                units, noise, gradient, table_back, generator
+            )
+            parts.append(summary(units.signal, log_norms, cosines))
+        signal, log_norm, cosine = map(np.concatenate, zip(*reversed(parts), strict=True))
+        return signal, log_norm, cosine
+
+    def _forward(self, block: _Block, table: _Table, generator: np.random.Generator) -> _Units:
+        draws = len(block.power_below)
+        shape = block.count, draws, self.units
+        values = generator.standard_normal(shape, np.float32).astype(float)
+        signal = np.empty((block.count, draws))
+        powers = np.empty((block.count + 1, draws))
+        outputs = np.empty_like(values)
+        powers[0] = block.power_below
+        for layer in range(block.count):
+            signal[layer] = self.weights * powers[layer] + self.bias
+            self._check_reach(signal[layer], block.first + layer)
             values[layer] *= np.sqrt(signal[layer])[:, np.newaxis]
             outputs[layer] = moments.value(self.surrogate, values[layer])
             mean = table(signal[layer])[:, 0]
             power = self.typical(mean, _mean(outputs[layer], outputs[layer]))
-            powers[layer] = power
+            powers[layer + 1] = power
             if not power.all():
                 raise ValueError(
                     f"theory: width {self.width} is too small: of {draws} sampled networks some "
-                    f"have no active unit in layer {layer + 1}, so that the signal is 0. Give a "
-                    "larger width."
+                    f"have no active unit in layer {block.first + layer + 1}, so that the signal "
+                    "is 0. Give a larger width."
                 )
-        return signal, values, outputs, powers
+        return _Units(signal, values, outputs, powers)
+
+    def _check_reach(self, signal: np.ndarray, layer: int) -> None:
+        logarithm = np.log(signal)
+        if logarithm.min() > _LEAST_LOG and logarithm.max() < _LARGEST_LOG:
+            return
+        raise ValueError(
+            f"theory: width {self.width} is too small for this depth: in layer {layer + 1} the "
+            f"signal's variance reaches {np.exp(logarithm[np.abs(logarithm).argmax()]):.1g} in "
+            "some of the sampled networks. Give a larger width or fewer layers, or leave out the "
+            "width."
+        )
+
+    def _noise(self, block: _Block, draws: int, generator: np.random.Generator) -> np.ndarray:
+        """Gaussian vectors for the fresh parts of the gradients, (layers, slopes, draws, units)."""
+        shape = block.count, self._slopes_count, draws, self.units
+        return generator.standard_normal(shape, np.float32)
+
+    def _gradient_at_last_output(self, draws: int, generator: np.random.Generator) -> _Gradient:
+        """A random direction, the same for both slopes."""
+        start = generator.standard_normal((1, draws)) / np.sqrt(self.width)
+        return _Gradient(
+            along=np.repeat(start, self._slopes_count, axis=0),
+            cosine=np.ones(draws),
+            log_norm=np.zeros(draws),
+            strength=1.0,
+        )
+
+    @property
+    def _slopes_count(self) -> int:
+        return 2 if self.with_true else 1
 
     def _signal_entries(self, variance: np.ndarray) -> np.ndarray:
         """E[F**2] over the grid."""
@@ -183,42 +311,39 @@ class Network:
 
     def _backward(
         self,
-        signal: np.ndarray,
-        values: np.ndarray,
-        outputs: np.ndarray,
-        powers: np.ndarray,
+        units: _Units,
+        noise: np.ndarray,
+        gradient: _Gradient,
+        table: _Table,
         generator: np.random.Generator,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """ln of the gradient's norm, and the cosine, from the last layer to the first."""
-        depth, draws, units = values.shape
-        slopes = self._slopes(values)
-        table = _Table(self._gradient_entries, signal.min(), signal.max())
-        entries = np.ascontiguousarray(np.moveaxis(table(signal), -1, 1))
-        lengths = np.sqrt(_mean(outputs, outputs))
-        outputs /= _nonzero(lengths)[..., np.newaxis]
-        noise = generator.standard_normal((depth, len(slopes), draws, units), np.float32)
-        # The gradient at the last output is a random direction, the same for both slopes.
-        start = generator.standard_normal((1, draws)) / np.sqrt(self.width)
-        along = np.repeat(start, len(slopes), axis=0)
-        cosine = np.ones(draws)
-        log_norm = np.zeros(draws)
-        strength = 1.0
-        log_norms = np.empty((depth, draws))
-        cosines = np.empty((depth, draws))
-        for layer in reversed(range(depth)):
+    ) -> tuple[_Gradient, np.ndarray, np.ndarray]:
+        """The gradient below a block, and ln of its norm and the cosine in each layer."""
+        slopes = self._slopes(units.values)
+        count = len(slopes)
+        entries = np.ascontiguousarray(np.moveaxis(table(units.signal), -1, 1))
+        lengths = np.sqrt(_mean(units.outputs, units.outputs))
+        directions = units.outputs / _nonzero(lengths)[..., np.newaxis]
+        along = gradient.along
+        cosine = gradient.cosine
+        log_norm = gradient.log_norm
+        strength = gradient.strength
+        log_norms = np.empty_like(units.signal)
+        cosines = np.empty_like(units.signal)
+        for layer in reversed(range(len(units.signal))):
+            power = units.powers[layer + 1]
             fresh = _correlated(noise[layer], cosine) * np.sqrt(strength)
-            state = along, strength * _products(cosine, len(slopes))
-            drawn = slopes[:, layer], fresh, values[layer], outputs[layer], lengths[layer]
-            squares, coherent = self._after_slope(state, drawn, powers[layer], entries[layer])
+            state = along, strength * _products(cosine, count)
+            drawn = slopes[:, layer], fresh, units.values[layer], directions[layer], lengths[layer]
+            squares, coherent = self._after_slope(state, drawn, power, entries[layer])
             norms, cosine = _norms_and_cosine(squares)
             log_norm = log_norm + np.log(norms[0])
             log_norms[layer] = log_norm
             cosines[layer] = cosine
             along = self._along(
-                coherent / norms, cosine, signal[layer], powers[layer - 1], generator
+                coherent / norms, cosine, units.signal[layer], units.powers[layer], generator
             )
             strength = self.weights
-        return log_norms, cosines
+        return _Gradient(along, cosine, log_norm, strength), log_norms, cosines
 
     def _along(
         self,
@@ -284,8 +409,25 @@ def _reach(variances: np.ndarray, fluctuation: float) -> tuple[float, float]:
 
     The variance of its logarithm is about 5 depth / width; six standard deviations are covered.
     """
-    margin = np.exp(1 + 2.5 * fluctuation + 6 * np.sqrt(5 * fluctuation))
-    return variances.min() / margin, variances.max() * margin
+    margin = 1 + 2.5 * fluctuation + 6 * np.sqrt(5 * fluctuation)
+    low = max(np.log(variances.min()) - margin, _LEAST_LOG)
+    high = min(np.log(variances.max()) + margin, _LARGEST_LOG)
+    return np.exp(low), np.exp(high)
+
+
+def _generator_in(state: Mapping[str, Any]) -> np.random.Generator:
+    """A generator, as `default_rng` makes it, in a given state."""
+    generator = np.random.default_rng()
+    generator.bit_generator.state = state
+    return generator
+
+
+def _typical(
+    signal: np.ndarray, log_norm: np.ndarray, cosine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The numbers of the typical network, from arrays of shape (layers, draws)."""
+    angle = np.arctanh(np.clip(cosine, -_NEARLY_1, _NEARLY_1))
+    return np.exp(middle(np.log(signal))), middle(log_norm), np.tanh(middle(angle))
 
 
 def middle(numbers: np.ndarray) -> np.ndarray:

@@ -12,13 +12,24 @@ import numpy as np
 from keras_surrogate import checks, functions, presets
 from keras_surrogate.reprs import Shown
 from keras_surrogate.surrogate import Surrogate
-from keras_surrogate.theory import finite_width, mean_field, moments, stacks, verdicts, weights
+from keras_surrogate.theory import (
+    finite_width,
+    interpolation,
+    mean_field,
+    moments,
+    stacks,
+    verdicts,
+    weights,
+)
 
 if TYPE_CHECKING:
     from keras_surrogate._types import SurrogateLike
+    from keras_surrogate.functions.base import Function
     from keras_surrogate.theory.stacks import Stack
     from keras_surrogate.theory.weights import WeightsLike
 
+# The deepest network. Signal and correlation go from layer to layer, some 0.3 ms for each.
+DEEPEST = 100_000
 # Below this variance of the pre-activations nothing is left of the signal, in any dtype.
 _NO_SIGNAL = 1e-200
 # The exponential of a larger number comes close to the largest float64, 10**308.
@@ -134,7 +145,6 @@ class Prediction(Shown):
         return self.verdict
 
 
-@np.errstate(over="ignore")
 def predict(
     surrogate: SurrogateLike,
     depth: int,
@@ -158,7 +168,7 @@ def predict(
 
     Args:
         surrogate: the activation; any argument of `keras_surrogate.get`.
-        depth: the number of layers, at least 1.
+        depth: the number of layers, from 1 to 100 000.
         weight_variance: sigma_w**2 = fan_in * Var(W), in [0, inf), or a Keras initializer or its
             name ("he_normal" is 2, "glorot_uniform" 1 where the fans are equal).
         bias_variance: sigma_b**2, the variance of the biases, in [0, inf), default 0.
@@ -187,45 +197,122 @@ def predict(
             signal that explodes.
     """
     surrogate = presets.get(surrogate)
+    network = prepared(
+        surrogate.forward,
+        depth,
+        weight_variance,
+        bias_variance,
+        input_variance,
+        width,
+        input_correlation,
+        fans=fans,
+        stack=stack,
+    )
+    return network.predict(surrogate, draws, seed)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """The forward pass, which is the same for every slope of the backward pass.
+
+    Attributes:
+        depth, width: as given to `predict`.
+        weights: sigma_w**2 of the backward pass.
+        bias, power: sigma_b**2, and the mean square of the input.
+        stack: how the layers are put together.
+        variances: those of the pre-activations in the limit of infinite width, (depth,).
+        correlation: that of two inputs, (depth,), or None.
+    """
+
+    depth: int
+    width: int | None
+    weights: float
+    bias: float
+    power: float
+    stack: Stack
+    variances: np.ndarray
+    correlation: np.ndarray | None
+
+    @np.errstate(over="ignore")
+    def predict(self, surrogate: Surrogate, draws: int | None = None, seed: int = 0) -> Prediction:
+        """The prediction for a pair with this forward; arguments and errors as in `predict`."""
+        if self.width is None or not _has_gradient(surrogate, self.variances):
+            signal = self.variances
+            log_norm, alignment = mean_field.overlaps(surrogate, signal, self.weights, self.stack)
+        else:
+            signal, log_norm, alignment = self._sampled(surrogate, draws, seed)
+        return Prediction(
+            surrogate=surrogate,
+            depth=self.depth,
+            width=self.width,
+            signal_variance=signal,
+            gradient_norm=_exponential(log_norm),
+            alignment=None if np.isnan(alignment).any() else alignment,
+            correlation=self.correlation,
+        )
+
+    def _sampled(
+        self, surrogate: Surrogate, draws: int | None, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Signal, logarithm of the gradient's norm and alignment of the typical network."""
+        units = finite_width.units_for(surrogate, self.variances, self.width)
+        with_true = _is_decoupled(surrogate, self.variances)
+        network = finite_width.Network(
+            surrogate, self.weights, self.bias, self.power, self.width, with_true, units
+        )
+        if draws is None:
+            draws = finite_width.draws_for(units)
+        draws = checks.integer(draws, "predict: draws", least=8)
+        seed = checks.integer(seed, "predict: seed", least=0)
+        signal, log_norm, alignment = network.typical_of(self.variances, draws, seed)
+        if not with_true:
+            alignment = _alignment_of_one(surrogate, self.depth)
+        return signal, log_norm, alignment
+
+
+@np.errstate(over="ignore")
+def prepared(
+    forward: Function,
+    depth: int,
+    weight_variance: WeightsLike,
+    bias_variance: float = 0.0,
+    input_variance: float = 1.0,
+    width: int | None = None,
+    input_correlation: float | None = None,
+    *,
+    fans: tuple[float, float] | None = None,
+    stack: str = "plain",
+) -> Network:
+    """The forward pass of a network; arguments and errors as in `predict`."""
     depth = checks.integer(depth, "predict: depth")
+    if depth > DEEPEST:
+        raise ValueError(f"predict: depth must be an integer from 1 to {DEEPEST}, but is {depth}.")
     if width is not None:
         width = checks.integer(width, "predict: width", least=2)
-    forward, backward = weights.variances(weight_variance, fans, width)
+    forward_weights, backward_weights = weights.variances(weight_variance, fans, width)
     bias = _at_least_0(bias_variance, "bias_variance")
     power = _at_least_0(input_variance, "input_variance")
     layers = stacks.get(stack, "predict: stack")
-    _check_combination(layers, width, input_correlation, forward, backward)
+    _check_combination(layers, width, input_correlation, forward_weights, backward_weights)
 
-    variances, powers = mean_field.signal(surrogate, depth, forward, bias, power, layers)
+    true = Surrogate(forward)
+    variances, powers = mean_field.signal(true, depth, forward_weights, bias, power, layers)
     correlation = None
     if input_correlation is not None:
         cosine = _number(
             input_correlation, "input_correlation", "a number from -1 to 1", lambda c: -1 <= c <= 1
         )
         correlation = mean_field.correlations(
-            surrogate, variances, powers, forward, bias, cosine, layers
+            true, variances, powers, forward_weights, bias, cosine, layers
         )
-
-    if width is None or not _has_gradient(surrogate, variances):
-        log_norm, alignment = mean_field.overlaps(surrogate, variances, backward, layers)
-    else:
-        units = finite_width.units_for(surrogate, variances, width)
-        with_true = _is_decoupled(surrogate, variances)
-        network = finite_width.Network(surrogate, forward, bias, power, width, with_true, units)
-        if draws is None:
-            draws = finite_width.draws_for(units)
-        draws = checks.integer(draws, "predict: draws", least=8)
-        seed = checks.integer(seed, "predict: seed", least=0)
-        variances, log_norm, alignment = network.typical_of(variances, draws, seed)
-        if not with_true:
-            alignment = _alignment_of_one(surrogate, depth)
-    return Prediction(
-        surrogate=surrogate,
+    return Network(
         depth=depth,
         width=width,
-        signal_variance=variances,
-        gradient_norm=_exponential(log_norm),
-        alignment=None if np.isnan(alignment).any() else alignment,
+        weights=backward_weights,
+        bias=bias,
+        power=power,
+        stack=layers,
+        variances=variances,
         correlation=correlation,
     )
 
@@ -234,14 +321,25 @@ def _has_gradient(surrogate: Surrogate, variances: np.ndarray) -> bool:
     """True if every layer has signal and slope; otherwise the first layer's gradient is 0."""
     if variances.min() <= _NO_SIGNAL:
         return False
-    return bool(moments.slope_power(surrogate, variances, moments.COARSE).min() > 0)
+    return _is_positive(moments.slope_power, surrogate, variances)
 
 
 def _is_decoupled(surrogate: Surrogate, variances: np.ndarray) -> bool:
     """True if every layer has a true gradient besides the artificial one."""
     if surrogate.forward == surrogate.backward:
         return False
-    return bool(moments.true_slope_power(surrogate, variances, moments.COARSE).min() > 0)
+    return _is_positive(moments.true_slope_power, surrogate, variances)
+
+
+def _is_positive(
+    power: Callable[..., np.ndarray], surrogate: Surrogate, variances: np.ndarray
+) -> bool:
+    """True if an average is positive at every variance."""
+
+    def compute(some: np.ndarray) -> tuple[np.ndarray]:
+        return (power(surrogate, some, moments.COARSE),)
+
+    return bool(interpolation.at(compute, variances).min() > 0)
 
 
 def _alignment_of_one(surrogate: Surrogate, depth: int) -> np.ndarray:

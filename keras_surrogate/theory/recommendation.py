@@ -12,8 +12,8 @@ import numpy as np
 from keras_surrogate import checks, functions, presets
 from keras_surrogate.reprs import Shown
 from keras_surrogate.surrogate import Surrogate
-from keras_surrogate.theory import criticality, moments, verdicts
-from keras_surrogate.theory.prediction import Prediction, predict
+from keras_surrogate.theory import criticality, moments, verdicts, weights
+from keras_surrogate.theory.prediction import Network, Prediction, prepared
 
 if TYPE_CHECKING:
     from keras_surrogate._types import FunctionLike
@@ -162,11 +162,10 @@ def recommend(
     """
     forward = functions.get(forward)
     count = checks.integer(count, "recommend: count")
-    reference = predict(
-        Surrogate(forward), depth, weight_variance, input_correlation=0.5, **options
-    )
+    network = prepared(forward, depth, weight_variance, input_correlation=0.5, **options)
+    reference = network.predict(Surrogate(forward))
     pairs = _pairs(forward, candidates, weight_variance, options)
-    rated = _rated(pairs, depth, weight_variance, None, options)
+    rated = _rated(pairs, network)
     if revive:
         rated = [item for item in rated if item.revives > 0]
     ranking = _ranked(rated)[:count]
@@ -177,7 +176,8 @@ def recommend(
         )
     if width is not None:
         chosen = [item.surrogate for item in ranking]
-        ranking = _ranked(_rated(chosen, depth, weight_variance, width, options))
+        narrow = prepared(forward, depth, weight_variance, width=width, **options)
+        ranking = _ranked(_rated(chosen, narrow))
     return Recommendations(tuple(ranking), _advice(forward, reference, options))
 
 
@@ -193,14 +193,31 @@ def _pairs(
     else:
         backwards = [functions.get(candidate) for candidate in candidates]
     pairs = [Surrogate(forward)]
+    try:
+        rest = _fixed_point(pairs[0], weight_variance, **options)
+    except ValueError:
+        return pairs
     for backward in [forward, *backwards]:
         unscaled = Surrogate(forward, backward)
         try:
-            pair = criticality.balance(unscaled, weight_variance, **options)
+            pair = criticality.balance(unscaled, weight_variance, signal_variance=rest, **options)
         except ValueError:
             continue
         pairs.append(pair if abs(pair.scale - 1) > _NEGLIGIBLE else unscaled)
     return list(dict.fromkeys(pairs))
+
+
+def _fixed_point(
+    true: Surrogate,
+    weight_variance: WeightsLike,
+    bias_variance: float = 0.0,
+    input_variance: float = 1.0,
+    *,
+    fans: tuple[float, float] | None = None,
+) -> float:
+    """The signal's variance at which all slopes of a forward are balanced."""
+    scale, _ = weights.variances(weight_variance, fans)
+    return criticality.fixed_point(true, scale, bias_variance, input_variance)
 
 
 def _default_candidates(forward: Function) -> list[Function]:
@@ -209,17 +226,11 @@ def _default_candidates(forward: Function) -> list[Function]:
     return [*own, *map(functions.get, functions.names())]
 
 
-def _rated(
-    pairs: Iterable[Surrogate],
-    depth: int,
-    weight_variance: WeightsLike,
-    width: int | None,
-    options: Mapping[str, Any],
-) -> list[Recommendation]:
+def _rated(pairs: Iterable[Surrogate], network: Network) -> list[Recommendation]:
     rated = []
     for pair in pairs:
         try:
-            prediction = predict(pair, depth, weight_variance, width=width, **options)
+            prediction = network.predict(pair)
         except ValueError:
             continue
         if prediction.gradient_ratio > 0:

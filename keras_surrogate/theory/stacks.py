@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, ClassVar
 
 from keras_surrogate import checks
-from keras_surrogate.theory import moments
+from keras_surrogate.theory import interpolation, moments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +98,9 @@ class BatchNorm(Stack):
         self, weights: float, surrogate: Surrogate, variances: np.ndarray
     ) -> float | np.ndarray:
         # The normalisation divides W x by its standard deviation, whatever the size of W.
-        mean, power = moments.mean_and_power(surrogate, variances)
+        mean, power = interpolation.at(
+            functools.partial(moments.mean_and_power, surrogate), variances
+        )
         return 1 / (power - mean**2)
 
 

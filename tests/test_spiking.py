@@ -25,7 +25,7 @@ UPSTREAM = np.random.default_rng(1).normal(size=CURRENTS.shape)
 class Leaky(neurons.Neuron):
     """A neuron of one's own: rectified, with a learned leak."""
 
-    leak: float = neurons.fraction(0.9)
+    leak: float = neurons.fraction(default=0.9)
 
     def step(self, state, current):
         (potential,) = state
@@ -275,6 +275,10 @@ def test_masks_of_embeddings_arrive_and_go_on():
     np.testing.assert_array_equal(long[0][:, :3], short[0])
     assert not np.any(long[0][:, 3:])
     assert_same(long[1:], short[1:])
+    backwards = keras.Model(tokens, layers.LIF(go_backwards=True)(embedded))
+    np.testing.assert_array_equal(
+        backwards(np.array([[1, 2, 3, 0, 0]]))[:, 2:], backwards(np.array([[1, 2, 3]]))
+    )
 
 
 @every_layer
@@ -328,7 +332,9 @@ def test_learned_parameters_have_the_gradient_of_finite_differences(sharing, sha
             moved[index] += change
             weight.assign(moved)
             losses.append(np.sum(layer(x) * upstream))
-        assert float(got[index]) == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-6, abs=1e-9)
+        assert float(got[index]) == pytest.approx(
+            (losses[0] - losses[1]) / 2e-6, rel=1e-6, abs=1e-9
+        )
         weight.assign(raw)
 
 

@@ -42,6 +42,9 @@ RESETS = ("subtract", "zero", "none")
 DEFAULT_SURROGATE = Surrogate("step", FastSigmoid(5.0))
 
 
+# Type checkers see the default of a parameter only when it is passed by keyword.
+
+
 def fraction(default: float) -> Any:
     """A parameter in [0, 1]; a learned one is the sigmoid of its weight."""
     return dataclasses.field(default=default, metadata={"range": FRACTION})
@@ -63,7 +66,7 @@ class Neuron:
     are fields, declared by `fraction` or `positive`, which also lets a layer learn them:
 
         class Quadratic(Neuron):
-            leak: float = fraction(0.9)
+            leak: float = fraction(default=0.9)
 
             def step(self, state, current):
                 (potential,) = state
@@ -164,7 +167,7 @@ class SpikingNeuron(Neuron):
             95.3 and 93.8 %, and 97.1, 93.2 and 82.1 %. (One measurement; the default may change.)
     """
 
-    threshold: float = positive(1.0)
+    threshold: float = positive(default=1.0)
     reset: Literal["subtract", "zero", "none"] = "subtract"
     reset_delay: bool = False
     detach_reset: bool = True
@@ -280,7 +283,7 @@ class LIFNeuron(SpikingNeuron):
     Source: Gerstner and Kistler 2002, Spiking Neuron Models, in discrete time.
     """
 
-    leak: float = fraction(0.9)
+    leak: float = fraction(default=0.9)
 
     def step(self, state, current):
         return self.integrated(state, current, self.leak, self.threshold)
@@ -301,8 +304,8 @@ class SynapticLIFNeuron(SpikingNeuron):
     Source: as `LIFNeuron`; NIR's CubaLIF, Pedersen et al. 2024, arXiv:2311.14641.
     """
 
-    synaptic_leak: float = fraction(0.8)
-    leak: float = fraction(0.9)
+    synaptic_leak: float = fraction(default=0.8)
+    leak: float = fraction(default=0.9)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -334,9 +337,9 @@ class ALIFNeuron(SpikingNeuron):
     Source: Bellec et al. 2018, arXiv:1803.09574, where beta is the adaptation and rho its leak.
     """
 
-    leak: float = fraction(0.9)
-    adaptation: float = positive(1.8)
-    adaptation_leak: float = fraction(0.95)
+    leak: float = fraction(default=0.9)
+    adaptation: float = positive(default=1.8)
+    adaptation_leak: float = fraction(default=0.95)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -361,7 +364,7 @@ class LINeuron(Neuron):
     Source: the usual readout of spiking networks, as in Bellec et al. 2018, arXiv:1803.09574.
     """
 
-    leak: float = fraction(0.9)
+    leak: float = fraction(default=0.9)
 
     def step(self, state, current):
         (potential,) = state

@@ -50,6 +50,8 @@ class NeuronLayer(keras.layers.Layer):
         self.go_backwards = go_backwards
         self.unroll = unroll
         self.supports_masking = True
+        self._weights_of_parameters = {}
+        self._state = []
 
     def build(self, input_shape: Any) -> None:
         input_shape = tuple(input_shape)
@@ -57,7 +59,6 @@ class NeuronLayer(keras.layers.Layer):
         self._weights_of_parameters = learned.add_weights(
             self, self.neuron, self._learn, input_shape[2:]
         )
-        self._state = []
         if self.stateful:
             self._add_state(input_shape[:1] + input_shape[2:])
 
@@ -129,14 +130,14 @@ class NeuronLayer(keras.layers.Layer):
             mask = None if mask is None else tf.reverse(mask, [1])
         state = self._initial_state(neuron, currents)
 
-        outputs, potentials, state = time_loop.run(neuron, currents, state, mask, self.unroll)
+        results, state = time_loop.run(
+            neuron, currents, state, mask, self.return_potential, self.unroll
+        )
 
         for variable, tensor in zip(self._state, state if self.stateful else (), strict=True):
             variable.assign(tensor)
-        outputs = tf.cast(outputs, self.compute_dtype)
-        if self.return_potential:
-            return outputs, tf.cast(potentials, self.compute_dtype)
-        return outputs
+        results = tuple(tf.cast(result, self.compute_dtype) for result in results)
+        return results if self.return_potential else results[0]
 
     def _initial_state(self, neuron: Neuron, currents: tf.Tensor) -> tuple[tf.Tensor, ...]:
         if self.stateful:
@@ -145,7 +146,8 @@ class NeuronLayer(keras.layers.Layer):
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         if previous_mask is not None and self.go_backwards:
-            previous_mask = tf.reverse(previous_mask, [1])
+            # Keras's function, because the mask may be symbolic.
+            previous_mask = keras.ops.flip(previous_mask, axis=1)
         if self.return_potential:
             return previous_mask, previous_mask
         return previous_mask
@@ -194,8 +196,8 @@ class Spiking(NeuronLayer):
 
     A masked step leaves the state and its output is 0. State and parameters are float32 under mixed
     precision. A second derivative takes the slope of the spikes for a constant. On a CPU, a
-    training step compiled by XLA (`jit_compile=True`) is several times slower than one in a graph:
-    compile with `jit_compile=False`, since Keras's "auto" turns it on where it can.
+    training step compiled by XLA (`jit_compile=True`) is slower than one in a graph: leave
+    `jit_compile` at Keras's "auto", which does not use XLA there.
 
     Raises:
         ValueError: `neuron` is no neuron, a parameter cannot be learned, an input without time or
@@ -304,8 +306,8 @@ class LIF(NeuronLayer):
 
     A masked step leaves the state, and its output is 0. State and parameters are float32 under
     mixed precision. A second derivative takes the slope of the spikes for a constant. On a CPU, a
-    training step compiled by XLA (`jit_compile=True`) is several times slower than one in a graph:
-    compile with `jit_compile=False`, since Keras's "auto" turns it on where it can.
+    training step compiled by XLA (`jit_compile=True`) is slower than one in a graph: leave
+    `jit_compile` at Keras's "auto", which does not use XLA there.
 
     Raises:
         ValueError: a leak outside [0, 1], a threshold not above 0, an unknown reset or surrogate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import tensorflow as tf
@@ -10,7 +11,7 @@ from keras_surrogate.layers.neurons import Neuron
 
 State: TypeAlias = "tuple[tf.Tensor, ...]"
 
-# A longer sequence runs in a loop: it takes less long to trace, and a third longer to compute.
+# A longer sequence runs in a loop, which is faster to trace and slower to compute.
 LONGEST_UNROLLED = 32
 
 
@@ -22,8 +23,13 @@ def zeros_of_a_step(currents: tf.Tensor) -> tf.Tensor:
 
 
 def run(
-    neuron: Neuron, currents: tf.Tensor, state: State, mask: tf.Tensor | None, unroll: bool | None
-) -> tuple[tf.Tensor, tf.Tensor, State]:
+    neuron: Neuron,
+    currents: tf.Tensor,
+    state: State,
+    mask: tf.Tensor | None = None,
+    potentials: bool = False,
+    unroll: bool | None = None,
+) -> tuple[list[tf.Tensor], State]:
     """Run `neuron` over the time axis.
 
     Args:
@@ -32,17 +38,14 @@ def run(
         state: the state before the first step, tensors of shape (batch, ...).
         mask: None, or booleans of shape (batch, time). A step where it is False leaves the state,
             and its output is 0.
-        unroll: True writes the steps one after another into the graph, False makes a loop. None,
+        potentials: True also returns the potentials.
+        unroll: True writes the steps one after another into the graph, False makes a loop. None
             unrolls up to 32 steps.
 
     Returns:
-        The outputs and the potentials after each step, shape (batch, time, ...), and the state
-        after the last step.
+        A list of the outputs, and of the potentials after each step if wanted, shape
+        (batch, time, ...); and the state after the last step.
     """
-    if mask is not None:
-        # From (batch, time) to (batch, time, 1, ..., 1).
-        ones = [1] * (currents.shape.rank - 2)
-        mask = tf.reshape(mask, tf.concat([tf.shape(mask), tf.constant(ones, tf.int32)], axis=0))
     steps = currents.shape[1]
     if unroll is None:
         unroll = steps is not None and steps <= LONGEST_UNROLLED
@@ -51,19 +54,26 @@ def run(
             "unroll=True needs a known number of time steps, but it is None. Give the input a "
             "fixed length, or use unroll=None."
         )
+    sequences = [currents]
+    if mask is not None:
+        # From (batch, time) to (batch, time, 1, ..., 1).
+        ones = tf.ones(currents.shape.rank - 2, tf.int32)
+        sequences.append(tf.reshape(mask, tf.concat([tf.shape(mask), ones], axis=0)))
+
+    def step(state, current, mask=None):
+        after, output = neuron.step(state, current)
+        after = tuple(after)
+        if mask is not None:
+            after = tuple(tf.where(mask, new, old) for new, old in zip(after, state, strict=True))
+            output = tf.where(mask, output, tf.zeros_like(output))
+        results = [output]
+        if potentials:
+            results.append(_potential(neuron, after, output))
+        return after, results
+
     if unroll:
-        return _unrolled(neuron, currents, state, mask)
-    return _looped(neuron, currents, state, mask)
-
-
-def _step(
-    neuron: Neuron, state: State, current: tf.Tensor, mask: tf.Tensor | None
-) -> tuple[State, tf.Tensor]:
-    after, output = neuron.step(state, current)
-    if mask is None:
-        return tuple(after), output
-    kept = tuple(tf.where(mask, new, old) for new, old in zip(after, state, strict=True))
-    return kept, tf.where(mask, output, tf.zeros_like(output))
+        return _unrolled(step, sequences, tuple(state))
+    return _looped(step, sequences, tuple(state), 1 + potentials)
 
 
 def _potential(neuron: Neuron, state: State, output: tf.Tensor) -> tf.Tensor:
@@ -73,42 +83,40 @@ def _potential(neuron: Neuron, state: State, output: tf.Tensor) -> tf.Tensor:
     return output
 
 
-def _unrolled(neuron, currents, state, mask):
-    steps = currents.shape[1]
-    masks = [None] * steps if mask is None else tf.unstack(mask, steps, axis=1)
-    outputs = []
-    potentials = []
-    for current, step_mask in zip(tf.unstack(currents, steps, axis=1), masks, strict=True):
-        state, output = _step(neuron, state, current, step_mask)
-        outputs.append(output)
-        potentials.append(_potential(neuron, state, output))
-    return tf.stack(outputs, axis=1), tf.stack(potentials, axis=1), state
+def _unrolled(
+    step: Callable, sequences: list[tf.Tensor], state: State
+) -> tuple[list[tf.Tensor], State]:
+    results = []
+    for inputs in zip(*(tf.unstack(one, axis=1) for one in sequences), strict=True):
+        state, result = step(state, *inputs)
+        results.append(result)
+    return [tf.stack(over_time, axis=1) for over_time in zip(*results, strict=True)], state
 
 
-def _looped(neuron, currents, state, mask):
-    currents = _time_first(currents)
-    steps = tf.shape(currents)[0]
-    current_array = tf.TensorArray(currents.dtype, steps).unstack(currents)
-    if mask is not None:
-        mask_array = tf.TensorArray(tf.bool, steps).unstack(_time_first(mask))
-    shape = currents.shape[1:]
-    outputs = tf.TensorArray(currents.dtype, steps, element_shape=shape)
-    potentials = tf.TensorArray(currents.dtype, steps, element_shape=shape)
+def _looped(
+    step: Callable, sequences: list[tf.Tensor], state: State, number_of_results: int
+) -> tuple[list[tf.Tensor], State]:
+    currents = sequences[0]
+    steps = tf.shape(currents)[1]
+    inputs = [tf.TensorArray(one.dtype, steps).unstack(_time_first(one)) for one in sequences]
+    shape = currents.shape[:1] + currents.shape[2:]
+    results = [
+        tf.TensorArray(currents.dtype, steps, element_shape=shape) for _ in range(number_of_results)
+    ]
 
-    def body(time, state, outputs, potentials):
-        step_mask = None if mask is None else mask_array.read(time)
-        state, output = _step(neuron, state, current_array.read(time), step_mask)
-        potential = _potential(neuron, state, output)
-        return time + 1, state, outputs.write(time, output), potentials.write(time, potential)
+    def body(time, state, results):
+        state, new = step(state, *(array.read(time) for array in inputs))
+        written = [array.write(time, tensor) for array, tensor in zip(results, new, strict=True)]
+        return time + 1, state, written
 
-    _, state, outputs, potentials = tf.while_loop(
+    _, state, results = tf.while_loop(
         lambda time, *_: time < steps,
         body,
-        (tf.constant(0), tuple(state), outputs, potentials),
+        (tf.constant(0), state, results),
         # XLA needs a bound for the gradient.
         maximum_iterations=steps,
     )
-    return _time_first(outputs.stack()), _time_first(potentials.stack()), state
+    return [_time_first(array.stack()) for array in results], state
 
 
 def _time_first(tensor: tf.Tensor) -> tf.Tensor:

@@ -100,6 +100,28 @@ def with_gradient(
     return run(lambda y: tf.stop_gradient(y) + _zero_with_tangent_of(primitive(x)))
 
 
+def with_slope(
+    x: tf.Tensor,
+    value: Callable[[tf.Tensor], tf.Tensor],
+    slope: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.Tensor:
+    """A value with another slope, of plain operations alone, for the bodies of loops.
+
+    There a SavedModel loses custom gradients. It has its slope in every mode of differentiation. A
+    second derivative takes the slope for a constant. Infinite `x` gives NaN. Within
+    `true_gradients` it has its true gradient.
+
+    Args:
+        x: a floating tensor.
+        value: an elementwise function of `x`.
+        slope: an elementwise function of `x`.
+    """
+    if _TRUE_GRADIENTS.get():
+        return value(x)
+    # x - stop_gradient(x) is 0, with derivative 1.
+    return tf.stop_gradient(value(x)) + tf.stop_gradient(slope(x)) * (x - tf.stop_gradient(x))
+
+
 def _zero_with_tangent_of(primitive: tf.Tensor) -> tf.Tensor:
     """0, with the tangent of `primitive` where it is finite."""
     finite = tf.math.is_finite(primitive)

@@ -34,6 +34,9 @@ ks.layers.SurrogateActivation("relu", "softplus")
 ks.layers.SurrogateActivation("sugar_bsilu", name="first")
 ks.layers.SurrogatePReLU(shared_axes=[1, 2])
 ks.layers.SurrogateStep(0.5, "superspike", learn_threshold=False)
+ks.layers.LIF(0.8, reset="zero", learn_leak="channel", surrogate="atan_spike", name="first")
+ks.layers.Spiking(ks.layers.neurons.ALIFNeuron(adaptation=2.0), learn={"leak": "unit"})
+ks.layers.OverTime(keras.layers.Dense(3))
 ks.initializers.CriticalNormal("tanh", bias_variance=0.05)
 ks.functions.LeakyRelu(0.1)
 ks.functions.LeakyRelu(negative_slope=0.1).negative_slope.is_integer()
@@ -66,6 +69,8 @@ WRONG = [
     "ks.functions.Function.no_method",
     "ks.plots.nothing",
     "ks.layers.Nothing",
+    'ks.layers.LIF(reset="subtrct")',
+    'ks.layers.LIF(learn_leak="all")',
     "ks.presets.nothing",
     "ks.no_room",
     "ks.importlib",

@@ -9,24 +9,60 @@ gradient       GradientScale and GradientReversal, the identity with another gra
 step           SurrogateStep, a step at a learned threshold
 weights        SurrogateWeights, any Keras layer with surrogates on its weights; weight_scales:
                what multiplies them; within: the layers within a layer
+
+Spiking networks, over (batch, time, ...), in the order in which a signal travels:
+
+encoders       ConstantCurrent, PoissonEncoder, LatencyEncoder, DeltaEncoder
+over_time      OverTime, a layer without memory at all time steps at once
+neurons        the equations of one time step; ranges: of their parameters; learned: as weights
+spiking        IF, LIF, SynapticLIF, ALIF, LI, and Spiking for any neuron; time_loop: their loop
+spiking_cell   SpikingCell, a neuron with recurrent weights, for keras.layers.RNN
+readouts       SpikeCount, LastPotential, MaxPotential
 """
 
+from keras_surrogate.layers import neurons
 from keras_surrogate.layers.activation import SurrogateActivation
+from keras_surrogate.layers.encoders import (
+    ConstantCurrent,
+    DeltaEncoder,
+    LatencyEncoder,
+    PoissonEncoder,
+)
 from keras_surrogate.layers.fake_quantize import FakeQuantize
 from keras_surrogate.layers.gradient import GradientReversal, GradientScale
+from keras_surrogate.layers.over_time import OverTime
+from keras_surrogate.layers.readouts import LastPotential, MaxPotential, SpikeCount
 from keras_surrogate.layers.rectifiers import DeconvReLU, GuidedReLU, RReLU, SurrogatePReLU
+from keras_surrogate.layers.spiking import ALIF, IF, LI, LIF, Spiking, SynapticLIF
+from keras_surrogate.layers.spiking_cell import SpikingCell
 from keras_surrogate.layers.step import SurrogateStep
 from keras_surrogate.layers.weights import SurrogateWeights
 
 __all__ = [
+    "ALIF",
+    "IF",
+    "LI",
+    "LIF",
+    "ConstantCurrent",
     "DeconvReLU",
+    "DeltaEncoder",
     "FakeQuantize",
     "GradientReversal",
     "GradientScale",
     "GuidedReLU",
+    "LastPotential",
+    "LatencyEncoder",
+    "MaxPotential",
+    "OverTime",
+    "PoissonEncoder",
     "RReLU",
+    "SpikeCount",
+    "Spiking",
+    "SpikingCell",
     "SurrogateActivation",
     "SurrogatePReLU",
     "SurrogateStep",
     "SurrogateWeights",
+    "SynapticLIF",
+    "neurons",
 ]

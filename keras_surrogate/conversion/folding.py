@@ -38,17 +38,17 @@ def folded(
     layer: keras.layers.Layer, normalization: keras.layers.BatchNormalization
 ) -> list[np.ndarray]:
     """The weights of a layer with bias that computes `normalization(layer(x))` of inference."""
-    factor = np.array(normalization.moving_variance, "float64") + normalization.epsilon
+    factor = normalization.moving_variance.numpy().astype("float64") + normalization.epsilon
     factor = factor**-0.5
     if normalization.scale:
-        factor = factor * np.array(normalization.gamma)
+        factor = factor * normalization.gamma.numpy()
     shift = np.zeros_like(factor)
     if normalization.center:
-        shift = shift + np.array(normalization.beta)
-    weights = [np.array(weight, "float64") for weight in layer.weights]
+        shift = shift + normalization.beta.numpy()
+    weights = [weight.numpy().astype("float64") for weight in layer.weights]
     bias = weights.pop() if layer.use_bias else np.zeros_like(factor)
     weights[-1] = weights[-1] * _for_kernel(layer, factor, weights[-1].shape)
-    bias = (bias - np.array(normalization.moving_mean)) * factor + shift
+    bias = (bias - normalization.moving_mean.numpy()) * factor + shift
     return [weight.astype("float32") for weight in [*weights, bias]]
 
 

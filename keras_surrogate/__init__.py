@@ -10,7 +10,8 @@ In the order in which a value travels:
 
 functions, surrogate, presets    a function, a pair of functions, the published pairs
 custom_gradient                  the backward pass
-layers, initializers, constraints    Keras objects that hold a surrogate or serve one
+layers, initializers             Keras objects that hold a surrogate
+constraints, optimizers          for latent and for binary weights
 recording, gradients, records, callbacks    gradient norms of training
 theory, simulation, diagnosis, comparison   predict, simulate, examine and compare trainings
 conversion                       surrogates into an existing model and out of it
@@ -40,6 +41,7 @@ from keras_surrogate import (
     gradients,
     initializers,
     layers,
+    optimizers,
     presets,
     records,
     theory,
@@ -73,6 +75,7 @@ __all__ = [
     "gradients",
     "initializers",
     "layers",
+    "optimizers",
     "plots",
     "presets",
     "records",

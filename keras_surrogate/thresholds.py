@@ -16,6 +16,9 @@ EXPLODING: float = 70.0
 # Normalised layers tolerate it, because their gradient becomes smaller as their weights grow.
 # ResNet50 starts at 40 to 110.
 EXPLODING_NORMALISED: float = 1e3
+# Share of weights that change their level in one step. Beyond a half, a level says less about the
+# next one than a coin.
+FLIPPING: float = 0.5
 # Share of units that are 0 for the whole batch; AUTOTRAINER's threshold. For one input half of the
 # units are 0. In deep networks the inputs become similar, so up to half of the units are 0 for all
 # of them: 0.5 was measured at 30 layers.

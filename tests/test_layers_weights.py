@@ -694,6 +694,19 @@ np.testing.assert_array_equal(model(x), y)
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("scale", [None, "learned"], ids=str)
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "own"])
+def test_strip_of_every_kind(name, scale):
+    make, x = KINDS[name]
+    layer = SurrogateWeights(make(), "ste_sign", scale=scale, name="here")
+    model = keras.Sequential([keras.Input(x.shape[1:], dtype=x.dtype), layer])
+    spread(model)
+    plain = conversion.strip(model)
+    assert type(plain.layers[0]) is type(layer.layer)
+    assert plain.layers[0].name == "here"
+    np.testing.assert_array_equal(plain(x), model(x))
+
+
 def test_strip_and_swap_reach_the_activations_within():
     inner = keras.layers.Dense(3, activation=ks.get("sugar_bsilu"), name="dense")
     model = keras.Sequential([keras.Input((4,)), SurrogateWeights(inner, "ste_sign")])

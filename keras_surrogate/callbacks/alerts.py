@@ -1,4 +1,4 @@
-"""Warnings about vanishing, exploding, zero and non-finite gradients, and about dead units."""
+"""Warnings about vanishing, exploding, zero and non-finite gradients, dead units and weights."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import numpy as np
 from keras_surrogate import thresholds
 from keras_surrogate.callbacks.listening import Listener
 from keras_surrogate.callbacks.logger import GradientNormLogger
+from keras_surrogate.callbacks.weight_alerts import WeightFaults
 from keras_surrogate.checks import integer, one_of
 from keras_surrogate.functions import real_number
 from keras_surrogate.recording.optimizers import innermost
 from keras_surrogate.records import Record
 
-_Kind: TypeAlias = Literal["vanishing", "exploding", "nonfinite", "zero", "dead"]
+_Kind: TypeAlias = Literal[
+    "vanishing", "exploding", "nonfinite", "zero", "dead", "frozen", "unstable", "one_level"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Alert:
     """A fault that `GradientAlerts` found.
 
     Attributes:
-        kind: "vanishing", "exploding", "nonfinite", "zero" or "dead".
+        kind: "vanishing", "exploding", "nonfinite", "zero", "dead", "frozen", "unstable" or
+            "one_level".
         step: the number of the recorded step in which it was found.
         epoch: the epoch of that step.
         layer: the name of the layer (or variable) with the fault.
@@ -59,10 +63,17 @@ class GradientAlerts(Listener):
         variable.
     dead: more than the share `dead` of a layer's units was 0 during a whole epoch.
 
-    All faults except dead units must last for `patience` recorded steps. One non-finite step is
-    enough where the optimizer does not scale the loss; an optimizer that scales the loss skips such
-    steps and lowers its scale. An alert is repeated only after its condition has ended. Alerts
-    appear when the logger reads: every `read_every` recorded steps, and at the end of an epoch.
+    Of the weights that `SurrogateWeights` replaces, if the logger has `also=("flips", "levels")`:
+
+    frozen: in an epoch no weight of a layer changed its level.
+    unstable: in each recorded step of an epoch more than half of a layer's weights changed theirs.
+    one_level: at the end of an epoch a kernel has one level only.
+
+    All faults except those of units and weights must last for `patience` recorded steps. One
+    non-finite step is enough where the optimizer does not scale the loss; an optimizer that scales
+    the loss skips such steps and lowers its scale. An alert is repeated only after its condition
+    has ended. Alerts appear when the logger reads: every `read_every` recorded steps, and at the
+    end of an epoch.
 
     Args:
         logger: the `GradientNormLogger`, which is in the callbacks of the same `fit`.
@@ -121,6 +132,7 @@ class GradientAlerts(Listener):
         self._lasted = dict.fromkeys(_CONDITIONS, 0)
         self._zero_for: np.ndarray | int = 0
         self._already_dead: set[str] = set()
+        self._weight_faults = WeightFaults()
 
     def write(
         self, columns: Sequence[str], steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray
@@ -132,6 +144,7 @@ class GradientAlerts(Listener):
         for row in range(len(steps)):
             self._check(record.rows(slice(row, row + 1)))
         self._newest = record.rows(slice(-1, None))
+        self._weight_faults.see(record)
 
     def _check(self, record: Record) -> None:
         """Check one recorded step."""
@@ -178,7 +191,16 @@ class GradientAlerts(Listener):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._logger.read()
         newest = self._newest
-        if self._thresholds.dead is None or newest is None or "dead_units" not in newest.quantities:
+        if newest is None:
+            return
+        for kind, layer, value, what in self._weight_faults.found(newest):
+            self._report(kind, newest, layer, value, what)
+        self._weight_faults.begin_epoch()
+        self._check_dead_units(newest)
+
+    def _check_dead_units(self, newest: Record) -> None:
+        """Report the layers of which too many units were 0 during the whole epoch."""
+        if self._thresholds.dead is None or "dead_units" not in newest.quantities:
             return
         shares = newest["dead_units"][0]
         for layer, share in zip(newest.names("dead_units"), shares, strict=True):
@@ -279,12 +301,24 @@ _TITLES: dict[_Kind, str] = {
     "nonfinite": "The gradient is not finite:",
     "zero": "No gradient:",
     "dead": "Units are dead:",
+    "frozen": "Weights are frozen:",
+    "unstable": "Weights are unstable:",
+    "one_level": "Weights are equal:",
 }
 _ADVICE: dict[_Kind, str] = {
     "zero": (
         " Common causes: an operation whose derivative is zero (round, sign, a step), a "
         "stop_gradient, an unused branch, dead units, weights that quantisation sets to 0. "
         "diagnosis.diagnose(model, x, y) finds the cause."
+    ),
+    "frozen": (
+        " The latent weights are too large for the learning rate, or beyond the slope's range: "
+        "raise the learning rate, or clip them by constraints.WeightClip."
+    ),
+    "unstable": " Lower the learning rate: the latent weights are small beside its steps.",
+    "one_level": (
+        " The latent weights are all on one side of the surrogate's thresholds: give the layer a "
+        'scale, such as "max_abs", or a larger initializer.'
     ),
 }
 

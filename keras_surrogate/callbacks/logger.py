@@ -69,6 +69,9 @@ class GradientNormLogger(records.Recorded, Callback):
             "activations": mean, variance, share of zeros and of saturated elements of each layer's
             output, and the share of units that have been 0 since the epoch began.
             "delta_norm": norm of the gradient with respect to each layer's output.
+            "flips": share of the weights of `SurrogateWeights` whose level changed in the step.
+            "levels": share of its weights on each level and on the commonest one, and share of
+            output channels that are all 0.
         per: "layer", the default: all variables of a layer together; or "variable": each variable
             by itself, under its path in Keras, such as "encoder/dense/kernel".
         depth: the number of levels of layers that hold layers, such as the blocks of a transformer;

@@ -327,11 +327,23 @@ def transfer_own_state(layer: keras.layers.Layer, counterpart: keras.layers.Laye
             getattr(counterpart, name).state.assign(value.state)
 
 
+def _without_bop(config):
+    """A configuration with the optimizer of the other weights in place of `Bop`."""
+    if not isinstance(config, dict):
+        return config
+    if config.get("registered_name") == "keras_surrogate>Bop":
+        return config["config"]["rest"]
+    return {key: _without_bop(value) for key, value in config.items()}
+
+
 def _transfer_compilation(model, copy, with_optimizer):
     """Compile the copy like the model, and copy the optimizer's variables if asked to."""
     if not getattr(model, "compiled", False):
         return
-    copy.compile_from_config(model.get_compile_config())
+    config = model.get_compile_config()
+    if not with_optimizer:
+        config = _without_bop(config)
+    copy.compile_from_config(config)
     if model.optimizer is None or not model.optimizer.built or not copy.compiled:
         return
     if not with_optimizer:

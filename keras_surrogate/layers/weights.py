@@ -251,6 +251,16 @@ class SurrogateWeights(keras.layers.Wrapper):
                 for name, weight in self._replaced().items()
             }
 
+    def axes_of_a_channel(self, name: str) -> tuple[int, ...]:
+        """The axes of a weight over which an output channel extends: all but the channels' own.
+
+        Args:
+            name: the weight's path within the wrapped layer.
+        """
+        weight = dict(_named_weights(self.layer))[name]
+        channels = weight_scales.channel_axes(_owner(self.layer, weight), weight)
+        return tuple(axis for axis in range(len(weight.shape)) if axis not in channels)
+
     def _check_built(self) -> None:
         if not self.built:
             raise ValueError(

@@ -29,10 +29,12 @@ def with_inner(
     optimizers: Sequence[keras.optimizers.Optimizer],
 ) -> list[keras.optimizers.Optimizer]:
     """The optimizers, and those within them."""
-    inner = [
-        innermost(optimizer) for optimizer in optimizers if innermost(optimizer) is not optimizer
-    ]
-    return [*optimizers, *inner]
+    found = list(optimizers)
+    for optimizer in found:
+        # Of loss scaling, and of `Bop`, which leaves some weights to another optimizer.
+        inner = [getattr(optimizer, name, None) for name in ("inner_optimizer", "rest")]
+        found += [one for one in inner if one is not None]
+    return found
 
 
 def changed_since_built(model: keras.Model) -> list[str]:

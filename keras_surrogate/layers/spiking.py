@@ -196,9 +196,9 @@ class Spiking(NeuronLayer):
 
     A masked step leaves the state and its output is 0. State and parameters are float32 under mixed
     precision. A second derivative takes the slope of the spikes for a constant. Under XLA
-    on a CPU (`jit_compile=True`) a loop, over an unknown number of steps or more than 32, is
-    several times slower than without; unrolled steps are faster, but take long to compile. Keras's
-    "auto" does not use XLA there.
+    on a CPU (`jit_compile=True`) unrolled steps are somewhat faster, but take long to compile, and
+    a loop, over an unknown number of steps or more than 32, can be slower. Keras's "auto" does not
+    use XLA there.
 
     Raises:
         ValueError: `neuron` is no neuron, a parameter cannot be learned, an input without time or
@@ -307,9 +307,9 @@ class LIF(NeuronLayer):
 
     A masked step leaves the state, and its output is 0. State and parameters are float32 under
     mixed precision. A second derivative takes the slope of the spikes for a constant. Under XLA
-    on a CPU (`jit_compile=True`) a loop, over an unknown number of steps or more than 32, is
-    several times slower than without; unrolled steps are faster, but take long to compile. Keras's
-    "auto" does not use XLA there.
+    on a CPU (`jit_compile=True`) unrolled steps are somewhat faster, but take long to compile, and
+    a loop, over an unknown number of steps or more than 32, can be slower. Keras's "auto" does not
+    use XLA there.
 
     Raises:
         ValueError: a leak outside [0, 1], a threshold not above 0, an unknown reset or surrogate,

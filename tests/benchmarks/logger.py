@@ -111,6 +111,8 @@ def table_of(loggers, models, rounds):
 def by_layers(rounds, counts=(10, 100, 1000)):
     """Small models of many layers in ten-step fits: what a layer costs in a step, and in the first fit."""
     sys.setrecursionlimit(10_000)  # Keras walks through a model recursively
+    # The first fit of a process also loads libraries.
+    Run(mlp(2, 16), False, GradientNormLogger(), steps=1, batch=32).seconds()
     headers = (
         "layers",
         "us a step and layer",

@@ -188,11 +188,12 @@ def test_slopes_are_finite_and_keep_the_dtype(name, dtype):
     assert np.isfinite(tf.cast(gradient, tf.float64)).all()
 
 
-def test_a_swapped_model_has_two_bit_activations(tmp_path):
-    hidden = keras.layers.Dense(6, "hard_tanh")
+def test_swap_gives_two_bit_activations_a_slope(tmp_path):
+    staircase = functions.Staircase(4, 2 / 3)
+    pair = Surrogate(staircase, "hard_tanh")
+    hidden = keras.layers.Dense(6, Surrogate(staircase))
     model = keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(2)])
-    pair = Surrogate(functions.Staircase(4, 2 / 3), "hard_tanh")
-    swapped = ks.conversion.swap(model, {"hard_tanh": pair})
+    swapped = ks.conversion.swap(model, {"staircase": pair})
     swapped.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.layers[0].activation == pair

@@ -133,9 +133,12 @@ def chi_at_0(spacing, levels):
 
 
 def test_the_depth_that_a_number_of_levels_allows():
-    """Blumenfeld et al. 2019: depth grows as N**1.82 at the best spacing; Max 1960 for its size."""
+    """Max 1960 for the losses; Blumenfeld et al. 2019 for depth, 1 / loss, which grows as N**1.82.
+
+    The exponent is not constant: 1.63 from 3 to 4 levels, 1.70 from 8 to 16, 1.82 from 256 to 1024.
+    """
     lost = {}
-    for levels in (3, 4, 16, 64, 256, 1024):
+    for levels in (3, 4, 16, 256, 1024):
         best = optimize.minimize_scalar(
             lambda spacing, n=levels: -chi_at_0(spacing, n),
             bounds=(2 / levels, 8 / levels**0.8),
@@ -152,8 +155,8 @@ def test_the_depth_that_a_number_of_levels_allows():
     assert lost[3] == pytest.approx(0.1902, abs=2e-4)
     assert lost[4] == pytest.approx(0.1188, abs=2e-4)
     assert lost[16] == pytest.approx(0.01154, abs=2e-5)
-    exponent = np.log(lost[16] / lost[1024]) / np.log(1024 / 16)
-    assert exponent == pytest.approx(1.82, abs=0.03)
+    exponent = np.log(lost[256] / lost[1024]) / np.log(1024 / 256)
+    assert exponent == pytest.approx(1.82, abs=0.01)
 
 
 def networks(pair, scale, depth=8, width=400, draws=12):

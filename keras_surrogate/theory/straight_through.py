@@ -125,7 +125,7 @@ def equivalent_straight_through(surrogate: SurrogateLike) -> StraightThrough:
     weights near it stay where they are. Adam needs neither the factor nor other start weights.
 
         same = theory.equivalent_straight_through("dge_fp4")
-        same.learning_rate_factor            0.395
+        same.learning_rate_factor            0.359
         same.start(kernel)                   weights to start the straight-through run from
 
     Args:
@@ -171,10 +171,13 @@ def _slope(surrogate: Surrogate, x: np.ndarray) -> np.ndarray:
 def _check_positive(surrogate: Surrogate, x: np.ndarray, slope: np.ndarray) -> None:
     wrong = ~(slope > 0)
     if wrong.any():
-        place = float(np.asarray(x).ravel()[wrong.ravel().argmax()])
+        first = wrong.ravel().argmax()
+        place = float(np.ravel(x)[first])
+        # Adding 0 makes 0 of -0.
+        found = float(slope.ravel()[first]) + 0.0
         raise ValueError(
             f"equivalent_straight_through: the slope of {surrogate.slope_title} at {place:.4g} is "
-            f"{float(slope.ravel()[wrong.ravel().argmax()]):.4g}. It must be positive between the "
+            f"{found:.4g}. It must be positive between the "
             "jumps and at all weights: where it is 0 a weight cannot move, and where it is "
             "negative it moves the other way."
         )

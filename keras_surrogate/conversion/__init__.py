@@ -8,12 +8,24 @@
 The files, in the order of a conversion: `choosing` selects layers, `layer_tree` lists the layers of
 a model and their activations, `activation_sites` translates activations to functions and back,
 `swap` and `strip` decide the changes, `rebuilding` makes the copy, `reports` says what was done.
-`export` writes a SavedModel.
+`export` writes a SavedModel. `weight_report` counts bits, memory and multiply-adds.
 """
 
 from keras_surrogate.conversion.export import export
 from keras_surrogate.conversion.reports import Change, Report, Unreached, report
 from keras_surrogate.conversion.strip import strip
 from keras_surrogate.conversion.swap import swap
+from keras_surrogate.conversion.weight_report import LayerWeights, WeightReport, weight_report
 
-__all__ = ["Change", "Report", "Unreached", "export", "report", "strip", "swap"]
+__all__ = [
+    "Change",
+    "LayerWeights",
+    "Report",
+    "Unreached",
+    "WeightReport",
+    "export",
+    "report",
+    "strip",
+    "swap",
+    "weight_report",
+]

@@ -1,7 +1,8 @@
 """A network whose weights and hidden activations are all -1 or 1, trained by straight-through.
 
 The slope of the sign is 0: layers before a sign do not learn. The preset "ste_sign" has the value
-of the sign and the slope 1 on [-1, 1]. The gradient changes latent float weights, which are clipped
+of the sign and the slope 1 on [-1, 1]. `SurrogateWeights` puts it on the weights of a Dense layer,
+`SurrogateActivation` on its outputs. The gradient changes latent float weights, which are clipped
 to [-1, 1] and needed only in training (Courbariaux et al. 2016, arXiv:1602.02830). Two networks are
 trained from the same seed for comparison: a float network with ReLU, and one with the sign's own
 slope, in which only the batch normalisation after the last weights learns. The input and this batch
@@ -19,46 +20,39 @@ from functools import partial
 
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
 import keras_surrogate as ks
-from keras_surrogate import datasets
+from keras_surrogate import conversion, datasets
 
 
-@keras.saving.register_keras_serializable(package="examples")
-class BinaryDense(keras.layers.Layer):
-    """Multiplies its input by the sign of a latent float kernel.
+def float_dense(units: int) -> keras.layers.Layer:
+    """A dense layer without bias."""
+    return keras.layers.Dense(units, use_bias=False)
 
-    Args:
-        units: the number of outputs.
-        sign: an argument of `ks.get`; default "ste_sign".
-    """
 
-    def __init__(self, units: int, sign: str | dict | ks.Surrogate = "ste_sign", **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.sign = ks.get(sign)
-
-    def build(self, input_shape: tuple) -> None:
-        self.kernel = self.add_weight(
-            (input_shape[-1], self.units), constraint=lambda w: keras.ops.clip(w, -1, 1)
-        )
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return keras.ops.matmul(inputs, self.sign(self.kernel))
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "units": self.units, "sign": self.sign.get_config()}
+def binary_dense(units: int, sign: str | ks.Surrogate = "ste_sign") -> keras.layers.Layer:
+    """A dense layer without bias that multiplies its input by the signs of its weights."""
+    latent = keras.layers.Dense(
+        units, use_bias=False, kernel_constraint=ks.constraints.WeightClip(1.0)
+    )
+    return ks.layers.SurrogateWeights(latent, sign)
 
 
 TRUE_SIGN = ks.get("ste_sign").true()
 NETWORKS = {
-    "sign, straight-through": (BinaryDense, "ste_sign"),
-    "sign, its own slope": (partial(BinaryDense, sign=TRUE_SIGN), TRUE_SIGN),
-    "float, ReLU": (partial(keras.layers.Dense, use_bias=False), "relu"),
+    "sign, straight-through": (binary_dense, "ste_sign"),
+    "sign, its own slope": (partial(binary_dense, sign=TRUE_SIGN), TRUE_SIGN),
+    "float, ReLU": (float_dense, "relu"),
 }
+
+
+def matrix_of(dense: keras.layers.Layer) -> np.ndarray:
+    """The matrix that a dense layer multiplies by."""
+    if isinstance(dense, ks.layers.SurrogateWeights):
+        return dense.effective_weights()["kernel"].numpy()
+    return dense.kernel.numpy()
 
 
 def train(
@@ -68,7 +62,7 @@ def train(
 
     Returns:
         The test accuracy, the gradient norm of the first layer as a mean over all steps, the share
-        of weights that are -1 or 1, and the bits per weight.
+        of weights that are -1 or 1, and the bits of a weight.
     """
     keras.utils.set_random_seed(seed)
     layers = [keras.Input((8, 8)), keras.layers.Flatten()]
@@ -89,11 +83,8 @@ def train(
     logger = ks.callbacks.GradientNormLogger()
     model.fit(data.x_train, data.y_train, epochs=epochs, callbacks=[logger], verbose=0)
     _, accuracy = model.evaluate(data.x_test, data.y_test, verbose=0)
-    # The output of a layer for the unit vectors is the matrix that it multiplies by.
-    matrices = [layer(np.eye(layer.kernel.shape[0])) for layer in layers[2::3]]
-    weights = np.concatenate([np.ravel(matrix) for matrix in matrices])
-    stored = np.packbits(weights > 0) if set(weights) == {-1, 1} else weights
-    bits = 8 * stored.nbytes / weights.size
+    weights = np.concatenate([np.ravel(matrix_of(layer)) for layer in layers[2::3]])
+    bits = min(min(layer.counts) for layer in conversion.weight_report(model).layers)
     return accuracy, logger.norms[:, 0].mean(), np.mean(np.abs(weights) == 1), bits
 
 
@@ -105,7 +96,7 @@ def main(epochs: int = 20, seed: int = 0) -> dict[str, tuple[float, ...]]:
         "test\naccuracy",
         "first layer's\ngradient norm",
         "weights that\nare -1 or 1",
-        "bits per\nweight",
+        "bits of a\nweight",
     ):
         table.add_column(heading, justify="right")
     results = {

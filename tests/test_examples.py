@@ -150,16 +150,16 @@ def test_binarized_multiplies_by_ones_alone_and_learns_only_by_the_surrogate(run
 
 
 def test_binarized_latent_weights_stay_within_ones_and_the_layer_survives_saving(tmp_path):
-    layer = load(script("binarized")).BinaryDense(3)
+    layer = load(script("binarized")).binary_dense(3)
     model = keras.Sequential([keras.Input((2,)), layer])
     model.compile(keras.optimizers.SGD(100.0), "mse")
     x = np.array([[1.0, -2.0], [3.0, 0.5]], dtype="float32")
     model.fit(x, np.zeros((2, 3)), verbose=0)
-    assert np.max(np.abs(layer.kernel)) == 1
+    assert np.max(np.abs(layer.layer.kernel)) == 1
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(x), model(x))
-    assert loaded.layers[-1].sign == layer.sign
+    assert loaded.layers[-1].surrogate == layer.surrogate
 
 
 @pytest.mark.slow

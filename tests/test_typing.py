@@ -37,6 +37,13 @@ ks.layers.SurrogateStep(0.5, "superspike", learn_threshold=False)
 ks.layers.LIF(0.8, reset="zero", learn_leak="channel", surrogate="atan_spike", name="first")
 ks.layers.Spiking(ks.layers.neurons.ALIFNeuron(adaptation=2.0), learn={"leak": "unit"})
 ks.layers.OverTime(keras.layers.Dense(3))
+ks.layers.SurrogateWeights(keras.layers.Dense(2), "ste_sign", scale="mean_abs", name="first")
+ks.layers.SurrogateWeights(keras.layers.Dense(2), "ste_sign", weights=["kernel"]).levels
+ks.constraints.WeightClip(limit=0.5)
+ks.optimizers.Bop(1e-6, gamma=1e-3, rest="sgd")
+ks.conversion.weight_report(model).bits_per_weight.is_integer()
+ks.conversion.quantize(model, bits=4, ends=None, layers={"first": 8}).summary()
+ks.conversion.export_litert(model, "model.tflite")
 ks.initializers.CriticalNormal("tanh", bias_variance=0.05)
 ks.functions.LeakyRelu(0.1)
 ks.functions.LeakyRelu(negative_slope=0.1).negative_slope.is_integer()
@@ -84,6 +91,8 @@ WRONG = [
     "ks.presets.flat_spot(constnt=1.0)",
     "ks.get(3)",
     'ks.layers.SurrogateActivation("relu", 3)',
+    'ks.layers.SurrogateWeights(ks.layers.RReLU(), "ste_sign", scale="mean")',
+    'ks.optimizers.Bop("1e-6")',
     'ks.callbacks.GradientNormLogger(every="two")',
     "ks.callbacks.GradientNormLogger(evry=2)",
     "ks.testing.check_functoin",

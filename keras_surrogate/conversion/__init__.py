@@ -10,6 +10,7 @@ a model and their activations, `activation_sites` translates activations to func
 `swap` and `strip` decide the changes, `rebuilding` makes the copy, `reports` says what was done.
 `export` writes a SavedModel. `quantizing` makes a model with weights and activations of few bits,
 with `folding` for batch normalisation, and `litert` writes it as a file of integers.
+`weight_report` counts bits, memory and multiply-adds.
 """
 
 from keras_surrogate.conversion.export import export
@@ -18,15 +19,19 @@ from keras_surrogate.conversion.quantizing import quantize
 from keras_surrogate.conversion.reports import Change, Report, Unreached, report
 from keras_surrogate.conversion.strip import strip
 from keras_surrogate.conversion.swap import swap
+from keras_surrogate.conversion.weight_report import LayerWeights, WeightReport, weight_report
 
 __all__ = [
     "Change",
+    "LayerWeights",
     "Report",
     "Unreached",
+    "WeightReport",
     "export",
     "export_litert",
     "quantize",
     "report",
     "strip",
     "swap",
+    "weight_report",
 ]

@@ -54,8 +54,7 @@ class SurrogateWeights(keras.layers.Wrapper):
     and constants in the backward pass. A learned
     step is one trainable number for each weight; it starts at 2 * mean(abs(w)) / sqrt(Q), where
     Q is the number of positive levels, and its gradient is divided by sqrt(Q * size of w). Its
-    gradient needs a slope at the levels' own distance: with levels k * unit, the slope near them
-    should be about 1.
+    slope should be that of the paper: 1 within the range of the levels and 0 beyond.
 
     Within a `true_gradients` context the surrogate has its true slope. Masks, `training`, losses,
     random seeds, moving statistics and the dtype are those of the wrapped layer.
@@ -251,14 +250,16 @@ class SurrogateWeights(keras.layers.Wrapper):
                 for name, weight in self._replaced().items()
             }
 
-    def axes_of_a_channel(self, name: str) -> tuple[int, ...]:
-        """The axes of a weight over which an output channel extends: all but the channels' own.
+    def axes_of_a_scale(self, name: str) -> tuple[int, ...]:
+        """The axes of a weight that have one mean or maximum: all but those of output channels.
 
         Args:
             name: the weight's path within the wrapped layer.
         """
         weight = dict(_named_weights(self.layer))[name]
-        channels = weight_scales.channel_axes(_owner(self.layer, weight), weight)
+        channels: tuple[int, ...] = ()
+        if self.per == "channel":
+            channels = weight_scales.channel_axes(_owner(self.layer, weight), weight)
         return tuple(axis for axis in range(len(weight.shape)) if axis not in channels)
 
     def _check_built(self) -> None:
@@ -289,10 +290,7 @@ class SurrogateWeights(keras.layers.Wrapper):
             gradient_scale = (size * weight_scales.positive_levels(levels)) ** -0.5
             unit = weight_scales.unit_of(levels)
             return weight_scales.Learned(self._steps[name], unit, gradient_scale)
-        channels: tuple[int, ...] = ()
-        if self.per == "channel":
-            channels = weight_scales.channel_axes(_owner(self.layer, weight), weight)
-        axes = tuple(axis for axis in range(len(weight.shape)) if axis not in channels)
+        axes = self.axes_of_a_scale(name)
         if self.scale == "mean_abs":
             return weight_scales.MeanAbs(axes)
         return weight_scales.MaxAbs(axes)

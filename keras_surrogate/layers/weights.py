@@ -51,10 +51,10 @@ class SurrogateWeights(keras.layers.Wrapper):
         "learned"       step * level, where the nearest level is that of unit * w / step
 
     Mean and maximum are those of each output channel, or of the whole weight with `per="tensor"`,
-    and constants in the backward pass. A learned
-    step is one trainable number for each weight; it starts at 2 * mean(abs(w)) / sqrt(Q), where
-    Q is the number of positive levels, and its gradient is divided by sqrt(Q * size of w). Its
-    slope should be that of the paper: 1 within the range of the levels and 0 beyond.
+    and constants in the backward pass. A learned step is one trainable number for each weight. It
+    starts at 2 * mean(abs(w)) / sqrt(Q), where Q is the number of positive levels, and its gradient
+    is divided by sqrt(Q * size of w). As in the paper, the slope should be 1 within the range of
+    the levels and 0 beyond.
 
     Within a `true_gradients` context the surrogate has its true slope. Masks, `training`, losses,
     random seeds, moving statistics and the dtype are those of the wrapped layer.
@@ -251,15 +251,23 @@ class SurrogateWeights(keras.layers.Wrapper):
             }
 
     def axes_of_a_scale(self, name: str) -> tuple[int, ...]:
-        """The axes of a weight that have one mean or maximum: all but those of output channels.
+        """The axes of a weight over which one mean or maximum extends.
+
+        Args:
+            name: the weight's path within the wrapped layer.
+        """
+        if self.per == "channel":
+            return self.axes_of_a_channel(name)
+        return tuple(range(len(dict(_named_weights(self.layer))[name].shape)))
+
+    def axes_of_a_channel(self, name: str) -> tuple[int, ...]:
+        """The axes of a weight over which an output channel extends: all but the channels' own.
 
         Args:
             name: the weight's path within the wrapped layer.
         """
         weight = dict(_named_weights(self.layer))[name]
-        channels: tuple[int, ...] = ()
-        if self.per == "channel":
-            channels = weight_scales.channel_axes(_owner(self.layer, weight), weight)
+        channels = weight_scales.channel_axes(_owner(self.layer, weight), weight)
         return tuple(axis for axis in range(len(weight.shape)) if axis not in channels)
 
     def _check_built(self) -> None:

@@ -80,9 +80,9 @@ def _make_preset(folder: Path, name: str) -> None:
 
 
 def _agree(results: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> bool:
-    """Tell if two results are alike to a part in 300 000 of their largest number."""
+    """Tell if two results are alike to a part in 300 000 of their largest number, or of 1."""
     return all(
-        np.abs(results[key] - others[key]).max() <= 3e-6 * np.abs(results[key]).max()
+        np.abs(results[key] - others[key]).max() <= 3e-6 * max(1, np.abs(results[key]).max())
         for key in results
     )
 

@@ -116,6 +116,7 @@ MAKE = {
     ),
     "Prediction": lambda: theory.predict("sugar_bsilu", 200, "he_normal", input_correlation=0.5),
     "DepthScales": lambda: theory.predict("sugar_bsilu", 20, "he_normal").depth_scales,
+    "StraightThrough": lambda: theory.equivalent_straight_through("dge_fp4"),
     "Recommendations": recommendations,
     "Recommendation": lambda: recommendations().ranking[0],
     "Grid": lambda: GRID,
@@ -138,7 +139,16 @@ MAKE = {
     "Surrogate": lambda: ks.get("sugar_bsilu"),
     "Function": functions.LeakyRelu,
 }
-TABLES = ("Record", "Report", "Prediction", "Recommendations", "Grid", "Finished", "VanishingRates")
+TABLES = (
+    "Record",
+    "Report",
+    "Prediction",
+    "StraightThrough",
+    "Recommendations",
+    "Grid",
+    "Finished",
+    "VanishingRates",
+)
 
 
 def public_classes():

@@ -93,6 +93,8 @@ class StraightThrough(Shown):
 
         Returns:
             An array of the same shape. Beyond the outermost jumps the alpha of the next cell holds.
+            Of `round` and `floor` only the jumps up to 2 count, so that the slope must repeat in
+            every cell.
 
         Raises:
             ValueError: the slope is not positive between some weight and the jumps, so that it

@@ -28,6 +28,8 @@ from keras_surrogate.layers import (
 
 # Layers over time have shapes of their own: test_spiking.py and test_spiking_inputs.py.
 OVER_TIME = ("encoders", "over_time", "readouts", "spiking", "spiking_cell")
+# Its values are as coarse as its steps: test_quantizing.py.
+COARSE = ("fake_quantize",)
 LAYERS = [
     value
     for name, value in sorted(vars(layers).items())
@@ -36,7 +38,7 @@ LAYERS = [
     and not name.startswith("_")
     # A wrapper has the shapes and dtypes of its layer: `test_layers_weights`.
     and not issubclass(value, keras.layers.Wrapper)
-    and value.__module__.rpartition(".")[2] not in OVER_TIME
+    and value.__module__.rpartition(".")[2] not in OVER_TIME + COARSE
 ]
 REQUIRED = {"forward": "artificial_relu"}  # for the arguments that have no default
 

@@ -62,7 +62,7 @@ def test_the_correlation_map_is_a_sum_of_bivariate_normal_probabilities(
     function, variance, correlation
 ):
     expected = by_probabilities(function, variance, correlation)
-    _, product = mean_field._mean_product(Surrogate(function), variance, correlation)
+    _, product = mean_field._mean_and_product(Surrogate(function))(variance, correlation)
     assert product == pytest.approx(expected, rel=1e-8, abs=1e-9)
 
 
@@ -79,13 +79,13 @@ def test_the_correlation_map_is_a_sum_of_bivariate_normal_probabilities(
 @pytest.mark.parametrize("correlation", [0.1, 0.9, 0.999])
 def test_so_it_is_for_many_levels_of_any_spacing(function, correlation):
     expected = by_conditioning(function, 1.3, correlation)
-    _, product = mean_field._mean_product(Surrogate(function), 1.3, correlation)
+    _, product = mean_field._mean_and_product(Surrogate(function))(1.3, correlation)
     assert product == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("correlation", [-1 + 1e-12, -0.4, 0.7, 1 - 1e-6, 1 - 1e-12])
 def test_two_levels_are_the_arc_sine_up_to_a_correlation_of_1(correlation):
-    _, product = mean_field._mean_product(Surrogate("sign"), 0.3, correlation)
+    _, product = mean_field._mean_and_product(Surrogate("sign"))(0.3, correlation)
     assert product == pytest.approx(2 / np.pi * np.arcsin(correlation), rel=1e-10)
 
 
@@ -94,11 +94,11 @@ def test_the_map_ends_at_the_power(levels):
     """The square root in the distance from 1, with which maps of jumping functions end there."""
     pair = Surrogate(functions.Staircase(levels, 3 / levels))
     mean, power = moments.mean_and_power(pair, 0.8)
-    assert mean_field._mean_product(pair, 0.8, 1.0)[1] == power
-    near = mean_field._mean_product(pair, 0.8, 1 - 1e-14)[1]
+    assert mean_field._mean_and_product(pair)(0.8, 1.0)[1] == power
+    near = mean_field._mean_and_product(pair)(0.8, 1 - 1e-14)[1]
     assert 0 < power - near < 1e-6
-    assert mean_field._mean_product(pair, 0.8, 0.0)[1] == pytest.approx(mean**2, abs=1e-12)
-    assert mean_field._mean_product(pair, 0.8, -1.0)[1] == pytest.approx(-power, rel=1e-9)
+    assert mean_field._mean_and_product(pair)(0.8, 0.0)[1] == pytest.approx(mean**2, abs=1e-12)
+    assert mean_field._mean_and_product(pair)(0.8, -1.0)[1] == pytest.approx(-power, rel=1e-9)
 
 
 @pytest.mark.parametrize("function", [*FEW, functions.Round(), functions.Staircase(1024, 0.01)])
@@ -147,7 +147,7 @@ def test_the_depth_that_a_number_of_levels_allows():
         )
         pair = Surrogate(functions.Staircase(levels, best.x))
         small = 1e-4
-        _, product = mean_field._mean_product(pair, 1.0, small)
+        _, product = mean_field._mean_and_product(pair)(1.0, small)
         chi = product / small / moments.signal_power(pair, 1.0)
         assert chi == pytest.approx(-best.fun, abs=1e-7)
         lost[levels] = 1 - chi

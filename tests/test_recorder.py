@@ -475,7 +475,10 @@ def test_layers_that_are_built_later_than_others_are_recorded_too(make_late, kin
     [
         ({"kind": "both"}, "kind must be one of None, 'raw', 'applied', but is 'both'"),
         ({"per": "model"}, "per must be one of 'layer', 'variable', but is 'model'"),
-        ({"also": "curvature"}, "also must be one of 'norm_1', .*'delta_norm', but is 'curvature'"),
+        (
+            {"also": "curvature"},
+            "also must be one of 'norm_1', .*'delta_norm'.*, but is 'curvature'",
+        ),
         ({"also": ["norm_1", 3]}, "but is 3"),
         ({"also": "activation"}, r"but is 'activation'. Did you mean 'activations'\?"),
         ({"append": "yes"}, "append must be one of None, True, False, but is 'yes'"),

@@ -151,12 +151,8 @@ class SurrogateWeights(keras.layers.Wrapper):
         def initializer(shape, dtype=None):
             return tf.cast(weight_scales.first_step(variable.value, self.levels), dtype)
 
-        def constraint(step):
-            return tf.maximum(step, weight_scales.LEAST_STEP)
-
-        return self.add_weight(
-            (), initializer, constraint=constraint, name=f"{name.replace('/', '_')}_step"
-        )
+        name = f"{name.replace('/', '_')}_step"
+        return self.add_weight((), initializer, constraint=_Positive(), name=name)
 
     def get_build_config(self) -> dict[str, Any]:
         return {"layer": self.layer.get_build_config()}
@@ -343,6 +339,13 @@ class SurrogateWeights(keras.layers.Wrapper):
             "scale": self.scale,
             "per": self.per,
         }
+
+
+class _Positive(keras.constraints.Constraint):
+    """Keeps steps from 0, by which weights are divided."""
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return tf.maximum(step, weight_scales.LEAST_STEP)
 
 
 def replacing(variable: keras.Variable) -> SurrogateWeights | None:

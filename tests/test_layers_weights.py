@@ -399,7 +399,7 @@ def test_losses_of_the_wrapped_layer_are_kept_and_not_doubled():
     plain = keras.layers.Dense(kernel.shape[1], use_bias=False, activity_regularizer="l1")
     plain.build(VECTORS.shape)
     plain.kernel.assign(np.where(kernel >= 0, 1, -1))
-    plain(VECTORS)
+    outputs = plain(VECTORS)
     expected = [float(plain.losses[0]), 0.01 * np.square(kernel).sum()]
     for _ in range(2):
         layer(VECTORS)

@@ -1,4 +1,16 @@
-"""A second train function for a model, which also records the quantities of each step."""
+"""A second train function for a model, which also records the quantities of each step.
+
+The order of events:
+
+1.  `StepRecorder(model, settings)` taps the optimizers and layers, and lets Keras make a train
+    function from a wrapped `train_step`. Nothing runs yet. For a built model the buffer is created.
+2.  TensorFlow traces the step at the first batch. The taps show gradients and outputs as tensors of
+    the graph, `quantities` makes a row of them, and the row's write becomes a part of the graph. An
+    unbuilt model has its variables only now, so the buffer is created while the step is traced.
+3.  The first trace also tells in which order the layers are called, and the columns are put into
+    this order. Later traces, for another shape of the batch, keep it.
+4.  At every further batch only the graph runs. `read` takes the rows out of the buffer.
+"""
 
 from __future__ import annotations
 
@@ -203,6 +215,7 @@ class StepRecorder:
         def recording_step(data):
             with self._taps.step() as step:
                 outputs = train_step(data)
+            # This code runs while the step is traced; only what it adds to the graph runs later.
             if self._layout is None or not self._layout.is_of(self._model.trainable_variables):
                 self._allocate()
             if step.calls and not self._calls:

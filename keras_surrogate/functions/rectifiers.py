@@ -132,6 +132,11 @@ class Elu(Function):
         return tf.raw_ops.EluGrad(gradients=upstream, outputs=y)
 
 
+# The constants of the paper, for which mean 0 and variance 1 are a fixed point.
+_SELU_SCALE = 1.0507009873554805
+_SELU_ALPHA = 1.6732632423543772
+
+
 class Selu(Function):
     """The self-normalising exponential linear unit.
 
@@ -147,18 +152,18 @@ class Selu(Function):
         return tf.nn.selu(x)
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
-        # The constants of the paper, for which mean 0 and variance 1 are a fixed point.
-        scale = 1.0507009873554805
-        alpha = 1.6732632423543772
-        left = scale * alpha * tf.exp(tf.minimum(x, 0))
-        return tf.where(x >= 0, scale * tf.ones_like(x), left)
+        left = _SELU_SCALE * _SELU_ALPHA * tf.exp(tf.minimum(x, 0))
+        return tf.where(x >= 0, _SELU_SCALE * tf.ones_like(x), left)
 
     def gradient_from_output(
         self, upstream: tf.Tensor, y: tf.Tensor, of: Function
     ) -> tf.Tensor | None:
         if of != self:
             return None
-        return tf.raw_ops.SeluGrad(gradients=upstream, outputs=y)
+        # Not tf.raw_ops.SeluGrad, whose slope at exactly 0 is 1.76 where XLA compiles it. For x < 0
+        # scale * alpha * exp(x) is y + scale * alpha.
+        left = y + _SELU_SCALE * _SELU_ALPHA
+        return upstream * tf.where(y >= 0, _SELU_SCALE * tf.ones_like(y), left)
 
 
 class Gelu(Function):

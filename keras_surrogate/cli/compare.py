@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 _HELPS = {
     "data": "data set: digits, fashion-mnist, mnist or cifar10",
-    "network": "mlp (dense layers) or vgg (convolutions)",
+    "network": "mlp (dense layers), vgg (convolutions) or spiking (dense layers and LIF neurons)",
     "depth": "number of hidden layers; for vgg, of convolutions",
     "width": "units in each hidden layer; for vgg, channels of the first convolution",
     "forward": "functions whose value is used",
     "backward": "functions whose slope is used; true is the forward's own slope; with a parameter, "
     "leaky_relu:0.3; with a factor, 4*true",
     "balanced": "yes to scale the slope so that gradients keep their size",
-    "initializer": 'initializer of the hidden kernels, a Keras name or "critical"',
+    "initializer": 'initializer of the hidden kernels: a Keras name, "critical", or variance:3 '
+    "for 3 / fan_in",
     "bias": "initial biases of the hidden layers",
     "normalization": "none, batch or layer",
     "residual": "yes for hidden layers x + f(W x + b)",

@@ -11,11 +11,11 @@ import numpy as np
 
 from keras_surrogate import checks, datasets
 from keras_surrogate.comparison import notation
+from keras_surrogate.comparison.families import FAMILIES
 
 if TYPE_CHECKING:
     from keras_surrogate.surrogate import Surrogate
 
-NETWORKS = ("mlp", "vgg")
 NORMALIZATIONS = ("none", "batch", "layer")
 
 
@@ -26,8 +26,9 @@ class Case:
     Args:
         data: a name of `datasets.names()`; default "digits". Pixels are in [0, 1].
         network: "mlp", the default: hidden layers f(W x + b) of one width; or "vgg": convolutions
-            of 3 x 3, a max-pool after every second one, the channels doubled after each pool. Then
-            one Dense layer, Glorot-uniform.
+            of 3 x 3, a max-pool after every second one, the channels doubled after each pool; or
+            "spiking": Dense layers and `layers.LIF`, 12 steps of constant input, the mean over time
+            of the last spikes. Then one Dense layer, Glorot-uniform.
         depth: hidden layers or convolutions, at least 1; default 5.
         width: units of each hidden layer, or channels of the first convolution, at least 2; default
             64.
@@ -37,8 +38,9 @@ class Case:
             own slope; a factor may precede it ("4*true", "0.5*softplus"). Default "true".
         balanced: True scales the slope by `theory.balance` for these weights, which ignores biases
             and pooling; default False.
-        initializer: the initializer of the hidden layers' kernels: Keras's name, or "critical",
-            `CriticalNormal` for the forward with its true slope; default "he_normal".
+        initializer: the initializer of the hidden layers' kernels: Keras's name; or "critical",
+            `CriticalNormal` for the forward with its true slope; or "variance:3", normal weights of
+            variance 3 / fan_in. Default "he_normal".
         bias: the biases' initial value in hidden layers, any finite number; default 0. With -3 ReLU
             networks die.
         normalization: that of the pre-activations: "none", the default, "batch" or "layer".
@@ -95,13 +97,15 @@ class Case:
         self._set("forward", notation.spelled_function(self.forward))
         self._set("backward", notation.spelled_backward(self.backward, self.forward))
         self._set("optimizer", notation.spelled_optimizer(self.optimizer))
-        if self.initializer != notation.CRITICAL:
-            notation.initializer(self.initializer, self.forward)
-        if self.residual and (self.network != "mlp" or self.balanced):
-            raise ValueError(
-                'Case: residual=True goes with network="mlp" and balanced=False only, but they are '
-                f"{self.network!r} and {self.balanced}."
-            )
+        self._set("initializer", notation.spelled_initializer(self.initializer, self.forward))
+        for name, only in FAMILIES[self.network].settings.items():
+            if getattr(self, name) != only:
+                raise ValueError(
+                    f"Case: network={self.network!r} goes with {name}={only!r} only, but it is "
+                    f"{getattr(self, name)!r}."
+                )
+        if self.residual and self.balanced:
+            raise ValueError("Case: residual=True goes with balanced=False only, but it is True.")
         # Annealing from the true slope to the true slope changes nothing.
         if self.annealing and self.backward == notation.TRUE and not self.balanced:
             self._set("annealing", 0.0)
@@ -172,7 +176,7 @@ def _in_words(name: str, value: str | float) -> str:
 
 
 _AT_LEAST_1 = (lambda number: number >= 1, "an integer of at least 1")
-_CHOICES = {"data": datasets.names(), "network": NETWORKS, "normalization": NORMALIZATIONS}
+_CHOICES = {"data": datasets.names(), "network": list(FAMILIES), "normalization": NORMALIZATIONS}
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "depth": _AT_LEAST_1,
     "width": (lambda number: number >= 2, "an integer of at least 2"),

@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate.comparison import notation
-from keras_surrogate.comparison.outlook import KERNEL
-from keras_surrogate.layers import SurrogateActivation
+from keras_surrogate.comparison.families import FAMILIES
 
 if TYPE_CHECKING:
     from keras_surrogate.comparison.cases import Case
@@ -34,14 +33,14 @@ class BuiltNetwork:
         pre_activations: symbolic tensors, the input of each hidden layer's activation, first layer
             first.
         outputs: symbolic tensors, the output of each hidden layer's activation.
-        activations: the `SurrogateActivation` of each hidden layer.
+        activations: the layer of each hidden layer's activation.
         hidden: the Dense layers or convolutions, whose kernels the case's initializer draws.
     """
 
     model: keras.Model
     pre_activations: list[keras.KerasTensor]
     outputs: list[keras.KerasTensor]
-    activations: list[SurrogateActivation]
+    activations: list[keras.layers.Layer]
     hidden: list[keras.layers.Layer]
 
 
@@ -57,17 +56,22 @@ def build(
     Raises:
         ValueError: the images are too small for so many pools.
     """
-    check_pools(case, shape)
+    family = FAMILIES[case.network]
+    family.check(case, shape)
     inputs = keras.Input(shape)
-    x = _first_input(case, inputs)
+    x = family.enter(inputs)
+    options = {
+        "kernel_initializer": initializer,
+        "bias_initializer": keras.initializers.Constant(case.bias),
+    }
     pre_activations = []
     outputs = []
     activations = []
     hidden = []
     for number in range(case.depth):
-        layer = _layer(case, number, initializer)
-        activation = SurrogateActivation(surrogate)
-        pre_activation = _normalized(case, layer(x))
+        layer = family.layer(case, number, **options)
+        activation = family.activation(surrogate)
+        pre_activation = family.before_activation(number, _normalized(case, layer(x)))
         output = activation(pre_activation)
         hidden.append(layer)
         activations.append(activation)
@@ -76,42 +80,9 @@ def build(
 
         has_bypass = case.residual and number > 0
         x = keras.layers.Add()([x, output]) if has_bypass else output
-        if case.network == "vgg" and number % 2:
-            x = keras.layers.MaxPooling2D()(x)
-    logits = keras.layers.Dense(classes)(keras.layers.Flatten()(x))
+        x = family.after(number, x)
+    logits = keras.layers.Dense(classes)(family.leave(x))
     return BuiltNetwork(keras.Model(inputs, logits), pre_activations, outputs, activations, hidden)
-
-
-def check_pools(case: Case, shape: tuple[int, ...]) -> None:
-    """Raise a ValueError if images of that shape are too small for the case's pools."""
-    side = min(shape[:2])
-    if case.network == "vgg" and side < 2 ** (case.depth // 2):
-        most = 2 * int(np.log2(side)) + 1
-        raise ValueError(
-            f"Case: a vgg for {case.data}, of {side} x {side} pixels, has at most depth {most}, "
-            f"but depth is {case.depth}."
-        )
-
-
-def _first_input(case: Case, inputs: keras.KerasTensor) -> keras.KerasTensor:
-    """The images as vectors for an mlp, and with an axis of channels for a vgg."""
-    if case.network == "mlp":
-        return keras.layers.Flatten()(inputs)
-    if len(inputs.shape) == 4:
-        return inputs
-    return keras.layers.Reshape((*inputs.shape[1:], 1))(inputs)
-
-
-def _layer(
-    case: Case, number: int, initializer: keras.initializers.Initializer
-) -> keras.layers.Layer:
-    options = {
-        "kernel_initializer": initializer,
-        "bias_initializer": keras.initializers.Constant(case.bias),
-    }
-    if case.network == "mlp":
-        return keras.layers.Dense(case.width, **options)
-    return keras.layers.Conv2D(case.width * 2 ** (number // 2), KERNEL, padding="same", **options)
 
 
 def _normalized(case: Case, x: keras.KerasTensor) -> keras.KerasTensor:

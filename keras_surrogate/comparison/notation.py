@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 TRUE = "true"
 # The initializer that is `CriticalNormal` for the forward.
 CRITICAL = "critical"
+# Before the number that is the weights' variance times fan_in.
+_VARIANCE = "variance:"
 
 
 def spelled(number: float) -> str:
@@ -108,9 +110,18 @@ def spelled_optimizer(text: str) -> str:
 def initializer(
     name: str, forward: str, input_variance: float = 1.0
 ) -> keras.initializers.Initializer:
-    """The Keras initializer of that name; "critical" is `CriticalNormal` for the forward."""
+    """The Keras initializer of a text.
+
+    A name of Keras; or "critical", `CriticalNormal` for the forward; or "variance:3", normal
+    weights of variance 3 / fan_in.
+    """
     if name == CRITICAL:
         return CriticalNormal(Surrogate(function(forward)), input_variance=input_variance)
+    if name.startswith(_VARIANCE):
+        scale = _number(name.removeprefix(_VARIANCE), name)
+        if not 0 < scale < float("inf"):
+            raise ValueError(f"The variance in {name!r} must be a positive number.")
+        return keras.initializers.VarianceScaling(scale, "fan_in", "untruncated_normal")
     try:
         found = keras.initializers.get(name)
     except ValueError:
@@ -118,9 +129,17 @@ def initializer(
     if not isinstance(found, keras.initializers.Initializer):
         raise ValueError(
             f"No initializer is called {name!r}; write Keras's name, as in 'he_normal', or "
-            f"{CRITICAL!r}."
+            f"{CRITICAL!r}, or a variance times fan_in, as in 'variance:3'."
         )
     return found
+
+
+def spelled_initializer(text: str, forward: str) -> str:
+    """One spelling for one initializer: "variance:3.0" becomes "variance:3"."""
+    if text == CRITICAL:
+        return text
+    found = initializer(text, forward)
+    return f"{_VARIANCE}{spelled(found.scale)}" if text.startswith(_VARIANCE) else text
 
 
 def _number(text: str, within: str) -> float:

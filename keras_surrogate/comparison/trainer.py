@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_surrogate import __version__
 from keras_surrogate.comparison import networks
+from keras_surrogate.comparison.families import FAMILIES
 from keras_surrogate.comparison.outlook import Outlook
 from keras_surrogate.comparison.probe import Probe, compiled
 from keras_surrogate.comparison.results import Run
@@ -224,7 +225,7 @@ def check(case: Case, data: Dataset) -> None:
     # Both raise a ValueError where the case has none.
     _ = outlook.surrogate
     _ = outlook.weights
-    networks.check_pools(case, data.x_train.shape[1:])
+    FAMILIES[case.network].check(case, data.x_train.shape[1:])
     split(case, data)
 
 

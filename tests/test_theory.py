@@ -416,30 +416,46 @@ def test_the_question_of_the_demand_is_answered_in_words():
 
 
 @pytest.mark.parametrize(
-    ("pair", "depth", "weights", "plain", "rescaled"),
+    ("pair", "depth", "weights", "rescaled", "plain"),
     [
+        # Adam: only a lost direction matters, and a true gradient below its epsilon.
+        (Surrogate("relu", functions.LeakyRelu(0.3)), 20, "he_normal", "none", "helps"),
+        (Surrogate("relu", functions.LeakyRelu(0.3)), 60, "he_normal", "hurts", "hurts"),
+        (Surrogate("relu", scale=2**0.5), 50, 1.0, "helps", "none"),
+        (Surrogate("relu", scale=2**0.5), 30, 1.0, "none", "hurts"),
+        (presets.get("sugar_bsilu"), 40, "he_normal", "hurts", "hurts"),
+        # SGD: a larger step helps, one that is too large cannot be told.
         (Surrogate("relu", functions.LeakyRelu(0.01)), 20, "he_normal", "none", "none"),
-        (Surrogate("relu", functions.LeakyRelu(0.3)), 20, "he_normal", "none", "none"),
-        (Surrogate("relu", functions.LeakyRelu(0.3)), 40, "he_normal", "hurts", "hurts"),
-        (Surrogate("relu", scale=2**0.5), 50, 1.0, "none", "helps"),
-        (Surrogate("relu", scale=2**0.5), 30, 1.0, "none", "none"),
-        (presets.get("sugar_bsilu"), 20, "he_normal", "hurts", "hurts"),
-        (Surrogate("relu", scale=1.3), 20, "he_normal", "hurts", "none"),
-        (Surrogate("sigmoid", scale=4.0), 5, "glorot_uniform", "helps", "none"),
+        (Surrogate("relu", scale=1.3), 20, "he_normal", "none", "cannot tell"),
+        (Surrogate("sigmoid", scale=4.0), 5, "glorot_uniform", "none", "helps"),
+        # The weights must change first.
         (Surrogate("sigmoid", scale=4.0), 50, "glorot_uniform", "none", "none"),
+        (Surrogate("sigmoid", scale=4.0), 12, "glorot_uniform", "helps", "none"),
+        # The true gradient is 0.
         (Surrogate("sign", "hard_tanh"), 3, 1.0, "helps", "helps"),
-        (Surrogate("sign", "hard_tanh", 9.0), 9, 1.0, "none", "helps"),
+        (Surrogate("sign", "hard_tanh", 1e-9), 3, 1.0, "none", "none"),
     ],
 )
 def test_the_effect_on_training_depends_on_norm_direction_and_optimizer(
-    pair, depth, weights, plain, rescaled
+    pair, depth, weights, rescaled, plain
 ):
     prediction = theory.predict(pair, depth, weights)
     true = theory.predict(Surrogate(pair.forward), depth, weights, input_correlation=0.5)
-    assert (theory.effect(prediction, true), theory.effect(prediction, true, rescaled=True)) == (
-        plain,
-        rescaled,
-    )
+    assert theory.effect(prediction, true, rescaled=True) == rescaled
+    assert theory.effect(prediction, true) == plain
+
+
+def test_the_effect_under_plain_sgd_depends_on_the_learning_rate():
+    relu = Surrogate("relu")
+    weak = theory.predict(relu, 30, 1.0)
+    balanced = theory.predict(relu.scaled(2**0.5), 30, 1.0)
+    assert theory.effect(balanced, weak, rate=0.001) == "cannot tell"
+    assert theory.effect(balanced, weak, rate=0.1) == "hurts"
+    sigmoid = theory.predict("sigmoid", 5, "glorot_uniform")
+    scaled = theory.predict(Surrogate("sigmoid", scale=4.0), 5, "glorot_uniform")
+    rates = (1e-6, 0.01, 0.1, 1.0)
+    found = [theory.effect(scaled, sigmoid, rate=rate) for rate in rates]
+    assert found == ["none", "helps", "helps", "cannot tell"]
 
 
 def test_what_collapses_or_grows_is_said():
@@ -540,6 +556,10 @@ MODEL = keras.Sequential(name="mine")
             "needs one function, but got the pair",
         ),
         (lambda: theory.effect(MODEL, MODEL), "prediction must be a Prediction"),
+        (
+            lambda: theory.effect(*[theory.predict("relu", 5, 2.0)] * 2, rate=0.0),
+            "rate must be a positive number",
+        ),
         (
             lambda: theory.effect(theory.predict("relu", 5, 2.0), "relu"),
             "true must be a Prediction.*is 'relu'",

@@ -1,11 +1,14 @@
 """What all results of this folder say together: the theory's record, how fast dead units revive, and two pictures.
 
     python examples/evidence/report.py
+    python examples/evidence/report.py --predict [--data-dir FOLDER]
 
 Reads the results, trains nothing, and writes beside them: grids.md, summary.md, record.md,
-revival.md, direction.png, revival.png.
+revival.md, direction.png, revival.png. With --predict it first replaces the predicted effects in
+the results by those of today's `theory.effect`, which needs the data.
 """
 
+import argparse
 import ast
 import collections
 import dataclasses
@@ -13,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_surrogate import comparison, files, plots
+from keras_surrogate import comparison, datasets, files, plots
+from keras_surrogate.comparison.outlook import Outlook
 from keras_surrogate.plots.axes import panels
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 EFFECTS = ("helps", "none", "hurts")
+UNKNOWN = "cannot tell"
 # What stands in the columns of a summary, if it varies.
 ACROSS = ("forward", "depth", "normalization", "optimizer", "epochs")
 FIELDS = [field.name for field in dataclasses.fields(comparison.Case)]
@@ -98,22 +103,18 @@ def record(rows_by_name):
     counts = {name: comparison.record(found) for name, found in rows_by_name.items()}
     counts = {name: found for name, found in counts.items() if found}
     total = sum(counts.values(), collections.Counter())
-    by_grid = [
-        (name, found.total(), _share(right(found), found.total()), _commonest(found))
-        for name, found in counts.items()
-    ]
-    by_grid.append(("all", total.total(), _share(right(total), total.total()), _commonest(total)))
-    crossed = [(said, *(total[said, shown] for shown in EFFECTS)) for said in EFFECTS]
+    by_grid = [_of_grid(name, found) for name, found in {**counts, "all": total}.items()]
+    said = [*EFFECTS, UNKNOWN]
+    crossed = [(one, *(total[one, shown] for shown in EFFECTS)) for one in said]
+    heading = ["grid", "slopes", "theory says something", "and is right", "always the commonest"]
     return "\n".join(
-        [
-            markdown(["grid", "slopes", "theory right", "always the commonest"], by_grid),
-            markdown(["theory says \\ shown", *EFFECTS], crossed),
-        ]
+        [markdown(heading, by_grid), markdown(["theory says \\ shown", *EFFECTS], crossed)]
     )
 
 
 def _of_grid(name, counts):
-    return name, counts.total(), _share(right(counts), counts.total()), _commonest(counts)
+    told = sum(count for (said, _), count in counts.items() if said != UNKNOWN)
+    return name, counts.total(), told, _share(right(counts), told), _commonest(counts)
 
 
 def _commonest(counts):
@@ -126,7 +127,7 @@ def _commonest(counts):
 
 
 def _share(part, whole):
-    return f"{part} of {whole}"
+    return f"{part} of {whole}, {100 * part / whole:.0f} %"
 
 
 def epochs_until(shares, bound):
@@ -235,6 +236,25 @@ def write(path, text):
         unfinished.write_text(text)
 
 
+def predict_again(data_dir):
+    """Replace the predicted effects in all results by those of today's rule."""
+    data = {}
+    effects = {}
+    for name in names():
+        runs = comparison.read(RESULTS / f"{name}.jsonl")
+        for case, _ in runs:
+            if case.data not in data:
+                data[case.data] = datasets.load(case.data, data_dir)
+            if case not in effects:
+                effects[case] = Outlook.of(case, data[case.data]).effect
+        lines = [
+            dataclasses.replace(run, predicted_effect=effects[case]).to_line()
+            for (case, _), run in runs.items()
+        ]
+        write(RESULTS / f"{name}.jsonl", "".join(lines))
+        write(RESULTS / f"{name}.md", comparison.markdown(rows_of(name)))
+
+
 def main():
     found = {name: rows_of(name) for name in names()}
     write(
@@ -251,4 +271,10 @@ def main():
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--predict", action="store_true", help="apply today's rule to the results")
+    parser.add_argument("--data-dir", help="a folder with the data of the grids")
+    arguments = parser.parse_args()
+    if arguments.predict:
+        predict_again(arguments.data_dir)
     main()

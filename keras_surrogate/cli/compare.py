@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _HELPS = {
     "data": "data set: digits, fashion-mnist, mnist or cifar10",
-    "network": "mlp (dense layers), vgg (convolutions) or spiking (dense layers and LIF neurons)",
+    "network": "mlp (dense layers), vgg or resnet (convolutions), spiking (dense layers and LIF)",
     "depth": "number of hidden layers; for vgg, of convolutions",
     "width": "units in each hidden layer; for vgg, channels of the first convolution",
     "forward": "functions whose value is used",

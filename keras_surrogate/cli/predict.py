@@ -181,7 +181,12 @@ def _balanced(
     return _Balanced(balanced, words)
 
 
-_EFFECTS = {"helps": "help training", "hurts": "hurt training", "none": "make no difference"}
+_EFFECTS = {
+    "helps": "should help training",
+    "hurts": "should hurt training",
+    "none": "should make no difference",
+    "cannot tell": "may help or hurt training",
+}
 
 
 def _print(found: _Found) -> None:
@@ -192,7 +197,8 @@ def _print(found: _Found) -> None:
         plain = _EFFECTS[found.effects["sgd"]]
         adam = _EFFECTS[found.effects["adam"]]
         output.print(
-            f"Compared to the true slope it should {plain} with plain SGD and {adam} with Adam."
+            f"Compared to the true slope it {plain} with plain SGD (learning rate 0.01) and {adam} "
+            "with Adam."
         )
     if found.balanced:
         balance = ""

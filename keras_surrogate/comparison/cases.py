@@ -27,8 +27,10 @@ class Case:
         data: a name of `datasets.names()`; default "digits". Pixels are in [0, 1].
         network: "mlp", the default: hidden layers f(W x + b) of one width; or "vgg": convolutions
             of 3 x 3, a max-pool after every second one, the channels doubled after each pool; or
-            "spiking": Dense layers and `layers.LIF`, 12 steps of constant input, the mean over time
-            of the last spikes. Then one Dense layer, Glorot-uniform.
+            "resnet": convolutions of one width, x + f(W x + b) from the second on (residual=True),
+            with two max-pools and the mean over places; or "spiking": Dense layers and
+            `layers.LIF`, 12 steps of constant input, the mean over time of the last spikes. Then
+            one Dense layer, Glorot-uniform.
         depth: hidden layers or convolutions, at least 1; default 5.
         width: units of each hidden layer, or channels of the first convolution, at least 2; default
             64.
@@ -45,7 +47,7 @@ class Case:
             networks die.
         normalization: that of the pre-activations: "none", the default, "batch" or "layer".
         residual: True makes hidden layers from the second on x + f(W x + b); default False. For
-            "mlp".
+            "mlp" and "resnet".
         optimizer: Keras's name and the learning rate, default "sgd:0.01"; its other settings are
             Keras's.
         layer_rate: the learning rate of the hidden layer k layers before the output is multiplied
@@ -117,6 +119,16 @@ class Case:
     def pair(self) -> Surrogate:
         """The `Surrogate`, not yet balanced."""
         return notation.pair(self.forward, self.backward)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return notation.optimizer(self.optimizer)[1]
+
+    @property
+    def rescales(self) -> bool:
+        """True if the optimizer rescales each parameter's step: all but plain SGD."""
+        return not self.optimizer.startswith("sgd:")
 
     @property
     def baseline(self) -> Case:

@@ -118,6 +118,30 @@ class Vgg(Family):
         return keras.layers.MaxPooling2D()(x) if number % 2 else x
 
 
+class Resnet(Vgg):
+    """Convolutions of one width with bypasses, and a max-pool after the first and the fourth."""
+
+    name = "resnet"
+    settings: ClassVar = {"residual": True}
+    predicted = False
+
+    def check(self, case: Case, shape: tuple[int, ...]) -> None:
+        if min(shape[:2]) < 4:
+            raise ValueError(
+                f"Case: a resnet needs images of at least 4 x 4 pixels, but those of {case.data} "
+                f"have {shape[0]} x {shape[1]}."
+            )
+
+    def layer(self, case: Case, number: int, **options: object) -> keras.layers.Layer:
+        return keras.layers.Conv2D(case.width, 3, padding="same", **options)
+
+    def after(self, number: int, x: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.layers.MaxPooling2D()(x) if number in (0, 3) else x
+
+    def leave(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.layers.GlobalAveragePooling2D()(x)
+
+
 class Spiking(Family):
     """Dense layers and leaky integrate-and-fire neurons; the logits see their firing rates."""
 

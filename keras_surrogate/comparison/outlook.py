@@ -127,8 +127,7 @@ class Outlook:
         true = self._predict(case.baseline.pair, setting)
         if true is None:
             return None
-        rescaled = not case.optimizer.startswith("sgd:")
-        return theory.effect(self.prediction, true, rescaled=rescaled)
+        return theory.effect(self.prediction, true, case.rescales, case.rate)
 
     def _predict(self, surrogate: Surrogate, setting: dict[str, Any]) -> theory.Prediction | None:
         case = self.case

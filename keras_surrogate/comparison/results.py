@@ -47,8 +47,8 @@ class Run(Shown):
         kernel_cosine: the same for the gradient of the first layer's kernel.
         predicted_gradient_ratio, predicted_cosine: predictions of `theory.predict` for
             `gradient_ratio` and `cosine`; None where it has none.
-        predicted_effect: the prediction of `theory.effect`: "helps", "hurts" or "none"; None for
-            the true derivative itself, and where the theory does not apply.
+        predicted_effect: the prediction of `theory.effect`: "helps", "hurts", "none" or "cannot
+            tell"; None for the true derivative itself, and where the theory does not apply.
         final_gradient_ratio, final_cosine: `gradient_ratio` and `cosine` after training.
         history: for each epoch "loss" and "accuracy", over its training steps, "dead_units" and,
             where images were held out, "validation_accuracy" after it.

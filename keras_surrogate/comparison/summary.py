@@ -14,6 +14,7 @@ from keras_surrogate.comparison import notation, statistics
 from keras_surrogate.comparison.cases import Case
 from keras_surrogate.comparison.statistics import Interval
 from keras_surrogate.reprs import Shown
+from keras_surrogate.theory import verdicts
 
 if TYPE_CHECKING:
     from keras_surrogate.comparison.grid import Grid
@@ -36,6 +37,9 @@ class CaseSummary(Shown):
         pairs: the number of seeds that have both.
         at_edge: True if, of several learning rates, the smallest or largest was chosen; None where
             no rate was chosen.
+        measured_effect: the effect by the theory's rule from the ratios and the cosine measured
+            before training, also for networks that the theory does not know; None for the true
+            derivative itself, and with annealing or rates for each layer.
 
     Means are None where no run has a finite number.
     """
@@ -45,6 +49,7 @@ class CaseSummary(Shown):
     difference: Interval | None
     pairs: int
     at_edge: bool | None = None
+    measured_effect: Effect | None = None
 
     _more = "row.runs, comparison.table([row]), comparison.markdown([row])"
 
@@ -56,6 +61,7 @@ class CaseSummary(Shown):
             "difference to the true derivative": self.difference,
             "diverged": self.diverged,
             "theory says": self.predicted_effect,
+            "measurements say": self.measured_effect,
         }
 
     @property
@@ -162,14 +168,21 @@ def summarize(
     return [row for group in rows.values() for row in group]
 
 
-def record(rows: Iterable[CaseSummary]) -> collections.Counter[tuple[Effect, Effect]]:
+def record(
+    rows: Iterable[CaseSummary], measured: bool = False
+) -> collections.Counter[tuple[Effect, Effect]]:
     """A `Counter` of the pairs (predicted effect, shown effect) over the rows that have both.
 
-    Each is "helps", "hurts" or "none".
+    The shown effect is "helps", "hurts" or "none", the predicted one also "cannot tell".
+
+    Args:
+        rows: of `summarize`.
+        measured: True takes `measured_effect` for the predicted one; default False.
     """
-    return collections.Counter(
-        (row.predicted_effect, row.effect) for row in rows if row.predicted_effect and row.effect
+    pairs = (
+        (row.measured_effect if measured else row.predicted_effect, row.effect) for row in rows
     )
+    return collections.Counter(pair for pair in pairs if all(pair))
 
 
 def _key(case: Case, tune: bool) -> object:
@@ -207,7 +220,25 @@ def _row(
         shared = [seed for seed in runs if seed in baseline]
     differences = [runs[seed].accuracy - baseline[seed].accuracy for seed in shared]
     difference = statistics.interval(differences) if shared else None
-    return CaseSummary(case, tuple(runs.values()), difference, len(shared), at_edge)
+    row = CaseSummary(case, tuple(runs.values()), difference, len(shared), at_edge)
+    if not shared or case.annealing or case.layer_rate != 1:
+        return row
+    true = CaseSummary(case.baseline, tuple(baseline.values()), None, 0)
+    return dataclasses.replace(row, measured_effect=_measured_effect(row, true))
+
+
+def _measured_effect(row: CaseSummary, true: CaseSummary) -> Effect | None:
+    """The effect from what was measured before training."""
+    if row.gradient_ratio is None:
+        return None
+    return verdicts.rule(
+        ratio=row.gradient_ratio,
+        # None where the true gradient is 0 in both layers.
+        true_ratio=true.gradient_ratio or 0.0,
+        cosine=1.0 if row.cosine is None else row.cosine,
+        rescaled=row.case.rescales,
+        rate=row.case.rate,
+    )
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

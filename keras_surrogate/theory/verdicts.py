@@ -11,13 +11,32 @@ if TYPE_CHECKING:
     from keras_surrogate.theory.prediction import Prediction
 
 # The effects of an artificial derivative on training.
-Effect: TypeAlias = Literal["helps", "hurts", "none"]
+Effect: TypeAlias = Literal["helps", "hurts", "none", "cannot tell"]
 
 # Between these the gradient keeps its size; between them and `thresholds` it shrinks or grows.
 _SHRINKING = 0.1
 _GROWING = 10.0
-# The epsilon of Adam and its relatives in Keras: gradients below it make no full step.
-_EPSILON = 1e-7
+
+# The bounds of `rule`, chosen on the 486 comparisons of the first edition's grids. Ratios are those
+# of the first layer's gradient to the last layer's.
+# Adam and its relatives add an epsilon of 1e-7: a first gradient below it makes no full step.
+_BELOW_EPSILON = 3e-7
+_ABOVE_EPSILON = 3e-6
+# A cosine below it points nowhere.
+_DIRECTION_LOST = 0.1
+# Where the true gradient falls so far, so does the signal, and plain SGD finds nothing.
+_HOPELESS = 1e-5
+# The product of learning rate and ratio below which a first layer does not move in some epochs.
+_STANDSTILL = 1e-5
+# A ratio over the true one that matters.
+_LARGER = 1.6
+# The last layer's signal over the first one's, from which on weights are too small: when they grow,
+# a derivative that was balanced for small ones explodes.
+_SHRINKING_SIGNAL = 0.01
+# The learning rate from which on they grow within some epochs.
+_RATE_OF_GROWTH = 0.01
+# The product of learning rate and ratio from which on a larger step may be too large.
+_LARGEST_STEP = 0.1
 # The largest change of the signal's variance from the first to the last layer, either way.
 _SIGNAL_BOUND = 1e6
 # 1 - correlation: two inputs nearer to 1 are indistinguishable in float32.
@@ -108,15 +127,14 @@ def direction(prediction: Prediction) -> str:
     return f"It {verb}: its cosine with the true gradient at the first layer is {cosine:.2f}."
 
 
-def effect(prediction: Prediction, true: Prediction, rescaled: bool = False) -> Effect:
-    """The effect on training, beside the true derivative: "helps", "hurts" or "none".
+def effect(
+    prediction: Prediction, true: Prediction, rescaled: bool = False, rate: float = 0.01
+) -> Effect:
+    """The effect on training, beside the true derivative.
 
-    A derivative trains if the signal reaches the output and the gradient reaches the first layer:
-    its norm within a factor of 10 of the last layer's, its cosine with the true one at least 0.4.
-    An optimizer that rescales each parameter's step compensates for norms, also of the signal, down
-    to the epsilon that it adds, 1e-7. Where both or neither train, there is no effect.
-
-    `examples/evidence` compares these predictions with trainings.
+    See `rule` for the rule. A signal that explodes, or inputs that are indistinguishable at the
+    output, must be repaired first: then no derivative has an effect. `examples/evidence` compares
+    these predictions with trainings.
 
     Args:
         prediction: a `Prediction` for the artificial derivative.
@@ -124,20 +142,66 @@ def effect(prediction: Prediction, true: Prediction, rescaled: bool = False) -> 
             taken into account.
         rescaled: True if the optimizer rescales each parameter's step, as all but plain SGD do;
             default False.
+        rate: the learning rate of plain SGD, a positive number; default 0.01, as Keras's.
+
+    Returns:
+        "helps", "hurts", "none" or "cannot tell".
 
     Raises:
-        ValueError: `prediction` or `true` is not a `Prediction`.
+        ValueError: `prediction` or `true` is not a `Prediction`, or `rate` is not positive.
     """
     _check_prediction(prediction, "prediction")
     _check_prediction(true, "true")
-    fatal = ("explodes",) if rescaled else ("explodes", "dies out")
-    if _indistinguishable(true) is not None or _signal_trouble(true) in fatal:
+    if not 0 < rate < math.inf:
+        raise ValueError(f"effect: rate must be a positive number, but is {rate!r}.")
+    if _indistinguishable(true) is not None or _signal_trouble(true) == "explodes":
         return "none"
-    trains = _trains(prediction, rescaled)
-    true_trains = _trains(true, rescaled)
-    if trains == true_trains:
+    first, last = true.signal_variance[[0, -1]]
+    return rule(
+        ratio=prediction.gradient_ratio,
+        true_ratio=true.gradient_ratio,
+        cosine=_cosine(prediction),
+        rescaled=rescaled,
+        rate=rate,
+        weights_too_small=bool(last < _SHRINKING_SIGNAL * first),
+    )
+
+
+def rule(
+    ratio: float,
+    true_ratio: float,
+    cosine: float,
+    rescaled: bool,
+    rate: float,
+    weights_too_small: bool = False,
+) -> Effect:
+    """The effect of an artificial derivative, from numbers of the network before training.
+
+    Optimizers that rescale steps forgive every norm above their epsilon, so that only a lost
+    direction matters. Under plain SGD a larger gradient in the first layers is a larger step there:
+    it helps if it is neither too large nor outgrown by the weights.
+
+    Args:
+        ratio: the norm of the first layer's gradient over the last layer's.
+        true_ratio: the same with the true derivative.
+        cosine: that of the first layer's gradient with the true one; 1 where that is zero.
+        rescaled: True if the optimizer rescales each parameter's step.
+        rate: the learning rate of plain SGD.
+        weights_too_small: True if the signal falls to less than a hundredth on its way.
+    """
+    if rescaled:
+        if true_ratio < _BELOW_EPSILON:
+            return "helps" if ratio > _ABOVE_EPSILON else "none"
+        return "hurts" if cosine < _DIRECTION_LOST else "none"
+    if 0 < true_ratio < _HOPELESS or rate * max(ratio, true_ratio) < _STANDSTILL:
         return "none"
-    return "helps" if trains else "hurts"
+    if cosine < _DIRECTION_LOST:
+        return "hurts"
+    if ratio < _LARGER * true_ratio:
+        return "none"
+    if weights_too_small:
+        return "hurts" if rate >= _RATE_OF_GROWTH else "cannot tell"
+    return "helps" if rate * ratio < _LARGEST_STEP else "cannot tell"
 
 
 def _check_prediction(prediction: Prediction, name: str) -> None:
@@ -147,12 +211,6 @@ def _check_prediction(prediction: Prediction, name: str) -> None:
             f"weight_variance='he_normal'), but is {prediction!r}. For a model use "
             "diagnosis.diagnose(model, x, y)."
         )
-
-
-def _trains(prediction: Prediction, rescaled: bool) -> bool:
-    ratio = prediction.gradient_ratio
-    norm_is_right = ratio >= _EPSILON if rescaled else _SHRINKING <= ratio <= _GROWING
-    return norm_is_right and _cosine(prediction) >= thresholds.LOST
 
 
 def _cosine(prediction: Prediction) -> float:

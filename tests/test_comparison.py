@@ -85,7 +85,7 @@ def test_a_case_knows_its_pair_and_its_baseline():
         ({"backward": "leaky_relu:much"}, "'much' in 'leaky_relu:much' must be a number"),
         ({"backward": Surrogate("relu")}, "backward must be text, but is Surrogate"),
         ({"data": "imagenet"}, "data must be one of"),
-        ({"network": "resnet"}, "network must be one of"),
+        ({"network": "transformer"}, "network must be one of"),
         ({"depth": 0}, "depth must be an integer of at least 1, but is 0"),
         ({"depth": 2.0}, "depth must be an integer, but is 2.0"),
         ({"balanced": "no"}, "balanced must be True or False"),

@@ -136,6 +136,21 @@ def replaced(replacement: Replacement) -> Iterator[None]:
         _REPLACEMENT.reset(token)
 
 
+@contextlib.contextmanager
+def inlined_functions() -> Iterator[None]:
+    """A context in which a `tf.function` runs its Python code instead of a trace.
+
+    So the contexts of this module reach into functions that were traced before, and no trace of
+    them is kept. It holds for all threads.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
 def applied(use: Use) -> tf.Tensor:
     """The output of a surrogate: the usual one, or that of the context."""
     replacement = _REPLACEMENT.get()

@@ -66,12 +66,8 @@ def true_gradients(model: keras.layers.Layer) -> Iterator[None]:
         ValueError: `model` is not a Keras layer or model.
     """
     _check_layer("true_gradients", model)
-    token = _TRUE_GRADIENTS.set(True)
-    try:
-        with _new_functions(model):
-            yield
-    finally:
-        _TRUE_GRADIENTS.reset(token)
+    with truly(), _new_functions(model):
+        yield
 
 
 @contextlib.contextmanager
@@ -118,8 +114,23 @@ def smooth_forward(model: keras.layers.Layer) -> Iterator[None]:
     probability of a spike; here it is the mean that such spikes have.
     """
     _check_layer("smooth_forward", model)
-    with replaced(_smoothed), _new_functions(model):
+    with smoothly(), _new_functions(model):
         yield
+
+
+@contextlib.contextmanager
+def truly() -> Iterator[None]:
+    """`true_gradients` for what is computed and traced here, without new functions of a model."""
+    token = _TRUE_GRADIENTS.set(True)
+    try:
+        yield
+    finally:
+        _TRUE_GRADIENTS.reset(token)
+
+
+def smoothly() -> contextlib.AbstractContextManager[None]:
+    """`smooth_forward` for what is computed and traced here, without new functions of a model."""
+    return replaced(_smoothed)
 
 
 def _smoothed(use: Use) -> tf.Tensor:

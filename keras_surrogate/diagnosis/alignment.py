@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keras_surrogate import checks
-from keras_surrogate.custom_gradient import Use, inlined_functions, replaced
+from keras_surrogate import checks, uses
+from keras_surrogate.custom_gradient import Use, inlined_functions
 from keras_surrogate.diagnosis import passes, preparing, references
 from keras_surrogate.recording import names
 from keras_surrogate.records import shortened
@@ -164,17 +164,17 @@ def alignment(
         checks.one_of(reference, "alignment: reference", (None, *references.names()))
     x, y = preparing.batch_with_targets("alignment", model, x, y)
     with preparing.speaking_as("alignment"):
-        seen, uses, calls = _own_pass(model, x, y)
-        if not any(map(references.replaces_slope, uses)):
+        seen, noted, calls = _own_pass(model, x, y)
+        if not any(map(uses.replaces_slope, noted)):
             raise ValueError(
                 f"alignment: {model.name} has no surrogate on the way of this batch. Its gradient "
                 "is the true one, so every cosine is 1. conversion.swap puts surrogates into a "
                 "model."
             )
         case = references.Case(
-            model, x, y, uses, seen.gradients, names.layer_variables(model, depth, calls)
+            model, x, y, noted, seen.gradients, names.layer_variables(model, depth, calls)
         )
-        chosen = references.get(reference, uses)
+        chosen = references.get(reference, noted)
         chosen.check(case)
         found = chosen.compare(case)
     rows = tuple(_row(name, products) for name, products in found.items())
@@ -184,17 +184,11 @@ def alignment(
 
 def _own_pass(model: keras.Model, x: object, y: object) -> tuple[passes.Pass, list[Use], list[int]]:
     """The pass with the surrogates; their uses; the ids of the layers in the order of the calls."""
-    uses: list[Use] = []
-
-    def noting(use):
-        uses.append(use)
-        return use.usual(use.x)
-
     layers = names.layers_within(model, names.EVERY_DEPTH)
     objective = preparing.objective(model, x, y, 0)
-    with passes.unchanged(model), replaced(noting), inlined_functions():
+    with passes.unchanged(model), uses.noted() as noted, inlined_functions():
         seen = preparing.reporting(model, x, lambda: passes.run(model, x, objective, layers))
-    return seen, uses, list(seen.calls)
+    return seen, noted, list(seen.calls)
 
 
 def _row(name: str, products: references.Products) -> AlignedLayer:

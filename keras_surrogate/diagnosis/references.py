@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate import checks, functions
+from keras_surrogate import checks, functions, uses
 from keras_surrogate.custom_gradient import (
     Use,
     inlined_functions,
@@ -27,7 +27,6 @@ from keras_surrogate.custom_gradient import (
     true_gradients,
 )
 from keras_surrogate.diagnosis import noise, passes
-from keras_surrogate.functions import tables
 from keras_surrogate.layers.weights import SurrogateWeights
 from keras_surrogate.layers.within import everything_within
 
@@ -114,28 +113,13 @@ def names() -> tuple[str, ...]:
     return tuple(COLLECTION)
 
 
-def get(reference: str | Reference | None, uses: Sequence[Use]) -> Reference:
+def get(reference: str | Reference | None, seen: Sequence[Use]) -> Reference:
     """The reference of a name; None is "smooth" where a true slope is 0 everywhere, else "true"."""
     if isinstance(reference, Reference):
         return reference
     if reference is None:
-        return Smooth() if flat_forwards(uses) else TrueSlopes()
+        return Smooth() if uses.flat_forwards(seen) else TrueSlopes()
     return COLLECTION[checks.one_of(reference, "alignment: reference", names())]()
-
-
-def replaces_slope(use: Use) -> bool:
-    """True if a use has another slope than the true one."""
-    return use.pair is None or use.pair != use.pair.true()
-
-
-def flat_forwards(uses: Sequence[Use]) -> list[str]:
-    """The titles of the functions whose replaced slope is 0 everywhere, each once."""
-    titles = [
-        "a rounding" if use.pair is None else use.pair.forward.title
-        for use in uses
-        if replaces_slope(use) and (use.pair is None or tables.is_flat(use.pair.forward))
-    ]
-    return list(dict.fromkeys(titles))
 
 
 def flat(
@@ -178,7 +162,7 @@ class TrueSlopes(Reference):
     description = "the gradient with the true slopes"
 
     def check(self, case: Case) -> None:
-        titles = flat_forwards(case.uses)
+        titles = uses.flat_forwards(case.uses)
         if titles:
             raise ValueError(
                 f"alignment: the reference 'true' does not exist for {case.model.name}, because "
@@ -244,7 +228,7 @@ class Noise(Reference):
         wrapped = [layer.name for layer in held if isinstance(layer, SurrogateWeights)]
         if wrapped:
             raise _no_noise(case, f"{wrapped[0]} has surrogates on weights, which are not drawn")
-        for use in filter(replaces_slope, case.uses):
+        for use in filter(uses.replaces_slope, case.uses):
             title = "a rounding" if use.pair is None else use.pair.title
             if use.blended:
                 raise _no_noise(case, f"{title} is blended with its true slope")

@@ -14,8 +14,10 @@ ends, `layer_table` makes the rows, `plain_stack` recognises the networks that t
 
     alignment(model, x, y)      the cosine of each layer's gradient with a reference
 
-`preparing` makes model and batch ready for both, `alignment` compares with one of the `references`;
-`noise` is the network that fires by chance.
+    first_order(model, x, y)    what one step gains, over what the gradient promises
+
+`preparing` makes model and batch ready for all, `alignment` compares with one of the `references`;
+`noise` is the network that fires by chance. `printing` is shared by the results.
 """
 
 from keras_surrogate.diagnosis import references
@@ -23,6 +25,7 @@ from keras_surrogate.diagnosis.alignment import AlignedLayer, Alignment, alignme
 from keras_surrogate.diagnosis.batches import Batch
 from keras_surrogate.diagnosis.cases import Finding
 from keras_surrogate.diagnosis.diagnose import diagnose
+from keras_surrogate.diagnosis.first_order import FirstOrder, Step, first_order
 from keras_surrogate.diagnosis.layer_table import Row
 from keras_surrogate.diagnosis.report import Diagnosis
 
@@ -32,8 +35,11 @@ __all__ = [
     "Batch",
     "Diagnosis",
     "Finding",
+    "FirstOrder",
     "Row",
+    "Step",
     "alignment",
     "diagnose",
+    "first_order",
     "references",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 from collections.abc import Mapping
 
@@ -15,6 +14,7 @@ from rich.text import Text
 from keras_surrogate import checks, uses
 from keras_surrogate.custom_gradient import Use, inlined_functions
 from keras_surrogate.diagnosis import passes, preparing, references
+from keras_surrogate.diagnosis.printing import as_html, short
 from keras_surrogate.recording import names
 from keras_surrogate.records import shortened
 
@@ -79,9 +79,9 @@ class Alignment:
         for title in ("cosine", *(["error"] if has_error else []), "gradient", "reference"):
             table.add_column(title, justify="right", no_wrap=True)
         for row in (*self.rows, self.total):
-            error = [_short(row.error)] if has_error else []
+            error = [short(row.error)] if has_error else []
             cosine = "" if row.cosine is None else f"{row.cosine:.3f}"
-            numbers = [cosine, *error, _short(row.gradient_norm), _short(row.reference_norm)]
+            numbers = [cosine, *error, short(row.gradient_norm), short(row.reference_norm)]
             table.add_row(Text(shortened(row.layer)), *numbers)
         console.print(table, Text(f"\n{self._legend()}", "dim"))
 
@@ -105,19 +105,11 @@ class Alignment:
 
     def _repr_html_(self) -> str:
         """The output of `print` as HTML, for notebooks."""
-        console = Console(record=True, width=100, file=io.StringIO(), force_jupyter=False)
-        self.print(console)
-        return console.export_html(
-            inline_styles=True, code_format='<pre style="overflow-x: auto">{code}</pre>'
-        )
+        return as_html(self.print, 100)
 
     def to_dict(self) -> dict[str, object]:
         """All contents as dictionaries, lists, strings and numbers."""
         return dataclasses.asdict(self)
-
-
-def _short(number: float | None) -> str:
-    return "" if number is None else f"{number:.2g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
 def alignment(

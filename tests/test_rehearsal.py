@@ -248,6 +248,20 @@ def test_mixed_precision_with_a_loss_scale_that_changes():
     assert np.abs(cosines).max() <= 1
 
 
+def test_gradients_whose_squares_do_not_fit_float32():
+    def tiny(y, outputs):
+        return 1e-25 * LOSS(y, outputs)
+
+    usual, vanishing = logger_of(), logger_of()
+    # A learning rate of 0: the same weights in all steps.
+    fit(make_model(rate=0.0, optimizer=keras.optimizers.SGD(0.0)), usual, epochs=1)
+    fit(make_model(rate=0.0, optimizer=keras.optimizers.SGD(0.0), loss=tiny), vanishing, epochs=1)
+    assert vanishing.norms.max() < 1e-23
+    np.testing.assert_allclose(
+        vanishing.record["alignment"][::2], usual.record["alignment"][::2], atol=1e-4
+    )
+
+
 def test_on_weights_and_spiking_neurons_per_variable():
     model = keras.Sequential(
         [

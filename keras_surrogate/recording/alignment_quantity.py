@@ -26,8 +26,8 @@ class Alignment(Quantity, ask_for="alignment"):
 
     def values(self, step: TracedStep, layout: Layout) -> tf.Tensor:
         variables = [variable for group in layout.groups.values() for variable in group]
-        by_variable = dict(zip(step.rehearsed_variables, tf.unstack(step.rehearsed), strict=True))
-        rows = tf.stack([by_variable[id(variable)] for variable in variables])
+        places = {key: place for place, key in enumerate(step.rehearsed_variables)}
+        rows = tf.gather(step.rehearsed, [places[id(variable)] for variable in variables])
         # A variable without a gradient counts as one of zeros, except where none has one.
         missing = tf.math.is_nan(rows)
         none = layout.totals(tf.cast(~missing, tf.float64), variables)[:, 0] == 0

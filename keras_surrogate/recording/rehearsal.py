@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -20,7 +20,7 @@ import tensorflow as tf
 from keras_surrogate import methods, uses
 from keras_surrogate.custom_gradient import inlined_functions, smoothly, truly
 from keras_surrogate.recording.buffers import local_variable
-from keras_surrogate.recording.norms import at_least_float32
+from keras_surrogate.recording.norms import LEAST_SQUARE, at_least_float32
 from keras_surrogate.recording.optimizers import loss_scale, optimizers_of, with_inner
 
 TrainStep: TypeAlias = "Callable[[Any], Any]"
@@ -90,14 +90,18 @@ class Rehearsals:
         context = smoothly() if uses.flat_forwards(noted) else truly()
         with context:
             other = self._run(train_step, data)
-        rows = [
-            _products(own.get(id(variable)), other.get(id(variable)))
+        pairs = [
+            (own.get(id(variable)), other.get(id(variable)))
             for variable in self._model.trainable_variables
         ]
-        return tf.stack(rows)
+        # One pass over memory each, if all squares fit float32.
+        products = _products(pairs, tf.float32)
+        squares = products[:, :2]
+        fit = tf.reduce_all((squares > LEAST_SQUARE) & tf.math.is_finite(squares))
+        return tf.cond(fit, lambda: products, lambda: _products(pairs, tf.float64))
 
     def _run(self, train_step: TrainStep, data: Any) -> dict[int, tf.Tensor]:
-        """The gradients that a train step would apply, in float64, by the ids of the variables."""
+        """The gradients that a train step would apply, by the ids of the variables."""
         found: dict[int, tf.Tensor] = {}
         with self._restored(), self._without_updates(found), inlined_functions():
             train_step(data)
@@ -151,10 +155,23 @@ def _value(variable: keras.Variable | tf.Variable) -> tf.Tensor:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _products(own: tf.Tensor | None, other: tf.Tensor | None) -> tf.Tensor:
-    """own . own, other . other and own . other; NaN without an own gradient."""
-    if own is None:
-        return tf.fill([3], tf.constant(np.nan, tf.float64))
-    if other is None:
-        other = tf.zeros_like(own)
-    return tf.stack([tf.reduce_sum(one) for one in (own * own, other * other, own * other)])
+def _products(
+    pairs: Sequence[tuple[tf.Tensor | None, tf.Tensor | None]], dtype: tf.DType
+) -> tf.Tensor:
+    """own . own, other . other and own . other of each pair, in float64; NaN without own.
+
+    Args:
+        pairs: pairs of an own gradient and a reference; None is 0.
+        dtype: the type in which they are multiplied, unless a gradient has a wider one.
+    """
+    rows = []
+    for own, other in pairs:
+        if own is None:
+            rows.append(tf.fill([3], tf.constant(np.nan, tf.float64)))
+            continue
+        wider = max(own.dtype, dtype, key=lambda one: one.size)
+        own = tf.reshape(tf.cast(own, wider), [-1])
+        other = tf.zeros_like(own) if other is None else tf.reshape(tf.cast(other, wider), [-1])
+        products = [tf.tensordot(*both, 1) for both in ((own, own), (other, other), (own, other))]
+        rows.append(tf.cast(tf.stack(products), tf.float64))
+    return tf.stack(rows)

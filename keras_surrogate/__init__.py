@@ -46,7 +46,7 @@ from keras_surrogate import (
     records,
     theory,
 )
-from keras_surrogate.custom_gradient import true_gradients
+from keras_surrogate.custom_gradient import smooth_forward, true_gradients
 from keras_surrogate.presets import get
 from keras_surrogate.surrogate import Surrogate
 
@@ -80,6 +80,7 @@ __all__ = [
     "presets",
     "records",
     "simulation",
+    "smooth_forward",
     "testing",
     "theory",
     "true_gradients",

@@ -1,16 +1,47 @@
-"""The package's only custom gradient, and the context that turns it off."""
+"""The package's only custom gradient, and the contexts that change what a surrogate computes."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import dataclasses
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
 import keras
 import tensorflow as tf
 
+if TYPE_CHECKING:
+    from keras_surrogate.surrogate import Surrogate
+
 _TRUE_GRADIENTS: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "true_gradients", default=False
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Use:
+    """One use of a surrogate in a forward pass.
+
+    Attributes:
+        x: the input of the surrogate, a floating tensor.
+        usual: the function of `x` that is computed outside of all contexts.
+        smooth: the function of `x` that is computed within `smooth_forward`.
+        pair: the `Surrogate`; None for an operation without one, as in `FakeQuantize`.
+        blended: True if a part of the true slope is added to the surrogate's.
+    """
+
+    x: tf.Tensor
+    usual: Callable[[tf.Tensor], tf.Tensor]
+    smooth: Callable[[tf.Tensor], tf.Tensor]
+    pair: Surrogate | None = None
+    blended: bool = False
+
+
+Replacement: TypeAlias = "Callable[[Use], tf.Tensor]"
+
+_REPLACEMENT: contextvars.ContextVar[Replacement | None] = contextvars.ContextVar(
+    "replacement", default=None
 )
 
 
@@ -34,22 +65,138 @@ def true_gradients(model: keras.layers.Layer) -> Iterator[None]:
     Raises:
         ValueError: `model` is not a Keras layer or model.
     """
-    if not isinstance(model, keras.layers.Layer):
-        raise ValueError(f"true_gradients needs a Keras layer or model, but got {model!r}.")
-    # Without its train_function, `fit` traces a new one inside.
-    train_function = getattr(model, "train_function", None)
+    _check_layer("true_gradients", model)
+    with truly(), _new_functions(model):
+        yield
+
+
+@contextlib.contextmanager
+def smooth_forward(model: keras.layers.Layer) -> Iterator[None]:
+    """A context in which each surrogate of `model` computes its backward's own function.
+
+    The network inside is smooth where its backward functions are, and its gradient is exact. A sign
+    with the slope of hard_tanh becomes hard_tanh. It is the reference for the direction of the
+    gradient where the true slope is zero:
+
+        with ks.smooth_forward(model), tf.GradientTape() as tape:
+            loss = loss_function(y, model(x))
+        gradients = tape.gradient(loss, model.trainable_variables)
+
+    With f the forward, g the backward's function, and f(-inf) the limit of f, a surrogate computes
+
+        f(x)                                  where f and g are the same function
+        f(-inf) + (f(inf) - f(-inf)) * (g(x) - g(-inf)) / (g(inf) - g(-inf))
+                                              where f and g have two different limits each
+        scale * g(x) + shift                  otherwise
+
+    So signals keep the size that they have outside, whatever the scale of the slope: a step with
+    the slope of the fast sigmoid becomes 1/2 + k x / 2 / (1 + k abs(x)), and its scale plays no
+    part. The shift is 0; only where f has two different limits, it is chosen so that the value at 0
+    is the middle of the values of f on both sides of 0.
+
+    The same holds for the surrogates of weights and of spiking neurons. `FakeQuantize` clips
+    without rounding. A surrogate that is blended with its true slope is blended with its true
+    value. Scales of weights and detached resets, which are constants in the usual backward pass,
+    have their derivatives. (The range that `FakeQuantize` follows in training remains a constant.)
+
+    It affects everything that this thread computes or traces inside: eager calls, new
+    `tf.function`s, `fit`, `evaluate`, `predict`, `export`, and other models too. A `tf.function`
+    that was traced before keeps its values. Within `true_gradients`, or around it, nothing changes:
+    the gradient is the true one already.
+
+    Args:
+        model: a Keras layer or model.
+
+    Raises:
+        ValueError: `model` is not a Keras layer or model.
+
+    Source: Gygax and Zenke 2025, arXiv:2404.14964, who take the backward's function for the
+    probability of a spike; here it is the mean that such spikes have.
+    """
+    _check_layer("smooth_forward", model)
+    with smoothly(), _new_functions(model):
+        yield
+
+
+@contextlib.contextmanager
+def truly() -> Iterator[None]:
+    """`true_gradients` for what is computed and traced here, without new functions of a model."""
     token = _TRUE_GRADIENTS.set(True)
-    _set_train_function(model, None)
     try:
         yield
     finally:
         _TRUE_GRADIENTS.reset(token)
-        _set_train_function(model, train_function)
 
 
-def _set_train_function(model: keras.layers.Layer, function: Callable | None) -> None:
-    if isinstance(model, keras.Model):
-        model.train_function = function
+def smoothly() -> contextlib.AbstractContextManager[None]:
+    """`smooth_forward` for what is computed and traced here, without new functions of a model."""
+    return replaced(_smoothed)
+
+
+def _smoothed(use: Use) -> tf.Tensor:
+    return use.smooth(use.x)
+
+
+@contextlib.contextmanager
+def replaced(replacement: Replacement) -> Iterator[None]:
+    """A context in which every surrogate computes `replacement(use)`, in this thread."""
+    token = _REPLACEMENT.set(replacement)
+    try:
+        yield
+    finally:
+        _REPLACEMENT.reset(token)
+
+
+@contextlib.contextmanager
+def inlined_functions() -> Iterator[None]:
+    """A context in which a `tf.function` runs its Python code instead of a trace.
+
+    So the contexts of this module reach into functions that were traced before, and no trace of
+    them is kept. It holds for all threads.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def applied(use: Use) -> tf.Tensor:
+    """The output of a surrogate: the usual one, or that of the context."""
+    replacement = _REPLACEMENT.get()
+    if replacement is None:
+        return use.usual(use.x)
+    return replacement(use)
+
+
+def constant(x: tf.Tensor) -> tf.Tensor:
+    """`x` without a gradient, except within `smooth_forward`."""
+    if _REPLACEMENT.get() is _smoothed:
+        return x
+    return tf.stop_gradient(x)
+
+
+def _check_layer(name: str, model: object) -> None:
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(f"{name} needs a Keras layer or model, but got {model!r}.")
+
+
+_FUNCTIONS = ("train_function", "test_function", "predict_function")
+
+
+@contextlib.contextmanager
+def _new_functions(model: keras.layers.Layer) -> Iterator[None]:
+    """A context in which `fit`, `evaluate` and `predict` of a model trace new functions."""
+    is_model = isinstance(model, keras.Model)
+    before = {name: getattr(model, name, None) for name in _FUNCTIONS if is_model}
+    for name in before:
+        setattr(model, name, None)
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(model, name, function)
 
 
 def gradients_are_true() -> bool:
@@ -116,7 +263,7 @@ def with_slope(
         value: an elementwise function of `x`.
         slope: an elementwise function of `x`.
     """
-    if _TRUE_GRADIENTS.get():
+    if gradients_are_true():
         return value(x)
     # x - stop_gradient(x) is 0, with derivative 1.
     return tf.stop_gradient(value(x)) + tf.stop_gradient(slope(x)) * (x - tf.stop_gradient(x))

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import compiling, functions
 from keras_surrogate.checks import one_of
-from keras_surrogate.custom_gradient import gradients_are_true, with_gradient
-from keras_surrogate.functions import FromCallable, residuals
+from keras_surrogate.custom_gradient import Use, applied, gradients_are_true, with_gradient
+from keras_surrogate.functions import FromCallable, residuals, tables
 
 if TYPE_CHECKING:
     from keras_surrogate._types import FunctionLike
@@ -113,10 +114,54 @@ class Surrogate:
         if isinstance(x, keras.KerasTensor):
             return keras.layers.Activation(self)(x)
 
+        return applied(Use(_floating_tensor(x), self._usual, self._smooth, self))
+
+    def _usual(self, x: tf.Tensor) -> tf.Tensor:
         def evaluate(x):
             return self._evaluate(x, self._value(x))
 
-        return with_gradient(_floating_tensor(x), evaluate, self._primitive)
+        return with_gradient(x, evaluate, self._primitive)
+
+    def _smooth(self, x: tf.Tensor) -> tf.Tensor:
+        """The value within `smooth_forward`, with its own gradient."""
+        factor, _ = self._smooth_line
+        function = self._smooth_function
+
+        def evaluate(x):
+            return self.smooth_value(x), lambda upstream: function.gradient(factor * upstream, x)
+
+        return with_gradient(x, evaluate, self.smooth_value)
+
+    def smooth_value(self, x: tf.Tensor) -> tf.Tensor:
+        """The value within `smooth_forward`: `factor * backward.value(x) + shift`."""
+        factor, shift = self._smooth_line
+        return factor * self._smooth_function.value(x) + shift
+
+    def smooth_slope(self, x: tf.Tensor) -> tf.Tensor:
+        """The slope of `smooth_value`."""
+        factor, _ = self._smooth_line
+        return factor * self._smooth_function.slope(x)
+
+    @property
+    def _smooth_function(self) -> functions.Function:
+        return self.forward if self.forward == self.backward else self.backward
+
+    @functools.cached_property
+    def _smooth_line(self) -> tuple[float, float]:
+        """The factor and the shift of `smooth_value`; see `smooth_forward`."""
+        if self.forward == self.backward:
+            return 1.0, 0.0
+        ends = tables.limits(self.forward)
+        own = tables.limits(self.backward)
+        if ends is None:
+            return self.scale, 0.0
+        if own is None:
+            # The value at 0 becomes the middle of the forward's values on both sides of 0.
+            middle, _ = tables.tabulated(self.forward, np.array([-1e-6, 1e-6]))
+            at_zero, _ = tables.tabulated(self.backward, np.zeros(1))
+            return self.scale, float(middle.mean() - self.scale * at_zero[0])
+        factor = (ends[1] - ends[0]) / (own[1] - own[0])
+        return factor, ends[0] - factor * own[0]
 
     def blended(self, x: tf.Tensor, blend: float | tf.Tensor) -> tf.Tensor:
         """The same value with slope `blend` * surrogate + (1 - `blend`) * true.
@@ -128,6 +173,9 @@ class Surrogate:
         x = _floating_tensor(x)
         true = self.true()
         blend = tf.cast(blend, x.dtype)
+
+        def smooth(x):
+            return blend * self._smooth(x) + (1 - blend) * true._usual(x)
 
         def evaluate(x):
             # The true slope may come from the output, and then needs its derivative.
@@ -142,7 +190,10 @@ class Surrogate:
         def primitive(x):
             return blend * self._primitive(x) + (1 - blend) * true._primitive(x)
 
-        return with_gradient(x, evaluate, primitive)
+        def usual(x):
+            return with_gradient(x, evaluate, primitive)
+
+        return applied(Use(x, usual, smooth, self, blended=True))
 
     def _evaluate(
         self, x: tf.Tensor, y: tf.Tensor

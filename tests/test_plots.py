@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_surrogate import Surrogate, plots, presets
+from keras_surrogate.diagnosis import AlignedLayer, Alignment
 from keras_surrogate.diagnosis.batches import Batch
 from keras_surrogate.diagnosis.layer_table import Row
 from keras_surrogate.diagnosis.report import Diagnosis
@@ -372,6 +373,46 @@ def test_spread_and_single_points():
     ax = plt.figure().add_subplot()
     lines.line(ax, np.arange(6), [1.0, np.nan, 2.0, 3.0, np.nan, 4.0], "black")
     np.testing.assert_array_equal(ax.collections[0].get_offsets()[:, 0], [0, 5])
+
+
+def aligned(*cosines):
+    rows = tuple(
+        AlignedLayer(f"layer_{number}", cosine, None if number else 0.1, 1.0, 1.0)
+        for number, cosine in enumerate(cosines)
+    )
+    return Alignment("model", 64, "noise", rows, rows[0])
+
+
+def test_alignment_of_a_batch_has_bars_of_two_errors_and_gaps():
+    ax = plots.alignment(aligned(0.5, None, -0.3))
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [0.5, np.nan, -0.3])
+    bars = ax.containers[0].lines[2][0].get_segments()[0]
+    np.testing.assert_allclose(bars, [[0, 0.3], [0, 0.7]])
+    assert ax.get_ylim() == pytest.approx((-0.35, 1.05))
+    assert "'noise'" in ax.get_ylabel()
+
+
+def test_alignment_of_a_run_is_drawn_over_layers_and_over_sampled_steps():
+    cosines = np.full((6, 2), np.nan)
+    cosines[[0, 2, 4]] = [[0.1, 0.9], [0.3, 0.7], [0.5, 0.8]]
+    record = run(np.ones((6, 2)), [0, 0, 0, 1, 1, 2], alignment=cosines)
+    ax = plots.alignment(record)
+    drawn = [line.get_ydata() for line in ax.lines if line.get_marker() == "."]
+    # The last epoch has no sampled step.
+    np.testing.assert_allclose(drawn, [[0.2, 0.8], [0.5, 0.8]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["0", "1"]
+    ax = plots.over_time(record, "alignment")
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0, 0.1], [6, 0.3], [12, 0.5]])
+    assert ax.get_yscale() == "linear"
+    axes = plots.overview(record)
+    assert [ax.get_ylabel() for ax in axes[2:4]] == ["alignment, mean of the epoch", "alignment"]
+
+
+def test_alignment_that_was_not_recorded_or_sampled():
+    with pytest.raises(ValueError, match='GradientNormLogger\\(also="alignment"\\)'):
+        plots.alignment(run(np.ones((2, 2))))
+    never = run(np.ones((2, 2)), alignment=np.full((2, 2), np.nan))
+    plots.overview(never)
 
 
 def full(steps, layers, epochs, fill=None):

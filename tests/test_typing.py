@@ -55,7 +55,7 @@ ks.conversion.swap(model, {"relu": "leaky_backward"})
 ks.theory.predict("relu", 20, "he_normal")
 ks.diagnosis.diagnose(model, x, y)
 ks.testing.check_function(ks.functions.Relu())
-with ks.true_gradients(model):
+with ks.true_gradients(model), ks.smooth_forward(model):
     pass
 
 

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from keras_surrogate.callbacks.listening import Listener
 
 _GLOBAL = "gradient_norm/global"
+# Two further passes in every 100th step take about 2 % of the time.
+_LEAST_SAMPLED = 100
 
 
 class GradientNormLogger(records.Recorded, Callback):
     """Records the gradient norm of every layer, as the training step itself computes it.
 
-    There is no second backward pass and no subclass of the model, and the loss may be any. It works
+    There is no second backward pass and no subclass of the model, and the loss may be any (only
+    "alignment" has further passes, in the steps that it is sampled at). It works
     for every compiled model, with `jit_compile`, `run_eagerly` and `steps_per_execution` on or off.
 
     At the end of each epoch Keras's `logs` receive
@@ -72,11 +75,20 @@ class GradientNormLogger(records.Recorded, Callback):
             "flips": share of the weights of `SurrogateWeights` whose level changed in the step.
             "levels": share of its weights on each level and on the commonest one, and share of
             output channels that are all 0.
+            "alignment": cosine of the gradient with the true one, or with that of the smooth
+            network (`keras_surrogate.smooth_forward`) where a true slope is 0 everywhere. It runs
+            the model's own train step twice more without its update, in the steps that
+            `alignment_every` samples; in the others it is NaN. On one replica only. The train
+            step must draw random numbers from Keras's seed generators, and must not depend on
+            Python state that it changes.
         per: "layer", the default: all variables of a layer together; or "variable": each variable
             by itself, under its path in Keras, such as "encoder/dense/kernel".
         depth: the number of levels of layers that hold layers, such as the blocks of a transformer;
             an integer of at least 1, default 1: such a layer is one entry. With 2 its layers are
             entries too, "block/dense", and the block's own variables have the block's name.
+        alignment_every: the steps whose number is a multiple of it have an "alignment"; a multiple
+            of `every`. Default None: the smallest multiple of `every` that is at least 100, with
+            which it takes less than 5 % of the training time.
         batch_logs: whether `logs` also receive the numbers of each recorded step after its batch.
             Default False, because each reading waits for the device.
         path: a CSV file that grows during training; default none. If the process is killed, the
@@ -143,6 +155,7 @@ class GradientNormLogger(records.Recorded, Callback):
         log_dir: PathLike | None = None,
         read_every: int | np.integer = 64,
         keep: int | np.integer | None = None,
+        alignment_every: int | np.integer | None = None,
     ) -> None:
         super().__init__()
         self.every = integer(every, "GradientNormLogger: every")
@@ -163,6 +176,7 @@ class GradientNormLogger(records.Recorded, Callback):
         if batch_logs:
             self._read_every = 1
         self._keep = keep if keep is None else integer(keep, "GradientNormLogger: keep")
+        self._alignment_every = _sampled(alignment_every, self.every)
         self._was_traced = False
         vars(self).update(self._of_the_fit)
         self._reset()
@@ -236,6 +250,7 @@ class GradientNormLogger(records.Recorded, Callback):
             also=self._also,
             per=self._per,
             depth=self._depth,
+            **self._of_rehearsals(replicas),
         )
         self._recorder = recorder.find(self.model, settings)
         if self._recorder is None:
@@ -245,6 +260,18 @@ class GradientNormLogger(records.Recorded, Callback):
         self._reset()
         self._columns = list(self._recorder.columns)
         self._bar = ShortBar(self._history)
+
+    def _of_rehearsals(self, replicas: int) -> dict[str, int]:
+        """The settings of the recorder that only rehearsals need."""
+        if not quantities.need_rehearsals(self._also):
+            return {}
+        if replicas > 1:
+            raise ValueError(
+                f'GradientNormLogger: also="alignment" needs one replica, but the model trains on '
+                f"{replicas}. Measure it on one device, by diagnosis.alignment(model, x, y)."
+            )
+        stride = self.every if self.model.steps_per_execution == 1 else 1
+        return {"alignment_every": self._alignment_every, "stride": stride}
 
     def _warn_of_change(self) -> None:
         """Warn if `trainable` was changed after the model's own train function was traced.
@@ -283,6 +310,9 @@ class GradientNormLogger(records.Recorded, Callback):
             self._sinks.append(writer)
         if self._log_dir is not None:
             self._sinks.append(SummaryWriter(self._log_dir))
+        # Without `steps_per_execution` the first recorded step is the next multiple of `every`.
+        stride = self.every if self.model.steps_per_execution == 1 else 1
+        self._recorder.start_at(stride * -(-self._step // stride))
 
     def _first_step(self) -> int:
         """The number of the next step, which is the number of steps that the optimizer has made."""
@@ -421,6 +451,18 @@ class _Once:
     def __call__(self, iterator: Any) -> Any:
         vars(self._model)["train_function"] = self.plain
         return self._recording(iterator)
+
+
+def _sampled(alignment_every: int | np.integer | None, every: int) -> int:
+    if alignment_every is None:
+        return every * -(-_LEAST_SAMPLED // every)
+    steps = integer(alignment_every, "GradientNormLogger: alignment_every")
+    if steps % every:
+        raise ValueError(
+            f"GradientNormLogger: alignment_every must be a multiple of every = {every}, but is "
+            f"{steps}."
+        )
+    return steps
 
 
 def _known_quantities(also: str | Sequence[str] | None) -> tuple[str, ...]:

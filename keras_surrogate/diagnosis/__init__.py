@@ -11,12 +11,35 @@ Nothing is trained. The files, in the order in which a batch passes through them
 ends, `layer_table` makes the rows, `plain_stack` recognises the networks that the theory is about,
 `signal_rules`, `gradient_rules` and `data_rules` compare with `keras_surrogate.thresholds`,
 `advice` says what helps, `findings` orders them, `report` prints them.
+
+    alignment(model, x, y)      the cosine of each layer's gradient with a reference
+
+    first_order(model, x, y)    what one step gains, over what the gradient promises
+
+`preparing` makes model and batch ready for all, `alignment` compares with one of the `references`;
+`noise` is the network that fires by chance. `printing` is shared by the results.
 """
 
+from keras_surrogate.diagnosis import references
+from keras_surrogate.diagnosis.alignment import AlignedLayer, Alignment, alignment
 from keras_surrogate.diagnosis.batches import Batch
 from keras_surrogate.diagnosis.cases import Finding
 from keras_surrogate.diagnosis.diagnose import diagnose
+from keras_surrogate.diagnosis.first_order import FirstOrder, Step, first_order
 from keras_surrogate.diagnosis.layer_table import Row
 from keras_surrogate.diagnosis.report import Diagnosis
 
-__all__ = ["Batch", "Diagnosis", "Finding", "Row", "diagnose"]
+__all__ = [
+    "AlignedLayer",
+    "Alignment",
+    "Batch",
+    "Diagnosis",
+    "Finding",
+    "FirstOrder",
+    "Row",
+    "Step",
+    "alignment",
+    "diagnose",
+    "first_order",
+    "references",
+]

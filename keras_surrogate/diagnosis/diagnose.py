@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import TypeVar
-
 import keras
-import tensorflow as tf
 
 from keras_surrogate import checks
 from keras_surrogate.custom_gradient import true_gradients
@@ -17,12 +12,10 @@ from keras_surrogate.diagnosis import (
     layer_table,
     passes,
     plain_stack,
+    preparing,
     report,
-    sources,
 )
 from keras_surrogate.recording import names
-
-_Result = TypeVar("_Result")
 
 
 def diagnose(
@@ -75,20 +68,13 @@ def diagnose(
         )
     depth = checks.integer(depth, "diagnose: depth")
 
-    x, y, is_source = sources.first_batch(x, y)
-    if is_source:
-        sources.check_batched(model, x)
-        y = y if _has_loss(model) else None
-    x = batches.tensors(x)
-    if y is not None:
-        y = _targets(model, x, y, is_source)
-    _build(model, x)
-    x = batches.as_taken(model, x)
-
+    x, y = preparing.batch(model, x, y)
     layers = names.layers_by_name(model, depth)
-    objective = _objective(model, x, y, seed)
+    objective = preparing.objective(model, x, y, seed)
     with passes.unchanged(model):
-        seen = _reporting(model, x, lambda: passes.run(model, x, objective, layers.values()))
+        seen = preparing.reporting(
+            model, x, lambda: passes.run(model, x, objective, layers.values())
+        )
     with passes.unchanged(model), true_gradients(model):
         true = passes.run(model, x, objective, ())
 
@@ -98,79 +84,3 @@ def diagnose(
     stack = plain_stack.plain(layers, batch, table)
     found = findings.find(model, batch, table, stack, has_loss=y is not None)
     return report.Diagnosis(model.name, batch, table, found, y is not None)
-
-
-def _has_loss(model: keras.Model) -> bool:
-    has_own = type(model).compute_loss is not keras.Model.compute_loss
-    return model.compiled and (model.loss is not None or has_own)
-
-
-def _targets(model: keras.Model, x: object, y: object, is_source: bool) -> object:
-    """The targets as tensors, or a ValueError where they do not fit."""
-    if not _has_loss(model):
-        raise ValueError(
-            "diagnose: y was given, but the model has no compiled loss. Compile it, "
-            "model.compile(optimizer, loss), or leave out y: the outputs then receive random "
-            "gradients."
-        )
-    y = batches.tensors(y, "y")
-    if batches.size(y) != batches.size(x):
-        hint = " Data sets must be batched: dataset.batch(64)." if is_source else ""
-        raise ValueError(
-            f"diagnose: x has {batches.size(x)} examples, but y has {batches.size(y)}.{hint}"
-        )
-    return y
-
-
-def _build(model: keras.Model, x: object) -> None:
-    """Call the model once if it or a layer in it is not built."""
-    if not model.built or not all(layer.built for layer in model.layers):
-        _reporting(model, x, lambda: model(x, training=False))
-    if not model.trainable_variables:
-        raise ValueError(
-            "diagnose: the model has no trainable weights and therefore no gradients. Set "
-            "trainable = True for some of its layers."
-        )
-
-
-def _reporting(model: keras.Model, x: object, call: Callable[[], _Result]) -> _Result:
-    """The result of a call of the model on `x`, or a ValueError that says what does not fit."""
-    try:
-        return call()
-    except Exception as error:
-        if str(error).startswith("diagnose: "):
-            raise
-        raise ValueError(f"diagnose: {_misfit(model, x)}: {_first_line(error)}") from error
-
-
-def _misfit(model: keras.Model, x: object) -> str:
-    expected = getattr(model, "input_shape", None)
-    takes = "" if expected is None else f", whose input shape is {expected},"
-    return f"the model{takes} cannot be called on x of shape {batches.shapes(x)}"
-
-
-def _first_line(error: Exception) -> str:
-    """The first informative line of an error, without the colours that Keras adds."""
-    lines = [re.sub(r"\x1b\[\d+m", "", line).strip() for line in str(error).splitlines()]
-    informative = [line for line in lines if line and not line.startswith("Exception encountered")]
-    return informative[0] if informative else type(error).__name__
-
-
-def _objective(
-    model: keras.Model, x: object, y: object, seed: int
-) -> Callable[[object], tuple[tf.Tensor, float]]:
-    """The function from outputs to a scalar and its factor that `passes.run` takes."""
-
-    def objective(outputs):
-        if y is None:
-            return passes.random_cotangents(outputs, seed), 1.0
-        try:
-            return passes.compiled_loss(model, x, y, outputs)
-        except Exception as error:
-            raise ValueError(
-                "diagnose: the compiled loss cannot be computed from y of shape "
-                f"{batches.shapes(y)} and outputs of shape {batches.shapes(outputs)}: "
-                f"{_first_line(error)}"
-            ) from error
-
-    return objective

@@ -155,6 +155,26 @@ def compiled_loss(
     return loss * factor, factor
 
 
+def loss_function(model: keras.Model, x: object, y: object) -> Callable[[], float]:
+    """The compiled loss of a batch in training mode, as a function of the present weights.
+
+    Each call has the same random numbers, and leaves everything but the weights unchanged.
+
+    Args:
+        model: a built and compiled Keras model.
+        x, y: inputs and targets, tensors.
+    """
+
+    def compute():
+        with unchanged(model):
+            outputs = model(x, training=True)
+            return tf.cast(model.compute_loss(x=x, y=y, y_pred=outputs), tf.float64)
+
+    if not model.run_eagerly:
+        compute = tf.function(compute, autograph=False)
+    return lambda: float(compute())
+
+
 @contextlib.contextmanager
 def unchanged(model: keras.Model) -> Iterator[None]:
     """A context that restores all variables that are not trained: averages, seeds, metrics."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from keras_surrogate import checks
 from keras_surrogate.diagnosis.cases import SEVERITIES
+from keras_surrogate.diagnosis.printing import as_html, short
 from keras_surrogate.records import shortened
 
 if TYPE_CHECKING:
@@ -177,12 +177,7 @@ class Diagnosis:
 
     def _repr_html_(self) -> str:
         """The output of `print` as HTML, for notebooks."""
-        # In a notebook a Console would display what is printed to it, besides recording it.
-        console = Console(record=True, width=_WIDE, file=io.StringIO(), force_jupyter=False)
-        self.print(console)
-        return console.export_html(
-            inline_styles=True, code_format='<pre style="overflow-x: auto">{code}</pre>'
-        )
+        return as_html(self.print, _WIDE)
 
     def to_dict(self) -> dict[str, object]:
         """All contents as dictionaries, lists, strings and numbers.
@@ -204,7 +199,7 @@ def _cell(name: str, number: float | None) -> str:
         return ""
     if name in _SHARES and np.isfinite(number):
         return f"{number:.0%}"
-    return f"{number:.2g}".replace("e-0", "e-").replace("e+0", "e+")
+    return short(number)
 
 
 def _in_words(number: int, finding: Finding) -> Text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -46,6 +47,34 @@ def saturation(function: Function, share: float = 0.01) -> tuple[float, float] |
     if first == 0 or last == len(grid) - 1:
         return None
     return float(value[first - 1]), float(value[last + 1])
+
+
+# So far out that a power with exponent -0.1 has ended, and a logarithm has not.
+_FAR = np.array([-1e300, -1e150, 1e150, 1e300])
+
+
+@functools.lru_cache(maxsize=1024)
+def limits(function: Function) -> tuple[float, float] | None:
+    """The limits of a function at -inf and at inf; None unless both are finite and differ.
+
+    Args:
+        function: a `Function`.
+    """
+    value, _ = tabulated(function, _FAR)
+    with np.errstate(all="ignore"):
+        height = abs(value[3] - value[0])
+        change = max(abs(value[1] - value[0]), abs(value[3] - value[2]))
+    # A logarithm still changes by half of its height.
+    if not 0 < height < math.inf or change > 0.1 * height:
+        return None
+    return float(value[0]), float(value[3])
+
+
+@functools.lru_cache(maxsize=1024)
+def is_flat(function: Function) -> bool:
+    """Tell if the slope of a function is 0 everywhere, as for signs, steps and roundings."""
+    _, slope = tabulated(function, np.linspace(-20, 20, 10_001))
+    return not slope.any()
 
 
 _NEGATIVE = np.linspace(-20, -0.01, 100)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_surrogate import functions
 from keras_surrogate.checks import integer
+from keras_surrogate.custom_gradient import Use, applied
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
@@ -92,8 +93,17 @@ class FakeQuantize(keras.layers.Layer):
         x = tf.cast(inputs, tf.float32)
         low = tf.convert_to_tensor(self.low.value)
         high = tf.convert_to_tensor(self.high.value)
-        y = tf.quantization.fake_quant_with_min_max_vars(x, low, high, self.bits)
-        return tf.cast(y, inputs.dtype)
+
+        def rounded(x):
+            return tf.quantization.fake_quant_with_min_max_vars(x, low, high, self.bits)
+
+        def clipped(x):
+            # The range as it is shifted: what lies far beyond its ends becomes these ends.
+            reach = 2 * (high - low)
+            ends = tf.stop_gradient(rounded(tf.stack([low - reach, high + reach])))
+            return tf.clip_by_value(x, ends[0], ends[1])
+
+        return tf.cast(applied(Use(x, rounded, clipped)), inputs.dtype)
 
     def _follow(self, inputs: tf.Tensor) -> None:
         low, high = _ends(inputs)

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from keras_surrogate import presets
 from keras_surrogate.checks import one_of
-from keras_surrogate.custom_gradient import with_slope
+from keras_surrogate.custom_gradient import Use, applied, constant, with_slope
 from keras_surrogate.functions import FastSigmoid, Step, real_number
 from keras_surrogate.layers.ranges import FRACTION, POSITIVE, Range
 from keras_surrogate.surrogate import Surrogate
@@ -204,14 +204,20 @@ class SpikingNeuron(Neuron):
             slope = pair.backward.slope(x)
             return slope if pair.scale == 1 else pair.scale * slope
 
-        return with_slope(excess, pair.forward.value, slope)
+        def usual(x):
+            return with_slope(x, pair.forward.value, slope)
+
+        def smooth(x):
+            return with_slope(x, pair.smooth_value, pair.smooth_slope)
+
+        return applied(Use(excess, usual, smooth, pair))
 
     def after_reset(
         self, potential: tf.Tensor, spikes: tf.Tensor, threshold: tf.Tensor | float
     ) -> tf.Tensor:
         """The potential after the reset that `spikes` cause."""
         if self.detach_reset:
-            spikes = tf.stop_gradient(spikes)
+            spikes = constant(spikes)
         if self.reset == "subtract":
             return potential - threshold * spikes
         if self.reset == "zero":

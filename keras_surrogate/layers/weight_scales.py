@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_surrogate.custom_gradient import constant
 from keras_surrogate.functions import Function
 from keras_surrogate.functions.tables import tabulated
 from keras_surrogate.surrogate import Surrogate
@@ -49,7 +50,7 @@ class MeanAbs:
 
     def argument_and_factor(self, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
         mean = tf.reduce_mean(tf.abs(weight), self.axes, keepdims=True)
-        return weight, tf.stop_gradient(mean)
+        return weight, constant(mean)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ class MaxAbs:
         largest = tf.reduce_max(tf.abs(weight), self.axes, keepdims=True)
         # A channel of zeros stays a channel of zeros.
         largest = tf.where(largest > 0, largest, tf.ones_like(largest))
-        largest = tf.stop_gradient(largest)
+        largest = constant(largest)
         return weight / largest, largest
 
 

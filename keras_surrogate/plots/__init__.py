@@ -10,11 +10,12 @@ Files, in the order in which data becomes a picture:
     runs.py            from a training run to arrays
     axes.py            new axes; the only import of matplotlib
     lines.py           many layers on the same axes
-    training.py, surrogate.py, prediction.py, tanh_nx.py, simulation.py, diagnosis.py,
-    comparison.py      the pictures, one file for each package that they show
+    training.py, alignment.py, surrogate.py, prediction.py, tanh_nx.py, simulation.py,
+    diagnosis.py, comparison.py      the pictures, one file for each package that they show
     saving.py          from a picture to a file
 """
 
+from keras_surrogate.plots.alignment import alignment
 from keras_surrogate.plots.comparison import accuracies, comparison, predicted_against_measured
 from keras_surrogate.plots.diagnosis import diagnosis
 from keras_surrogate.plots.prediction import prediction
@@ -42,6 +43,7 @@ from keras_surrogate.plots.training import (
 
 __all__ = [
     "accuracies",
+    "alignment",
     "comparison",
     "dead_units",
     "diagnosis",

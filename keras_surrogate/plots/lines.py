@@ -148,6 +148,14 @@ def share_scale(ax: Axes, shares: np.ndarray) -> None:
     ax.set_ylim(-0.02 * top, top)
 
 
+def cosine_scale(ax: Axes, cosines: np.ndarray) -> None:
+    """Sets the y axis for cosines: from 0, or below the lowest, to 1. A grey line is at 0."""
+    ax.grid(alpha=0.25)
+    ax.axhline(0, color="0.6", lw=1)
+    lowest = np.nanmin(cosines, initial=0.0)
+    ax.set_ylim(lowest - 0.05, 1.05)
+
+
 def crosses(ax: Axes, x: Sequence[float] | np.ndarray) -> None:
     """Draws red crosses at the upper border, for values that are not finite."""
     _at_border(ax, np.asarray(x, float), 1, "x", "tab:red")

@@ -138,6 +138,28 @@ def epoch_medians(record: records.Record, quantity: str) -> tuple[np.ndarray, np
     return epochs_of(record), np.stack([medians(values[rows]) for rows in stretches(record)])
 
 
+def epoch_means(record: records.Record, quantity: str) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the epochs, and the means of their finite steps, shape (epochs, layers)."""
+    values = record[quantity]
+    return epochs_of(record), np.stack([means(values[rows]) for rows in stretches(record)])
+
+
+def check_alignment(record: records.Record) -> None:
+    """Raise a ValueError if no alignment was recorded."""
+    if "alignment" not in record.quantities:
+        raise ValueError(
+            'No alignment was recorded. Record it with GradientNormLogger(also="alignment").'
+        )
+
+
+def sampled(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The steps in which some value is not NaN, and their values; all steps if there are none."""
+    kept = ~np.isnan(values).all(axis=1)
+    if not kept.any():
+        return steps, values
+    return steps[kept], values[kept]
+
+
 def epoch_ends(record: records.Record, quantity: str) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of the epochs, and the values at their last steps, shape (epochs, layers)."""
     last = [rows.stop - 1 for rows in stretches(record)]

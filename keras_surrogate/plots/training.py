@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_surrogate import thresholds
 from keras_surrogate.plots import lines, runs
+from keras_surrogate.plots.alignment import alignment
 from keras_surrogate.plots.axes import axis, colors, map_colors, panels
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _SHARES = ("activation_zeros", "activation_saturated", "dead_units", "gradient_clipped")
 # Drawn on a linear scale: shares, and quantities with a sign. The others span powers of ten.
-_LINEAR = ("activation_mean", *_SHARES)
+_LINEAR = ("activation_mean", "alignment", *_SHARES)
 # Height of a layer in a map, in inches.
 _LAYER_HEIGHT = 0.08
 
@@ -60,7 +61,7 @@ def over_time(run: RunLike, quantity: str, ax: Axes | None = None, points: int =
         quantity: one of the `Record`'s `quantities`. Shares, and quantities with a sign, are drawn
             on a linear scale.
         ax, points: as in `gradient_norms`. Of "gradient_clipped", which is 1 or 0 in each step, the
-            means are drawn.
+            means are drawn. Of "alignment" only the sampled steps are drawn.
 
     Returns:
         The axes.
@@ -76,13 +77,18 @@ def over_time(run: RunLike, quantity: str, ax: Axes | None = None, points: int =
         names = ("global",)
         values = record.total(quantity)[:, np.newaxis]
     names, values = runs.measured(names, values)
+    steps = record.steps
+    if quantity == "alignment":
+        steps, values = runs.sampled(steps, values)
     statistic = runs.means if quantity == "gradient_clipped" else runs.medians
-    steps, values = runs.spans(record.steps, values, points, statistic)
+    steps, values = runs.spans(steps, values, points, statistic)
 
     ax = axis(ax)
     lines.layers(ax, steps, values, names, logarithmic=quantity not in _LINEAR)
     if quantity in _SHARES:
         lines.share_scale(ax, values)
+    if quantity == "alignment":
+        lines.cosine_scale(ax, values)
     ax.set(xlabel="training step", ylabel=quantity.replace("_", " "))
     return ax
 
@@ -319,14 +325,18 @@ def overview(run: RunLike) -> np.ndarray:
         The array of axes, row by row, shape (panels,).
     """
     record = runs.recorded(run)
-    drawings = [gradient_flow, gradient_norms, gradient_heatmap, gradient_ratio]
+    drawings = [gradient_flow, gradient_norms]
+    if "alignment" in record.quantities:
+        # Below the norms, over the same axes.
+        drawings += [alignment, functools.partial(over_time, quantity="alignment")]
+    drawings += [gradient_heatmap, gradient_ratio]
     if record.histograms():
         drawings.append(gradient_histograms)
     if "dead_units" in record.quantities:
         drawings.append(dead_units)
     for quantity in record.quantities:
         # A name with "[" is one bin of a histogram.
-        if "[" not in quantity and quantity not in ("gradient_norm", "dead_units"):
+        if "[" not in quantity and quantity not in ("gradient_norm", "alignment", "dead_units"):
             drawings.append(functools.partial(over_time, quantity=quantity))
     axes = panels(len(drawings))
     for drawing, ax in zip(drawings, axes, strict=True):

@@ -56,7 +56,7 @@ def _safe_sums_of_squares(
         return _sums_of_squares(parts, len(tensors), dtype, compiled)
 
     squares = squares_in(dtype)
-    fit = tf.reduce_all((squares > _LEAST_SQUARE) & tf.math.is_finite(squares))
+    fit = tf.reduce_all((squares > LEAST_SQUARE) & tf.math.is_finite(squares))
     return tf.cond(fit, lambda: squares, lambda: squares_in(tf.float64))
 
 
@@ -80,7 +80,7 @@ def nonzero_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
 
 # Sums of squares below this may have lost elements to underflow in float32, whose smallest normal
 # number is 1.2e-38.
-_LEAST_SQUARE = 1e-30
+LEAST_SQUARE = 1e-30
 
 # Tensors of fewer elements are copied into one tensor, because an operation of its own for each
 # takes longer: to trace, and to run.

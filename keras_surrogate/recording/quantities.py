@@ -32,6 +32,11 @@ def names() -> tuple[str, ...]:
     return tuple(COLLECTION)
 
 
+def need_rehearsals(also: Iterable[str]) -> bool:
+    """True if one of these quantities needs rehearsals of the step."""
+    return any(quantity.rehearsed for name in also for quantity in COLLECTION[name])
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """The layers and variables of the columns.
@@ -68,6 +73,8 @@ class Quantity(abc.ABC):
         weights, outputs, deltas: whether it needs these of the step; default False.
         last: whether its value for an epoch is that of the last step, instead of the mean; default
             False.
+        rehearsed: whether it needs rehearsals of the step, which cost two more passes in the steps
+            that are sampled; default False.
     """
 
     name: ClassVar[str]
@@ -76,6 +83,7 @@ class Quantity(abc.ABC):
     outputs: ClassVar[bool] = False
     deltas: ClassVar[bool] = False
     last: ClassVar[bool] = False
+    rehearsed: ClassVar[bool] = False
 
     def __init_subclass__(cls, ask_for: str | None = None) -> None:
         if ask_for is not None:

@@ -30,6 +30,7 @@ from keras_surrogate.recording import names, quantities, taps
 from keras_surrogate.recording.applied import AppliedGradients
 from keras_surrogate.recording.buffers import RowBuffer
 from keras_surrogate.recording.optimizers import optimizers_of
+from keras_surrogate.recording.rehearsal import Rehearsals
 
 # The attribute of a model's own train function that holds its recorders, by their settings.
 _RECORDERS = "_keras_surrogate_recorders"
@@ -54,6 +55,10 @@ class Settings:
         per: "layer", the default, or "variable": the owner of each number.
         depth: the number of levels of layers that hold layers, as in `names.layer_variables`;
             default 1.
+        alignment_every: the steps whose number is a multiple of it are rehearsed; default None, if
+            no quantity needs rehearsals.
+        stride: the difference between the numbers of two recorded steps, default 1; it matters for
+            rehearsals only.
     """
 
     capacity: int
@@ -61,6 +66,8 @@ class Settings:
     also: tuple[str, ...] = ()
     per: Literal["layer", "variable"] = "layer"
     depth: int = 1
+    alignment_every: int | None = None
+    stride: int = 1
 
 
 def find(model: keras.Model, settings: Settings) -> StepRecorder | None:
@@ -137,6 +144,9 @@ class StepRecorder:
         if any(quantities.clips(optimizer) for optimizer in optimizers_of(model)):
             self.quantities.append(quantities.GradientClipped())
         self._observes = any(one.outputs for one in self.quantities)
+        self._rehearsals: Rehearsals | None = None
+        if settings.alignment_every is not None:
+            self._rehearsals = Rehearsals(model, settings.alignment_every, settings.stride)
         self._layout: quantities.Layout | None = None
         # Ids of the layers in the order of their calls; empty until the first step is traced.
         self._calls: list[int] = []
@@ -213,8 +223,15 @@ class StepRecorder:
 
     def _recording(self, model: keras.Model, train_step: Callable[..., Any]) -> Callable[..., Any]:
         def recording_step(data):
+            # Before the step, which changes the weights.
+            rehearsed = None
+            if self._rehearsals is not None:
+                rehearsed = self._rehearsals.products(train_step, data)
             with self._taps.step() as step:
                 outputs = train_step(data)
+            if rehearsed is not None:
+                step.rehearsed = rehearsed
+                step.rehearsed_variables = list(map(id, self._model.trainable_variables))
             # This code runs while the step is traced; only what it adds to the graph runs later.
             if self._layout is None or not self._layout.is_of(self._model.trainable_variables):
                 self._allocate()
@@ -268,6 +285,11 @@ class StepRecorder:
         self._buffer.write(row)
         if self._applied:
             self._applied.forget()
+
+    def start_at(self, step: int) -> None:
+        """Set the number of the next recorded step, on which the sampled steps depend."""
+        if self._rehearsals is not None:
+            self._rehearsals.start_at(step)
 
     def begin_epoch(self) -> None:
         """Reset the quantities' state at the start of an epoch."""

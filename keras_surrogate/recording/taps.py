@@ -39,6 +39,8 @@ class TracedStep:
         outputs: from an observed layer's id to its floating outputs, a list over its calls.
         deltas: from an observed layer's id to the gradients that reached those outputs in the
             backward pass.
+        rehearsed: the inner products that `rehearsal.Rehearsals` computed before the step, with a
+            row for each of the variables whose ids are `rehearsed_variables`.
     """
 
     calls: dict[int, None]
@@ -46,6 +48,8 @@ class TracedStep:
     weights_before: dict[int, tf.Tensor]
     outputs: dict[int, list[tf.Tensor]]
     deltas: dict[int, list[tf.Tensor]]
+    rehearsed: tf.Tensor
+    rehearsed_variables: list[int]
 
     def __init__(self, applied: AppliedGradients | None = None) -> None:
         self.calls = {}

@@ -1,7 +1,10 @@
 """The study in examples/evidence: its results are complete, and every table is what the results say."""
 
+import csv
+import importlib
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ every_grid = pytest.mark.parametrize("name", NAMES)
 
 
 def test_every_grid_has_results():
-    grids = {path.stem for path in FOLDER.glob("*.py")} - {"report"}
+    grids = {path.stem for path in FOLDER.glob("*.py")} - {"report", "law"}
     assert grids and grids == set(NAMES)
 
 
@@ -46,6 +49,21 @@ def test_the_report_is_what_the_results_say(tmp_path, monkeypatch):
     for name in ("direction.png", "revival.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
         assert (committed / name).exists()
+
+
+def test_the_table_of_the_law_is_what_was_measured(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setitem(sys.modules, "report", report)
+    law = importlib.import_module("law")
+    with law.FILE.open() as file:
+        found = list(csv.DictReader(file))
+    assert (report.RESULTS / "law.md").read_text() == law.table(found)
+    rows = {(law._network(row), row.case.backward): row for row in report.rows_of("spiking")}
+    spikes = [one for one in found if one["family"] == "spikes"]
+    assert len(spikes) == len(rows) - 3, "all but the true slopes"
+    for one in spikes:
+        accuracy = rows[one["network"], one["slope"]].accuracy.mean
+        assert float(one["accuracy"]) == pytest.approx(accuracy, abs=1e-4)
 
 
 def test_every_table_of_the_page_stands_in_the_results():

@@ -1,4 +1,4 @@
-"""The package's only custom gradient, and the context that turns it off."""
+"""The package's only custom gradient, and the contexts that turn it off or note its uses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import tensorflow as tf
 _TRUE_GRADIENTS: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "true_gradients", default=False
 )
+
+# What `noted_uses` gives; None outside of it.
+_USES: contextvars.ContextVar[list[bool] | None] = contextvars.ContextVar("uses", default=None)
 
 
 @contextlib.contextmanager
@@ -57,6 +60,27 @@ def gradients_are_true() -> bool:
     return _TRUE_GRADIENTS.get()
 
 
+@contextlib.contextmanager
+def noted_uses() -> Iterator[list[bool]]:
+    """A context that gives a list with an item for each custom gradient that is made inside.
+
+    If it is empty at the end, `true_gradients` would have changed nothing that this thread computed
+    or traced.
+    """
+    uses: list[bool] = []
+    token = _USES.set(uses)
+    try:
+        yield uses
+    finally:
+        _USES.reset(token)
+
+
+def _note_use() -> None:
+    uses = _USES.get()
+    if uses is not None:
+        uses.append(True)
+
+
 def with_gradient(
     x: tf.Tensor,
     evaluate: Callable[[tf.Tensor], tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]],
@@ -74,6 +98,7 @@ def with_gradient(
     """
     if gradients_are_true():
         return evaluate(x)[0]
+    _note_use()
 
     # Not empty as soon as a gradient has been requested.
     requests = []
@@ -116,8 +141,9 @@ def with_slope(
         value: an elementwise function of `x`.
         slope: an elementwise function of `x`.
     """
-    if _TRUE_GRADIENTS.get():
+    if gradients_are_true():
         return value(x)
+    _note_use()
     # x - stop_gradient(x) is 0, with derivative 1.
     return tf.stop_gradient(value(x)) + tf.stop_gradient(slope(x)) * (x - tf.stop_gradient(x))
 

@@ -18,6 +18,9 @@ _TRUE_GRADIENTS: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "true_gradients", default=False
 )
 
+# What `noted_custom_gradients` gives; None outside of it.
+_NOTED: contextvars.ContextVar[list[bool] | None] = contextvars.ContextVar("noted", default=None)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Use:
@@ -204,6 +207,27 @@ def gradients_are_true() -> bool:
     return _TRUE_GRADIENTS.get()
 
 
+@contextlib.contextmanager
+def noted_custom_gradients() -> Iterator[list[bool]]:
+    """A context that gives a list with an item for each custom gradient that is made inside.
+
+    If it is empty at the end, `true_gradients` would have changed nothing that this thread computed
+    or traced.
+    """
+    noted: list[bool] = []
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
+
+
+def _note_custom_gradient() -> None:
+    noted = _NOTED.get()
+    if noted is not None:
+        noted.append(True)
+
+
 def with_gradient(
     x: tf.Tensor,
     evaluate: Callable[[tf.Tensor], tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]],
@@ -221,6 +245,7 @@ def with_gradient(
     """
     if gradients_are_true():
         return evaluate(x)[0]
+    _note_custom_gradient()
 
     # Not empty as soon as a gradient has been requested.
     requests = []
@@ -265,6 +290,7 @@ def with_slope(
     """
     if gradients_are_true():
         return value(x)
+    _note_custom_gradient()
     # x - stop_gradient(x) is 0, with derivative 1.
     return tf.stop_gradient(value(x)) + tf.stop_gradient(slope(x)) * (x - tf.stop_gradient(x))
 

@@ -133,10 +133,12 @@ def run(settings: Settings, console: Console | None = None) -> list[TrainedModel
         ImportError: matplotlib is missing.
         ValueError: the data is not available.
     """
-    # An ImportError is raised here and not after both trainings.
-    importlib.import_module("keras_surrogate.plots")
     console = console or Console()
-    data = datasets.load(settings.data, settings.data_dir)
+    # On a terminal only, until the first result.
+    with console.status(f"Loading {settings.data}"):
+        # An ImportError is raised here and not after both trainings.
+        importlib.import_module("keras_surrogate.plots")
+        data = datasets.load(settings.data, settings.data_dir)
     surrogate = settings.surrogate
     activations = {"true derivative": surrogate.true(), "surrogate": surrogate}
     runs = []
@@ -283,7 +285,7 @@ def _write(
     settings: Settings, runs: Sequence[TrainedModel], data: datasets.Dataset, console: Console
 ) -> None:
     """Writes picture, norms, and the last model in two formats; reopens both and compares them."""
-    with files.replacing_folder(settings.output) as folder:
+    with console.status("Writing"), files.replacing_folder(settings.output) as folder:
         _write_norms(runs, folder / "gradient_norms.csv")
         _write_picture(runs, folder / "gradient_norms.png")
         model = runs[-1].model
@@ -294,7 +296,8 @@ def _write(
         "savedmodel."
     )
     for name in ("model.keras", "savedmodel"):
-        change = roundtrip.difference(model, Path(settings.output, name), data.x_test[:32])
+        with console.status(f"Opening {name} in a fresh process"):
+            change = roundtrip.difference(model, Path(settings.output, name), data.x_test[:32])
         state = "DIFFERS" if change else "the same"
         console.print(
             f"{name}, opened in a fresh process: {state} "

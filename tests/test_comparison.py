@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import io
 import json
 import math
 import os
@@ -16,6 +17,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from rich.console import Console
 
 from keras_surrogate import Surrogate, comparison, datasets, functions, plots
 from keras_surrogate.comparison import networks, notation
@@ -913,3 +915,20 @@ def test_slopes_with_learning_rates_of_their_own_share_a_panel():
     ]
     separate = plots.comparison(rows_of(scores))
     assert [ax.get_title() for ax in separate] == ["sgd:0.01", "sgd:0.1"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_shows_something_before_the_first_result(is_terminal, tmp_path, monkeypatch):
+    def not_loaded(*_):
+        raise ValueError("no data")
+
+    monkeypatch.setattr(datasets, "load", not_loaded)
+    text = io.StringIO()
+    with pytest.raises(ValueError, match="no data"):
+        comparison.run(
+            comparison.Grid(**SMALL, seeds=1),
+            tmp_path / "results.jsonl",
+            console=Console(file=text, force_terminal=is_terminal),
+        )
+    assert ("Loading the data" in text.getvalue()) == is_terminal
+    assert is_terminal or not text.getvalue()

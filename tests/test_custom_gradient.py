@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_surrogate import Surrogate, true_gradients
+from keras_surrogate.custom_gradient import noted_uses, with_slope
 
 PAIR = Surrogate("relu", "softplus")
 X = np.array([[-2.0, -0.5, 0.5, 3.0]], "float32")
@@ -51,6 +52,22 @@ def test_true_gradients_hold_for_fit_and_end_with_the_context():
     np.testing.assert_allclose(weights(inside), weights(fitted(PAIR.true())), rtol=1e-6)
     assert not np.allclose(weights(inside), weights(fitted(PAIR)))
     assert inside.train_function is None
+
+
+def test_uses_of_custom_gradients_are_noted_inside_the_context_only():
+    with noted_uses() as uses:
+        tf.nn.relu(X)
+        with true_gradients(keras.layers.Activation(PAIR)):
+            PAIR(X)
+        assert not uses
+        PAIR(X)
+        assert len(uses) == 1
+        tf.function(PAIR)(X)
+        assert len(uses) == 2
+        with_slope(tf.constant(X), tf.nn.relu, tf.sigmoid)
+        assert len(uses) == 3
+    PAIR(X)
+    assert len(uses) == 3
 
 
 def test_true_gradients_end_after_an_error_and_need_a_model():

@@ -195,3 +195,16 @@ def test_a_missing_matplotlib_is_found_out_before_anything_is_trained(tmp_path, 
     monkeypatch.setattr(demo, "train", lambda *_: pytest.fail("trained"))
     with pytest.raises(ImportError):
         run(settings(tmp_path))
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_shows_something_before_the_first_result(is_terminal, tmp_path, monkeypatch):
+    def not_loaded(*_):
+        raise ValueError("no data")
+
+    monkeypatch.setattr(demo.datasets, "load", not_loaded)
+    text = io.StringIO()
+    with pytest.raises(ValueError, match="no data"):
+        demo.run(settings(tmp_path), Console(file=text, force_terminal=is_terminal))
+    assert ("Loading digits" in text.getvalue()) == is_terminal
+    assert is_terminal or not text.getvalue()

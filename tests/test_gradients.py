@@ -28,8 +28,10 @@ def test_norms_of_ordinary_vanishing_and_zero_gradients_together(jit_compile):
     np.testing.assert_allclose(compiled(tensors), [5, 5e-25, 0, 5e25], rtol=1e-6)
 
 
-# Vectors, small tensors of equal and of other shapes, and large ones, some of them vectors.
-SHAPES = [(3,), (4, 5), (5000,), (70, 80), (), (4, 5), (2, 3, 4), (7,), (90, 3, 20), (4, 5), (1, 1)]
+# Vectors, small and large tensors of equal and of other shapes, some of them vectors.
+SMALL_SHAPES = [(3,), (4, 5), (), (4, 5), (2, 3, 4), (7,), (4, 5), (1, 1)]
+LARGE_SHAPES = [(70, 80), (5000,), (90, 3, 20), (70, 80), (5000,), (70, 80)]
+SHAPES = [*LARGE_SHAPES[:3], *SMALL_SHAPES, *LARGE_SHAPES[3:]]
 
 
 @pytest.mark.parametrize("compiled", [False, True])

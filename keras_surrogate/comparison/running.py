@@ -119,11 +119,14 @@ def run(
         TypeError: the executor is none.
     """
     _check_workers(processes, executor, seeds_per_task)
+    console = console or Console(stderr=True)
     with ResultsFile(output) as results:
         _warn_of_other_versions(grid, results)
         missing = [key for key in grid.runs if key not in results.runs]
-        data = _checked_data(missing, data_dir)
-        display = GridProgress(grid, missing, console or Console(stderr=True))
+        # On a terminal only, until the bar appears.
+        with console.status("Loading the data"):
+            data = _checked_data(missing, data_dir)
+        display = GridProgress(grid, missing, console)
         if executor is None and processes == 1:
             outcomes = _here(missing, data, display)
         else:

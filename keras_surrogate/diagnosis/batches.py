@@ -81,7 +81,7 @@ def measured(model: keras.Model, x: object, gradients: Mapping[int, tf.Tensor | 
     parts = [_split(leaf, gradients.get(id(leaf))) for leaf in leaves]
     others = [other for _, _, other in parts if other is not None]
     size = leaves[0].shape[0]
-    others_differ = any(map(_differs, others)) if others else None
+    others_differ = any(map(measuring.differs, others)) if others else None
     features = [feature for feature, _, _ in parts if feature is not None]
     if not features:
         return Batch(size, others_differ=others_differ)
@@ -133,11 +133,6 @@ def _columns(leaf, chosen):
     if not chosen.any():
         return None
     return tf.boolean_mask(leaf, chosen, axis=leaf.shape.rank - 1)
-
-
-def _differs(tensor):
-    """True if an example differs from the first."""
-    return bool(tf.reduce_any(tensor != tensor[:1]))
 
 
 def _extremes(names: Sequence[str], parts: Sequence[tuple]) -> dict[str, Feature]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_surrogate import checks
-from keras_surrogate.custom_gradient import true_gradients
+from keras_surrogate.custom_gradient import noted_custom_gradients, true_gradients
 from keras_surrogate.diagnosis import (
     batches,
     findings,
@@ -25,8 +25,8 @@ def diagnose(
 
         diagnose(model, x_train[:256], y_train[:256]).print()
 
-    Runs two forward and backward passes in training mode: one with the model's surrogates and one
-    with the true derivatives. A model that is not built gets one more forward pass before them.
+    Runs one forward and backward pass in training mode and, if the model has surrogates, a second
+    one with the true derivatives. A model that is not built gets one more forward pass before them.
     Weights, moving averages, seeds, metrics and the optimizer's state are restored to the bit.
 
     Args:
@@ -71,16 +71,22 @@ def diagnose(
     x, y = preparing.batch(model, x, y)
     layers = names.layers_by_name(model, depth)
     objective = preparing.objective(model, x, y, seed)
-    with passes.unchanged(model):
+    with passes.unchanged(model), noted_custom_gradients() as noted:
         seen = preparing.reporting(
             model, x, lambda: passes.run(model, x, objective, layers.values())
         )
-    with passes.unchanged(model), true_gradients(model):
-        true = passes.run(model, x, objective, ())
-
-    changes = passes.updates(model, seen.gradients)
+    gradients = seen.gradients
+    changes = passes.updates(model, gradients)
     batch = batches.with_targets(batches.measured(model, x, seen.deltas), y, seen.outputs)
-    table = layer_table.measured(model, layers, x, seen, true, changes)
+    table = layer_table.measured(model, layers, x, seen, changes)
+
+    # The memory of the first pass is free for the second.
+    del seen
+    true = gradients
+    if noted:
+        with passes.unchanged(model), true_gradients(model):
+            true = passes.weight_gradients(model, x, objective)
+    table = layer_table.with_cosines(table, model, layers, gradients, true)
     stack = plain_stack.plain(layers, batch, table)
     found = findings.find(model, batch, table, stack, has_loss=y is not None)
     return report.Diagnosis(model.name, batch, table, found, y is not None)

@@ -124,7 +124,7 @@ class Endings:
         if (
             kernel is None
             or not outputs
-            or any(map(_differs, outputs))
+            or any(map(measuring.differs, outputs))
             or measuring.is_constant(kernel)
         ):
             return False
@@ -139,14 +139,14 @@ class Endings:
         is_linear = is_linear or getattr(layer, "activation", None) is None
         # With an activation, a bias far from 0 can make all units dead or saturated instead.
         shifts = [variable for variable in layer.weights if variable.name in _SHIFTS]
-        is_shifted = any(_is_nonzero(variable.value) for variable in shifts)
+        is_shifted = any(measuring.is_nonzero(variable.value) for variable in shifts)
         return differs and (is_linear or not is_shifted)
 
     def _within(self, name: str) -> Ending:
         """The ending where the gradient reaches the layer, but not its kernel."""
         flow = self._flow
         variables = flow.own[name]
-        if not any(map(_is_nonzero, flow.inputs(name))):
+        if not any(map(measuring.is_nonzero, flow.inputs(name))):
             return Ending(ZERO_INPUT, name)
         if self._opens_later(name):
             return Ending(OPENS_LATER, name)
@@ -244,7 +244,7 @@ class Endings:
         if (
             activation
             and tables.is_rectifier(activation.forward)
-            and not any(map(_is_nonzero, outputs))
+            and not any(map(measuring.is_nonzero, outputs))
         ):
             return Ending(DEAD_OUTPUT if self._is_output(name) else ELSEWHERE, name)
         return Ending(self._cause(behind, flow.inputs(name), outputs), name)
@@ -254,7 +254,7 @@ class Endings:
         own = self._flow.own[name]
         factors = [variable for variable in own if variable.name not in _SHIFTS]
         return any(
-            not _is_nonzero(variable.value) and _some(self._gradients([variable]))
+            not measuring.is_nonzero(variable.value) and _some(self._gradients([variable]))
             for variable in factors
         )
 
@@ -274,16 +274,7 @@ class Endings:
 
 def _some(gradients: Sequence[tf.Tensor | None]) -> bool:
     """True if one of the gradients is defined and not 0."""
-    return any(_is_nonzero(gradient) for gradient in gradients if gradient is not None)
-
-
-def _is_nonzero(tensor):
-    return bool(tf.reduce_any(tensor != 0))
-
-
-def _differs(tensor):
-    """True if examples differ."""
-    return bool(tf.reduce_any(tensor != tensor[:1]))
+    return any(measuring.is_nonzero(gradient) for gradient in gradients if gradient is not None)
 
 
 def _equal(one, other):

@@ -44,7 +44,7 @@ class Flow:
         by_id = {id(layer): name for name, layer in layers.items()}
         self.order = [by_id[key] for key in calls]
         self.layers = layers
-        self.own = _own_variables(layers)
+        self.own = own_variables(layers)
         self._kernels = {name: measuring.kernel_of(own) for name, own in self.own.items()}
         self._holders = _holders(layers)
         self._calls = {by_id[key]: pairs for key, pairs in calls.items()}
@@ -174,7 +174,7 @@ def is_opaque(layer: keras.layers.Layer, shown: Collection[int]) -> bool:
     return any(place.layer.weights for place in hidden)
 
 
-def _own_variables(
+def own_variables(
     layers: Mapping[str, keras.layers.Layer],
 ) -> dict[str, list[keras.Variable]]:
     """Each layer's trainable variables, without those of the given layers within it."""

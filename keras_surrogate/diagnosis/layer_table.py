@@ -129,20 +129,20 @@ def measured(
     layers: Mapping[str, keras.layers.Layer],
     x: object,
     seen: passes.Pass,
-    true: passes.Pass,
     changes: Mapping[int, tf.Tensor],
 ) -> tuple[Row, ...]:
     """The rows: called layers in the order of their calls, then the others that have weights.
+
+    Their cosines are added by `with_cosines`.
 
     Args:
         model: the model.
         layers: the layers that have a row, by name.
         x: the inputs of the model.
         seen: the pass with the model's surrogates.
-        true: the pass with the true derivatives.
         changes: from the id of each variable to its change in the optimizer's next step.
     """
-    table = _Table(model, layers, x, seen, true, changes)
+    table = _Table(model, layers, x, seen, changes)
     called = [table.row(name) for name in table.flow.order]
     uncalled = [name for name in layers if name not in table.flow.order and table.flow.own[name]]
     rows = [*called, *map(table.row, uncalled), *table.rows_of_own_weights(model)]
@@ -151,6 +151,49 @@ def measured(
     return tuple(
         dataclasses.replace(row, gradient_ratio=_ratio(row.gradient_norm, last)) for row in rows
     )
+
+
+def with_cosines(
+    rows: Sequence[Row],
+    model: keras.Model,
+    layers: Mapping[str, keras.layers.Layer],
+    gradients: Mapping[int, tf.Tensor | None],
+    true: Mapping[int, tf.Tensor | None],
+) -> tuple[Row, ...]:
+    """The rows with the cosine between the gradients and the true ones.
+
+    Args:
+        rows: the rows.
+        model, layers: as in `measured`.
+        gradients: from the id of each trainable variable to its gradient.
+        true: the same with the true derivatives; maybe the same object.
+    """
+    own = {**_own_weights(model, layers), **flow.own_variables(layers)}
+    lengths = measuring.norms(gradients)
+    true_lengths = lengths if true is gradients else measuring.norms(true)
+    done = []
+    for row in rows:
+        keys = [id(variable) for variable in own[row.layer]]
+        # Variables without one of the gradients are left out.
+        keys = [key for key in keys if key in lengths and key in true_lengths]
+        cosine = measuring.cosine(
+            [gradients[key] for key in keys],
+            [true[key] for key in keys],
+            _joined(lengths, keys) or 0.0,
+            _joined(true_lengths, keys) or 0.0,
+        )
+        done.append(dataclasses.replace(row, cosine=cosine))
+    return tuple(done)
+
+
+def _own_weights(
+    model: keras.Model, layers: Mapping[str, keras.layers.Layer]
+) -> dict[str, list[keras.Variable]]:
+    """The weights that belong to the model and to none of its layers, by its name; or nothing."""
+    groups = names.layer_variables(model)
+    if model.name in layers or model.name not in groups:
+        return {}
+    return {model.name: groups[model.name]}
 
 
 def _ratio(number: float | None, of: float | None) -> float | None:
@@ -166,13 +209,11 @@ class _Table:
         layers: Mapping[str, keras.layers.Layer],
         x: object,
         seen: passes.Pass,
-        true: passes.Pass,
         changes: Mapping[int, tf.Tensor],
     ) -> None:
         self.flow = Flow(seen.calls, x, layers)
         self._shown = {id(layer) for layer in layers.values()}
         self._seen = seen
-        self._true = true
         self._endings = Endings(
             seen, self.flow, lambda variables: passes.depends(model, x, variables)
         )
@@ -192,7 +233,7 @@ class _Table:
             type(layer).__name__,
             activation and activation.forward.title,
             is_surrogate=_has_other_slope(activation),
-            is_finite=all(map(_is_finite, layer.weights)),
+            is_finite=all(map(measuring.is_finite, layer.weights)),
             ending=self._endings.of(name),
             normalises=flow.normalises(layer),
             is_opaque=flow.is_opaque(layer, self._shown),
@@ -204,9 +245,8 @@ class _Table:
 
     def rows_of_own_weights(self, model: keras.Model) -> Iterator[Row]:
         """A row for the weights that belong to the model and to none of its layers, if any do."""
-        groups = names.layer_variables(model)
-        if model.name in groups and model.name not in self.flow.layers:
-            yield Row(model.name, type(model).__name__, **self._of_weights(groups[model.name]))
+        for name, variables in _own_weights(model, self.flow.layers).items():
+            yield Row(name, type(model).__name__, **self._of_weights(variables))
 
     def _of_place(self, name: str) -> dict[str, Any]:
         """The fields about the layer's place in the graph."""
@@ -315,15 +355,12 @@ class _Table:
         if not variables:
             return {}
         keys = list(map(id, variables))
-        gradients = [self._seen.gradients[key] for key in keys]
-        true_gradients = [self._true.gradients[key] for key in keys]
         change = _joined(self._changes, keys)
         held = _joined(self._held, keys)
         return {
             "gradient_norm": _joined(self._gradients, keys),
-            "cosine": measuring.cosine(gradients, true_gradients),
             "update_ratio": _ratio(change, held),
-            "is_connected": all(gradient is not None for gradient in gradients),
+            "is_connected": all(key in self._gradients for key in keys),
         }
 
     def _of_kernel(self, kernel, columns):
@@ -360,11 +397,6 @@ def _has_other_slope(activation: Surrogate | None) -> bool:
     if activation is None:
         return False
     return activation.backward != activation.forward or activation.scale != 1
-
-
-def _is_finite(weight: keras.Variable) -> bool:
-    values = tf.convert_to_tensor(weight)
-    return not values.dtype.is_floating or bool(tf.reduce_all(tf.math.is_finite(values)))
 
 
 def _of_activation(

@@ -61,17 +61,34 @@ def run(
         tape.watch(_floating(x))
         outputs = model(x, training=True)
         value, factor = objective(outputs)
-    variables = model.trainable_variables
     # Each tensor once: the output of one layer is the input of another.
     tensors = {
         id(tensor): tensor for tensor in [*_floating(x), *_floating(outputs), *_floating(calls)]
     }
-    sources = [*(variable.value for variable in variables), *tensors.values()]
-    found = tape.gradient(value, sources)
-    found = [None if gradient is None else _dense(gradient, factor) for gradient in found]
-    gradients = dict(zip(map(id, variables), found[: len(variables)], strict=True))
-    deltas = dict(zip(tensors, found[len(variables) :], strict=True))
+    sources = {id(variable): variable.value for variable in model.trainable_variables}
+    found = _derivatives(tape, value, {**sources, **tensors}, factor)
+    gradients = {key: found[key] for key in sources}
+    deltas = {key: found[key] for key in tensors}
     return Pass(calls, tuple(_floating(outputs)), gradients, deltas, tape)
+
+
+def weight_gradients(
+    model: keras.Model, x: object, objective: Callable[[object], tuple[tf.Tensor, float]]
+) -> dict[int, tf.Tensor | None]:
+    """`Pass.gradients` of the same pass, without the rest. Arguments as in `run`."""
+    with tf.GradientTape() as tape:
+        value, factor = objective(model(x, training=True))
+    sources = {id(variable): variable.value for variable in model.trainable_variables}
+    return _derivatives(tape, value, sources, factor)
+
+
+def _derivatives(tape, value, sources, factor):
+    """The gradient by each source, by the same key."""
+    found = tape.gradient(value, list(sources.values()))
+    return {
+        key: None if gradient is None else _dense(gradient, factor)
+        for key, gradient in zip(sources, found, strict=True)
+    }
 
 
 def depends(model: keras.Model, x: object, variables: Sequence[keras.Variable]) -> bool:

@@ -15,7 +15,8 @@ Spiking networks, over (batch, time, ...), in the order in which a signal travel
 encoders       ConstantCurrent, PoissonEncoder, LatencyEncoder, DeltaEncoder
 over_time      OverTime, a layer without memory at all time steps at once
 neurons        the equations of one time step; ranges: of their parameters; learned: as weights
-spiking        IF, LIF, SynapticLIF, ALIF, LI, and Spiking for any neuron; time_loop: their loop
+neuron_layer   Spiking, for any neuron; time_loop: its loop
+spiking        IF, LIF, SynapticLIF, ALIF, LI, each for one of these neurons
 spiking_cell   SpikingCell, a neuron with recurrent weights, for keras.layers.RNN
 readouts       SpikeCount, LastPotential, MaxPotential
 """
@@ -30,10 +31,11 @@ from keras_surrogate.layers.encoders import (
 )
 from keras_surrogate.layers.fake_quantize import FakeQuantize
 from keras_surrogate.layers.gradient import GradientReversal, GradientScale
+from keras_surrogate.layers.neuron_layer import Spiking
 from keras_surrogate.layers.over_time import OverTime
 from keras_surrogate.layers.readouts import LastPotential, MaxPotential, SpikeCount
 from keras_surrogate.layers.rectifiers import DeconvReLU, GuidedReLU, RReLU, SurrogatePReLU
-from keras_surrogate.layers.spiking import ALIF, IF, LI, LIF, Spiking, SynapticLIF
+from keras_surrogate.layers.spiking import ALIF, IF, LI, LIF, SynapticLIF
 from keras_surrogate.layers.spiking_cell import SpikingCell
 from keras_surrogate.layers.step import SurrogateStep
 from keras_surrogate.layers.weights import SurrogateWeights

@@ -51,13 +51,13 @@ def _safe_sums_of_squares(
     They are squared in float64 if one of the sums does not fit `dtype`.
     """
     parts = _parts(tensors)
-
-    def squares_in(dtype: tf.DType) -> tf.Tensor:
-        return _sums_of_squares(parts, len(tensors), dtype, compiled)
-
-    squares = squares_in(dtype)
+    squares = _sums_of_squares(parts, len(tensors), dtype, compiled)
     fit = tf.reduce_all((squares > LEAST_SQUARE) & tf.math.is_finite(squares))
-    return tf.cond(fit, lambda: squares, lambda: squares_in(tf.float64))
+
+    def squares_in_float64() -> tf.Tensor:
+        return _sums_of_squares(_stacked(parts), len(tensors), tf.float64, compiled)
+
+    return tf.cond(fit, lambda: squares, squares_in_float64)
 
 
 def nonzero_rows(gradient: tf.Tensor | tf.IndexedSlices) -> tf.Tensor:
@@ -85,6 +85,10 @@ LEAST_SQUARE = 1e-30
 # Tensors of fewer elements are copied into one tensor, because an operation of its own for each
 # takes longer: to trace, and to run.
 _SMALL = 4096
+
+# In the branch that hardly ever runs, tensors of up to so many elements are copied too: the fewer
+# operations it has, the sooner the step is traced and compiled.
+_SMALL_IN_BRANCH = 2**17
 
 # The float32 numbers in a vector register, and the longest sum in one of them.
 _LANES = 8
@@ -128,6 +132,23 @@ def _parts(tensors: Sequence[tf.Tensor]) -> list[_Part]:
         else:
             parts.append(_Part(tf.stack(members), np.array(numbers)))
     return parts
+
+
+def _stacked(parts: Sequence[_Part]) -> list[_Part]:
+    """The parts, with single tensors of equal shape joined if they are not large."""
+    stacked = []
+    alike: dict[tuple, list[_Part]] = {}
+    for part in parts:
+        size = part.tensor.shape.num_elements()
+        if not isinstance(part.numbers, int) or size is None or size > _SMALL_IN_BRANCH:
+            stacked.append(part)
+        else:
+            shape = tuple(part.tensor.shape)
+            alike.setdefault((part.tensor.dtype, shape), []).append(part)
+    for members in alike.values():
+        tensor = tf.stack([member.tensor for member in members])
+        stacked.append(_Part(tensor, np.array([member.numbers for member in members])))
+    return stacked
 
 
 def _sums_of_squares(
@@ -177,6 +198,8 @@ def _columns(tensor: tf.Tensor) -> tf.Tensor:
         # Short sums, because each addition is rounded.
         while rows > _LONGEST_SUM and rows % 2 == 0:
             rows //= 2
+        if rows <= _LONGEST_SUM and rows * _LANES == size:
+            return tf.reduce_sum(tf.reshape(squares, [rows, _LANES]), axis=0)
         if rows <= _LONGEST_SUM:
             lanes = tf.reshape(squares, [-1, rows, _LANES])
             return tf.reshape(tf.reduce_sum(lanes, axis=1), [-1])

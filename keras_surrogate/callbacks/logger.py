@@ -72,6 +72,10 @@ class GradientNormLogger(records.Recorded, Callback):
             "flips": share of the weights of `SurrogateWeights` whose level changed in the step.
             "levels": share of its weights on each level and on the commonest one, and share of
             output channels that are all 0.
+            "spikes": of each spiking layer the firing rate and the shares of units that never fire,
+            and that fire in every time step, in the batch.
+            "slopes": share of its neurons and time steps whose slope is not negligible.
+            "time": norm of the gradient of its currents in the first, middle and last time step.
         per: "layer", the default: all variables of a layer together; or "variable": each variable
             by itself, under its path in Keras, such as "encoder/dense/kernel".
         depth: the number of levels of layers that hold layers, such as the blocks of a transformer;

@@ -48,6 +48,13 @@ def saturation(function: Function, share: float = 0.01) -> tuple[float, float] |
     return float(value[first - 1]), float(value[last + 1])
 
 
+@functools.lru_cache(maxsize=1024)
+def largest_slope(function: Function) -> float:
+    """The largest absolute slope of a function between -50 and 50."""
+    _, slope = tabulated(function, np.linspace(-50, 50, 100_001))
+    return float(np.abs(slope).max())
+
+
 _NEGATIVE = np.linspace(-20, -0.01, 100)
 
 

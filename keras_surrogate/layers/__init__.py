@@ -17,6 +17,7 @@ over_time      OverTime, a layer without memory at all time steps at once
 neurons        the equations of one time step; ranges: of their parameters; learned: as weights
 spiking        IF, LIF, SynapticLIF, ALIF, LI, and Spiking for any neuron; time_loop: their loop
 spiking_cell   SpikingCell, a neuron with recurrent weights, for keras.layers.RNN
+firing         what the logger and the diagnosis ask of a spiking layer
 readouts       SpikeCount, LastPotential, MaxPotential
 """
 

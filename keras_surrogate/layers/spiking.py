@@ -112,12 +112,15 @@ class NeuronLayer(keras.layers.Layer):
         """The parameters of the neuron as they are now, learned ones as NumPy arrays."""
         return learned.values(self.neuron, self._weights_of_parameters, state_dtype(self))
 
+    def effective_neuron(self) -> Neuron:
+        """The neuron with tensors for its learned parameters."""
+        return learned.substituted(self.neuron, self._weights_of_parameters, state_dtype(self))
+
     def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> Any:
         inputs = tf.convert_to_tensor(inputs)
         self._check_shape(tuple(inputs.shape))
-        dtype = state_dtype(self)
-        neuron = learned.substituted(self.neuron, self._weights_of_parameters, dtype)
-        currents = tf.cast(inputs, dtype)
+        neuron = self.effective_neuron()
+        currents = tf.cast(inputs, state_dtype(self))
         if self.go_backwards:
             currents = tf.reverse(currents, [1])
             mask = None if mask is None else tf.reverse(mask, [1])

@@ -54,7 +54,12 @@ def numpy_lif(currents, leak=0.9):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"return_potential": True}, {"unroll": False}, {"jit_compile": True}],
+    [
+        {},
+        {"return_potential": True},
+        {"unroll": False},
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
+    ],
     ids=lambda options: ", ".join(options) or "plain",
 )
 def test_against_numpy(options):

@@ -70,8 +70,7 @@ class LargeSlopes(LayerQuantity, ask_for="slopes"):
     """The share of neurons and time steps whose slope is at least a tenth of its largest.
 
     Elsewhere next to no gradient passes the threshold. The neurons run a second time for it,
-    forward only, which takes about a third of the layer's training time. Layers in a
-    `keras.layers.RNN`, and stateful ones, have no such column.
+    forward only. Layers in a `keras.layers.RNN`, and stateful ones, have no such column.
     """
 
     name = "large_slopes"

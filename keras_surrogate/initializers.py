@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_surrogate import functions, presets
-from keras_surrogate.layers.neurons import LIFNeuron, SpikingNeuron
+from keras_surrogate.layers import neurons
 from keras_surrogate.theory.criticality import critical_weight_variance
 from keras_surrogate.theory.spiking import sustaining_weight_variance
 
@@ -100,13 +100,13 @@ class SustainedActivity(keras.initializers.VarianceScaling):
 
     def __init__(
         self,
-        neuron: SpikingNeuron | None = None,
+        neuron: neurons.SpikingNeuron | None = None,
         rate: float = 0.2,
         steps: int = 25,
         seed: int | keras.random.SeedGenerator | None = None,
     ) -> None:
         if neuron is None:
-            neuron = LIFNeuron()
+            neuron = neurons.LIFNeuron()
         if isinstance(neuron, dict):
             neuron = keras.saving.deserialize_keras_object(neuron)
         self.neuron = neuron

@@ -41,6 +41,7 @@ import numpy as np
 
 from keras_surrogate import checks, functions
 from keras_surrogate.layers.neurons import IFNeuron, LIFNeuron, SpikingNeuron
+from keras_surrogate.reprs import Shown
 from keras_surrogate.theory import moments
 
 # Layers after which the firing rate no longer depends on that of the input.
@@ -48,8 +49,8 @@ _SETTLED = 12
 _BISECTIONS = 24
 
 
-@dataclasses.dataclass(frozen=True)
-class SpikingPrediction:
+@dataclasses.dataclass(frozen=True, repr=False)
+class SpikingPrediction(Shown):
     """The prediction for a random spiking network, from `predict_spiking`.
 
     Attributes:
@@ -70,6 +71,23 @@ class SpikingPrediction:
         """The kernel gradient of the first layer over that of the last; NaN if that is 0."""
         first, last = self.kernel_gradient[[0, -1]]
         return float(first / last) if last > 0 else float("nan")
+
+    def _facts(self) -> dict[str, object]:
+        depth, steps = self.current_gradient.shape
+        return {
+            "depth": depth,
+            "steps": steps,
+            "firing rate of the first layer": self.firing_rates[0],
+            "of the last": self.firing_rates[-1],
+            "gradient of the first kernel over the last": self.gradient_ratio,
+        }
+
+    def _table(self) -> tuple[list[str], list[tuple[int, float, float]]]:
+        rows = zip(self.firing_rates, self.kernel_gradient, strict=True)
+        return (
+            ["layer", "firing rate", "gradient of the kernel"],
+            [(number, rate, gradient) for number, (rate, gradient) in enumerate(rows, 1)],
+        )
 
 
 def predict_spiking(

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_surrogate import Surrogate, true_gradients
-from keras_surrogate.custom_gradient import noted_uses, with_slope
+from keras_surrogate.custom_gradient import noted_custom_gradients, with_slope
 
 PAIR = Surrogate("relu", "softplus")
 X = np.array([[-2.0, -0.5, 0.5, 3.0]], "float32")
@@ -55,7 +55,7 @@ def test_true_gradients_hold_for_fit_and_end_with_the_context():
 
 
 def test_uses_of_custom_gradients_are_noted_inside_the_context_only():
-    with noted_uses() as uses:
+    with noted_custom_gradients() as uses:
         tf.nn.relu(X)
         with true_gradients(keras.layers.Activation(PAIR)):
             PAIR(X)

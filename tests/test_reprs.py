@@ -20,6 +20,7 @@ from keras_surrogate import (
     simulation,
     theory,
 )
+from keras_surrogate.layers.neurons import LIFNeuron
 from keras_surrogate.testing import roundtrip
 
 # Characters. About six lines of a terminal.
@@ -118,6 +119,7 @@ MAKE = {
     "DepthScales": lambda: theory.predict("sugar_bsilu", 20, "he_normal").depth_scales,
     "WeightReport": lambda: conversion.weight_report(swapped()),
     "LayerWeights": lambda: conversion.weight_report(swapped()).layers[0],
+    "SpikingPrediction": lambda: theory.predict_spiking(LIFNeuron(), 100, samples=100),
     "StraightThrough": lambda: theory.equivalent_straight_through("dge_fp4"),
     "Recommendations": recommendations,
     "Recommendation": lambda: recommendations().ranking[0],
@@ -145,6 +147,7 @@ TABLES = (
     "Record",
     "Report",
     "Prediction",
+    "SpikingPrediction",
     "StraightThrough",
     "WeightReport",
     "Recommendations",

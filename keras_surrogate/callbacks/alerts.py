@@ -1,4 +1,4 @@
-"""Warnings about vanishing, exploding, zero and non-finite gradients, dead units and weights."""
+"""Warnings about gradients, dead units, weights that do not move, and spikes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from keras_surrogate import thresholds
 from keras_surrogate.callbacks.listening import Listener
 from keras_surrogate.callbacks.logger import GradientNormLogger
+from keras_surrogate.callbacks.spike_alerts import SpikeFaults
 from keras_surrogate.callbacks.weight_alerts import WeightFaults
 from keras_surrogate.checks import integer, one_of
 from keras_surrogate.functions import real_number
@@ -19,7 +20,16 @@ from keras_surrogate.recording.optimizers import innermost
 from keras_surrogate.records import Record
 
 _Kind: TypeAlias = Literal[
-    "vanishing", "exploding", "nonfinite", "zero", "dead", "frozen", "unstable", "one_level"
+    "vanishing",
+    "exploding",
+    "nonfinite",
+    "zero",
+    "dead",
+    "frozen",
+    "unstable",
+    "one_level",
+    "silent",
+    "always_firing",
 ]
 
 
@@ -28,8 +38,8 @@ class Alert:
     """A fault that `GradientAlerts` found.
 
     Attributes:
-        kind: "vanishing", "exploding", "nonfinite", "zero", "dead", "frozen", "unstable" or
-            "one_level".
+        kind: "vanishing", "exploding", "nonfinite", "zero", "dead", "frozen", "unstable",
+            "one_level", "silent" or "always_firing".
         step: the number of the recorded step in which it was found.
         epoch: the epoch of that step.
         layer: the name of the layer (or variable) with the fault.
@@ -69,11 +79,18 @@ class GradientAlerts(Listener):
     unstable: in each recorded step of an epoch more than half of a layer's weights changed theirs.
     one_level: at the end of an epoch a kernel has one level only.
 
-    All faults except those of units and weights must last for `patience` recorded steps. One
-    non-finite step is enough where the optimizer does not scale the loss; an optimizer that scales
-    the loss skips such steps and lowers its scale. An alert is repeated only after its condition
-    has ended. Alerts appear when the logger reads: every `read_every` recorded steps, and at the
-    end of an epoch.
+    Of spiking layers, if the logger has `also="spikes"`:
+
+    silent: in each recorded step of an epoch more than the share `silent` of a layer's units did
+        not fire at all.
+    always_firing: in each recorded step of an epoch more than the share `always_firing` of a
+        layer's units fired in every time step.
+
+    All faults except those of units, weights and spikes must last for `patience` recorded steps.
+    One non-finite step is enough where the optimizer does not scale the loss; an optimizer that
+    scales the loss skips such steps and lowers its scale. An alert is repeated only after its
+    condition has ended. Alerts appear when the logger reads: every `read_every` recorded steps,
+    and at the end of an epoch.
 
     Args:
         logger: the `GradientNormLogger`, which is in the callbacks of the same `fit`.
@@ -85,6 +102,8 @@ class GradientAlerts(Listener):
         action: "warn", the default; "stop", which also ends training after the batch; or a function
             that is called with the `Alert`.
         zero: whether to report layers whose gradient is 0, default True.
+        silent, always_firing: shares above 0 and at most 1, default 0.9 and 0.5; None for no such
+            alert. They need `also="spikes"` of the logger.
 
     Attributes:
         alerts: a list of all `Alert` objects since `fit` began.
@@ -109,6 +128,8 @@ class GradientAlerts(Listener):
         patience: int | np.integer = 10,
         action: Literal["warn", "stop"] | Callable[[Alert], object] = "warn",
         zero: bool = True,
+        silent: float | None = thresholds.SILENT,
+        always_firing: float | None = thresholds.FIRING,
     ) -> None:
         super().__init__(logger)
         if action not in ("warn", "stop") and not callable(action):
@@ -122,6 +143,10 @@ class GradientAlerts(Listener):
             integer(patience, "GradientAlerts: patience"),
         )
         self._zero = one_of(zero, "GradientAlerts: zero", (True, False))
+        self._spike_limits = {
+            "silent": _share("silent", silent),
+            "always_firing": _share("always_firing", always_firing),
+        }
         self._action = action
         self._reset()
 
@@ -133,6 +158,7 @@ class GradientAlerts(Listener):
         self._zero_for: np.ndarray | int = 0
         self._already_dead: set[str] = set()
         self._weight_faults = WeightFaults()
+        self._spike_faults = SpikeFaults(self._spike_limits)
 
     def write(
         self, columns: Sequence[str], steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray
@@ -145,6 +171,7 @@ class GradientAlerts(Listener):
             self._check(record.rows(slice(row, row + 1)))
         self._newest = record.rows(slice(-1, None))
         self._weight_faults.see(record)
+        self._spike_faults.see(record)
 
     def _check(self, record: Record) -> None:
         """Check one recorded step."""
@@ -193,9 +220,10 @@ class GradientAlerts(Listener):
         newest = self._newest
         if newest is None:
             return
-        for kind, layer, value, what in self._weight_faults.found(newest):
-            self._report(kind, newest, layer, value, what)
-        self._weight_faults.begin_epoch()
+        for faults in (self._weight_faults, self._spike_faults):
+            for kind, layer, value, what in faults.found(newest):
+                self._report(kind, newest, layer, value, what)
+            faults.begin_epoch()
         self._check_dead_units(newest)
 
     def _check_dead_units(self, newest: Record) -> None:
@@ -304,6 +332,8 @@ _TITLES: dict[_Kind, str] = {
     "frozen": "Weights are frozen:",
     "unstable": "Weights are unstable:",
     "one_level": "Weights are equal:",
+    "silent": "Neurons are silent:",
+    "always_firing": "Neurons fire all the time:",
 }
 _ADVICE: dict[_Kind, str] = {
     "zero": (
@@ -319,6 +349,14 @@ _ADVICE: dict[_Kind, str] = {
     "one_level": (
         " The latent weights are all on one side of the surrogate's thresholds: give the layer a "
         'scale, such as "max_abs", or a larger initializer.'
+    ),
+    "silent": (
+        " Their currents do not reach the threshold: use larger initial weights, such as "
+        "initializers.SustainedActivity, or a lower threshold or learning rate."
+    ),
+    "always_firing": (
+        " Their currents are far above the threshold: use smaller initial weights, such as "
+        "initializers.SustainedActivity, or a higher threshold or a lower learning rate."
     ),
 }
 

@@ -81,6 +81,10 @@ class GradientNormLogger(records.Recorded, Callback):
             `alignment_every` samples; in the others it is NaN. On one replica only. The train
             step must draw random numbers from Keras's seed generators, and must not depend on
             Python state that it changes.
+            "spikes": of each spiking layer the firing rate and the shares of units that never fire,
+            and that fire in every time step, in the batch.
+            "slopes": share of its neurons and time steps whose slope is not negligible.
+            "time": norm of the gradient of its currents in the first, middle and last time step.
         per: "layer", the default: all variables of a layer together; or "variable": each variable
             by itself, under its path in Keras, such as "encoder/dense/kernel".
         depth: the number of levels of layers that hold layers, such as the blocks of a transformer;

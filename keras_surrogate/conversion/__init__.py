@@ -11,10 +11,14 @@ a model and their activations, `activation_sites` translates activations to func
 `export` writes a SavedModel. `quantizing` makes a model with weights and activations of few bits,
 with `range_places` for the places of the ranges and `folding` for batch normalisation, and `litert`
 writes it as a file of integers. `weight_report` counts bits, memory and multiply-adds.
+`nir_export` and `nir_import` write and read spiking models in NIR, the format of neuromorphic
+tools, with `nir_neurons` for the equations.
 """
 
 from keras_surrogate.conversion.export import export
 from keras_surrogate.conversion.litert import export_litert
+from keras_surrogate.conversion.nir_export import to_nir
+from keras_surrogate.conversion.nir_import import from_nir
 from keras_surrogate.conversion.quantizing import quantize
 from keras_surrogate.conversion.reports import Change, Report, Unreached, report
 from keras_surrogate.conversion.strip import strip
@@ -29,9 +33,11 @@ __all__ = [
     "WeightReport",
     "export",
     "export_litert",
+    "from_nir",
     "quantize",
     "report",
     "strip",
     "swap",
+    "to_nir",
     "weight_report",
 ]

@@ -71,6 +71,18 @@ NO_BACKWARD_TRICK = (
     "has lost."
 )
 
+SUSTAINED = (
+    "Use initial weights with which all layers fire: "
+    "kernel_initializer=ks.initializers.SustainedActivity(neuron, steps=...). With Glorot's "
+    "weights activity dies within five layers."
+)
+LOWER_THRESHOLD = "Lower the threshold, or raise the leak towards 1, so that currents add up."
+HIGHER_THRESHOLD = "Raise the threshold, or standardise the input."
+WIDER_SLOPE = (
+    "Use a wide slope, as that of layers.LIF's default: silent neurons learn only where the slope "
+    "is not 0 far below the threshold."
+)
+
 # Advice against dead units, in the order in which to try it.
 REVIVE = (
     "Lower the learning rate and start the biases at 0: a unit dies when a step makes its bias too "

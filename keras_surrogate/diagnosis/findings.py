@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from keras_surrogate.diagnosis import advice, data_rules, gradient_rules, passes, signal_rules
+from keras_surrogate.diagnosis import (
+    advice,
+    data_rules,
+    gradient_rules,
+    passes,
+    signal_rules,
+    spiking_rules,
+)
 from keras_surrogate.diagnosis.cases import Finding, RuleInput
 
 if TYPE_CHECKING:
@@ -17,7 +24,14 @@ if TYPE_CHECKING:
     from keras_surrogate.diagnosis.plain_stack import Stack
 
 _NONFINITE = {"nonfinite_weights", "nonfinite_signal", "nonfinite_gradient"}
-_CUT = {*_NONFINITE, "dead_units", "constant_weights", "identical_inputs", "zero_kernel"}
+_CUT = {
+    *_NONFINITE,
+    "dead_units",
+    "silent_layer",
+    "constant_weights",
+    "identical_inputs",
+    "zero_kernel",
+}
 _LOST = {*_CUT, "collapsed_signal"}
 _ENDED = {
     "zero_gradient",
@@ -39,9 +53,11 @@ RULES: dict[Callable[[RuleInput], Finding | None], set[str]] = {
     data_rules.target_scale: _NONFINITE,
     gradient_rules.zero_kernel: {*_NONFINITE, "constant_weights", "identical_inputs"},
     signal_rules.dead_units: {*_NONFINITE, "constant_weights", "identical_inputs", "zero_kernel"},
+    spiking_rules.silent_layer: {*_NONFINITE, "identical_inputs", "zero_kernel"},
+    spiking_rules.always_firing: {*_NONFINITE, "feature_scale"},
     signal_rules.collapsed_signal: _CUT,
     signal_rules.saturated: {*_NONFINITE, "feature_scale"},
-    signal_rules.exploding_signal: {*_NONFINITE, "feature_scale"},
+    signal_rules.exploding_signal: {*_NONFINITE, "feature_scale", "always_firing"},
     gradient_rules.unused_layer: _NONFINITE,
     gradient_rules.stopped_gradient: _NONFINITE,
     gradient_rules.zero_weight_slope: {*_NONFINITE, "constant_weights", "identical_inputs"},
@@ -85,4 +101,4 @@ def find(
 
 def _covers(finding: Finding) -> bool:
     """True if other faults may be its consequences: of dead units, only if a whole layer is."""
-    return finding.kind != "dead_units" or finding.severity == 3
+    return finding.kind not in ("dead_units", "silent_layer") or finding.severity == 3

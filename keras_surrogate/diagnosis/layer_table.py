@@ -14,6 +14,7 @@ from keras_surrogate.diagnosis import batches, flow, measuring, passes
 from keras_surrogate.diagnosis.endings import Ending, Endings
 from keras_surrogate.diagnosis.flow import Flow
 from keras_surrogate.functions import tables
+from keras_surrogate.layers import firing
 from keras_surrogate.recording import names, norms
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ class Row:
         activation: the name of the function that it applies last.
         signal_mean, signal_variance: over all elements.
         zero_centredness: abs(mean) / sqrt(mean square), from 0, centred, to 1, all elements equal.
-        dead_units: of a rectifier, the share of units that are 0 for every example.
+        firing_rate: of a layer of spiking neurons, the mean of its spikes.
+        dead_units: of a rectifier, the share of units that are 0 for every example; of spiking
+            neurons, that never fire.
         saturated: of a squashing function, the share of elements where its slope is below 1 % of
-            its largest.
+            its largest; of spiking neurons, the share of units that fire in every time step of
+            every example.
         effective_rank: exp of the entropy of the normalised singular values, examples as rows (the
             first 64).
         spread: the share of the mean square that differs between examples; 0 if all are equal.
@@ -78,6 +82,7 @@ class Row:
     signal_mean: float | None = None
     signal_variance: float | None = None
     zero_centredness: float | None = None
+    firing_rate: float | None = None
     dead_units: float | None = None
     saturated: float | None = None
     effective_rank: float | None = None
@@ -111,6 +116,11 @@ class Row:
         numbers = {"variance": self.signal_variance, "gradient": self.gradient_norm}
         told = [f"{name} {number:.2g}" for name, number in numbers.items() if number is not None]
         return f"Row({', '.join([self.layer, self.type, *told])})"
+
+    @property
+    def fires(self) -> bool:
+        """True for a layer of spiking neurons."""
+        return self.firing_rate is not None
 
     @property
     def has_kernel(self) -> bool:
@@ -313,6 +323,7 @@ class _Table:
             "delta_norm": _joined(self._deltas, list(map(id, tensors))),
             "is_output": any(id(tensor) in outputs for tensor in tensors),
             **_of_activation(layer, activation, tensor),
+            **_of_spikes(layer, tensors),
         }
 
     def _mean_and_variance(self, tensor):
@@ -397,6 +408,19 @@ def _has_other_slope(activation: Surrogate | None) -> bool:
     if activation is None:
         return False
     return activation.backward != activation.forward or activation.scale != 1
+
+
+def _of_spikes(layer: keras.layers.Layer, tensors: Sequence[tf.Tensor]) -> dict[str, float | None]:
+    """The fields of a layer of spiking neurons, of its first call."""
+    if not firing.fires(layer):
+        return {}
+    spikes = firing.spikes_among(layer, tensors)[0]
+    return {
+        "firing_rate": measuring.mean_and_variance(norms.at_least_float32(spikes))[0],
+        "dead_units": measuring.dead_units(spikes),
+        # A unit that always fires has no zero.
+        "saturated": measuring.dead_units(1 - spikes),
+    }
 
 
 def _of_activation(

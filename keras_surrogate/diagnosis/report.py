@@ -32,8 +32,12 @@ COLUMNS = {
         "mean / rms",
         "abs(mean) over root mean square: 0 is centred, 1 is all equal",
     ),
-    "dead_units": ("dead", "share of units that are 0 for every example"),
-    "saturated": ("saturated", "share of outputs in the flat ends of the activation"),
+    "firing_rate": ("firing", "share of neurons and time steps with a spike"),
+    "dead_units": ("dead", "share of units that are 0 for every example, or never fire"),
+    "saturated": (
+        "saturated",
+        "share of outputs in the flat ends of the activation, or of units that always fire",
+    ),
     "effective_rank": (
         "rank",
         "number of directions in which the first 64 examples differ; 1 is one line",
@@ -54,9 +58,9 @@ COLUMNS = {
     ),
 }
 # The columns about the signal, printed as a table of their own where one table is too wide.
-_SIGNAL = list(COLUMNS)[:6]
+_SIGNAL = list(COLUMNS)[:7]
 _WIDE = 120
-_SHARES = {"dead_units", "saturated", "sign_agreement"}
+_SHARES = {"firing_rate", "dead_units", "saturated", "sign_agreement"}
 _NOTHING = "No known fault was found."
 _ONE = (
     "Dead units and a collapsed signal cannot be detected with one example. Give several, 64 or "

@@ -80,7 +80,9 @@ def constant_weights(case: RuleInput) -> Finding | None:
 
 def dead_units(case: RuleInput) -> Finding | None:
     rows = [
-        row for row in case.rows if (row.dead_units or 0) > thresholds.DEAD and not row.is_output
+        row
+        for row in case.rows
+        if (row.dead_units or 0) > thresholds.DEAD and not row.is_output and not row.fires
     ]
     if not rows:
         return None
@@ -147,7 +149,7 @@ def saturated(case: RuleInput) -> Finding | None:
     rows = [
         row
         for row in case.rows
-        if (row.saturated or 0) > thresholds.SATURATED and not row.is_output
+        if (row.saturated or 0) > thresholds.SATURATED and not row.is_output and not row.fires
     ]
     if not rows:
         return None

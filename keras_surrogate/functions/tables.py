@@ -77,6 +77,13 @@ def is_flat(function: Function) -> bool:
     return not slope.any()
 
 
+@functools.lru_cache(maxsize=1024)
+def largest_slope(function: Function) -> float:
+    """The largest absolute slope of a function between -50 and 50."""
+    _, slope = tabulated(function, np.linspace(-50, 50, 100_001))
+    return float(np.abs(slope).max())
+
+
 _NEGATIVE = np.linspace(-20, -0.01, 100)
 
 

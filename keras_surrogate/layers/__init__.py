@@ -18,6 +18,7 @@ neurons        the equations of one time step; ranges: of their parameters; lear
 neuron_layer   Spiking, for any neuron; time_loop: its loop
 spiking        IF, LIF, SynapticLIF, ALIF, LI, each for one of these neurons
 spiking_cell   SpikingCell, a neuron with recurrent weights, for keras.layers.RNN
+firing         what the logger and the diagnosis ask of a spiking layer
 readouts       SpikeCount, LastPotential, MaxPotential
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -76,3 +76,12 @@ def substituted(neuron: Neuron, weights: Mapping[str, keras.Variable], dtype: st
         for name, weight in weights.items()
     }
     return dataclasses.replace(neuron, **tensors)
+
+
+def values(neuron: Neuron, weights: Mapping[str, keras.Variable], dtype: str) -> dict[str, Any]:
+    """The parameters of `neuron`, learned ones as NumPy arrays."""
+    now = substituted(neuron, weights, dtype)
+    return {
+        name: keras.ops.convert_to_numpy(getattr(now, name)) if name in weights else value
+        for name, value in neuron.get_config().items()
+    }

@@ -101,21 +101,17 @@ class NeuronLayer(keras.layers.Layer):
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of the neuron as they are now, learned ones as NumPy arrays."""
-        dtype = state_dtype(self)
-        neuron = learned.substituted(self.neuron, self._weights_of_parameters, dtype)
-        return {
-            name: keras.ops.convert_to_numpy(getattr(neuron, name))
-            if name in self._learn
-            else value
-            for name, value in self.neuron.get_config().items()
-        }
+        return learned.values(self.neuron, self._weights_of_parameters, state_dtype(self))
+
+    def effective_neuron(self) -> Neuron:
+        """The neuron with tensors for its learned parameters."""
+        return learned.substituted(self.neuron, self._weights_of_parameters, state_dtype(self))
 
     def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> Any:
         inputs = tf.convert_to_tensor(inputs)
         self._check_shape(tuple(inputs.shape))
-        dtype = state_dtype(self)
-        neuron = learned.substituted(self.neuron, self._weights_of_parameters, dtype)
-        currents = tf.cast(inputs, dtype)
+        neuron = self.effective_neuron()
+        currents = tf.cast(inputs, state_dtype(self))
         if self.go_backwards:
             currents = tf.reverse(currents, [1])
             mask = None if mask is None else tf.reverse(mask, [1])

@@ -87,6 +87,10 @@ class SpikingCell(keras.layers.Layer):
             self, self.neuron, self._learn, (self.units,)
         )
 
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the neuron as they are now, learned ones as NumPy arrays."""
+        return learned.values(self.neuron, self._weights_of_parameters, "float32")
+
     def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
         zeros = tf.zeros((batch_size, self.units), self.compute_dtype)
         return [*self.neuron.initial_state(zeros), zeros]

@@ -10,7 +10,7 @@ Files, in the order in which data becomes a picture:
     runs.py            from a training run to arrays
     axes.py            new axes; the only import of matplotlib
     lines.py           many layers on the same axes
-    training.py, alignment.py, surrogate.py, prediction.py, tanh_nx.py, simulation.py,
+    training.py, alignment.py, spikes.py, surrogate.py, prediction.py, tanh_nx.py, simulation.py,
     diagnosis.py, comparison.py      the pictures, one file for each package that they show
     saving.py          from a picture to a file
 """
@@ -28,6 +28,7 @@ from keras_surrogate.plots.simulation import (
     uniform_products,
     vanishing_rates,
 )
+from keras_surrogate.plots.spikes import firing_rates, raster
 from keras_surrogate.plots.surrogate import surrogate
 from keras_surrogate.plots.tanh_nx import tanh_thresholds
 from keras_surrogate.plots.training import (
@@ -47,6 +48,7 @@ __all__ = [
     "comparison",
     "dead_units",
     "diagnosis",
+    "firing_rates",
     "gradient_distribution",
     "gradient_flow",
     "gradient_heatmap",
@@ -59,6 +61,7 @@ __all__ = [
     "overview",
     "predicted_against_measured",
     "prediction",
+    "raster",
     "save",
     "surrogate",
     "tanh_thresholds",

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
     from keras_surrogate.plots.runs import HasNorms, RunLike
 
-_SHARES = ("activation_zeros", "activation_saturated", "dead_units", "gradient_clipped")
+_SHARES = (
+    "activation_zeros",
+    "activation_saturated",
+    "always_firing_units",
+    "dead_units",
+    "firing_rate",
+    "gradient_clipped",
+    "large_slopes",
+    "silent_units",
+)
 # Drawn on a linear scale: shares, and quantities with a sign. The others span powers of ten.
 _LINEAR = ("activation_mean", "alignment", *_SHARES)
 # Height of a layer in a map, in inches.

@@ -5,7 +5,8 @@ applied              gradients that the updates are made with, stored from withi
 quantities,          numbers from what a step shows, with one class for each quantity
 output_quantities,
 weight_quantities,
-alignment_quantity
+alignment_quantity,
+spike_quantities
 rehearsal            the train step without its update, to compare two gradients
 norms                norms of tensors, and their totals for each layer
 names, optimizers    layers and variables in the order of calls; optimizers and those within them
@@ -19,4 +20,5 @@ custom training loops.
 # The imports define classes, which enters them into the collection of quantities.
 from keras_surrogate.recording import alignment_quantity as alignment_quantity
 from keras_surrogate.recording import output_quantities as output_quantities
+from keras_surrogate.recording import spike_quantities as spike_quantities
 from keras_surrogate.recording import weight_quantities as weight_quantities

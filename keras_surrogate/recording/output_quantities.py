@@ -54,7 +54,7 @@ class OutputMean(OutputQuantity):
     """The mean of a function over the elements of a layer's outputs."""
 
     def measure(self, layer: keras.layers.Layer, outputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        return _mean(self.elementwise(layer, _flat(outputs)))
+        return mean([self.elementwise(layer, _flat(outputs))])
 
     @abc.abstractmethod
     def elementwise(self, layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
@@ -76,7 +76,7 @@ class ActivationVariance(OutputMean, ask_for="activations"):
     name = "activation_variance"
 
     def elementwise(self, layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
-        return tf.square(outputs - tf.cast(_mean(outputs), outputs.dtype))
+        return tf.square(outputs - tf.cast(mean([outputs]), outputs.dtype))
 
 
 class ActivationZeros(OutputMean, ask_for="activations"):
@@ -180,14 +180,15 @@ def _flat(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     return flat[0] if len(flat) == 1 else tf.concat(flat, axis=0)
 
 
-def _mean(tensor: tf.Tensor) -> tf.Tensor:
-    """The mean over all elements on all replicas.
+def mean(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """The mean over all elements of some tensors on all replicas, in float64.
 
     The sum and the count are added up separately, because the replicas' shares of a batch may
     differ in size.
     """
-    count = tf.cast(tf.size(tensor), tf.float64)
-    joined, counted = tf.unstack(over_replicas(tf.stack([total(tensor), count])))
+    sums = tf.add_n([total(at_least_float32(tensor)) for tensor in tensors])
+    count = tf.add_n([tf.cast(tf.size(tensor), tf.float64) for tensor in tensors])
+    joined, counted = tf.unstack(over_replicas(tf.stack([sums, count])))
     return joined / counted
 
 

@@ -70,7 +70,7 @@ class Quantity(abc.ABC):
     Attributes that a class declares:
         name: the first part of its column names, which are the keys in Keras's logs.
         logged: whether Keras's logs contain it, as the mean over an epoch's steps; default True.
-        weights, outputs, deltas: whether it needs these of the step; default False.
+        weights, outputs, deltas, input_deltas: whether it needs these of the step; default False.
         last: whether its value for an epoch is that of the last step, instead of the mean; default
             False.
         rehearsed: whether it needs rehearsals of the step, which cost two more passes in the steps
@@ -82,6 +82,7 @@ class Quantity(abc.ABC):
     weights: ClassVar[bool] = False
     outputs: ClassVar[bool] = False
     deltas: ClassVar[bool] = False
+    input_deltas: ClassVar[bool] = False
     last: ClassVar[bool] = False
     rehearsed: ClassVar[bool] = False
 

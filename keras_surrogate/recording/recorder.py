@@ -203,6 +203,7 @@ class StepRecorder:
             layers=names.layers_within(self._model, depth_of_calls),
             observed=self._observed().values(),
             deltas=any(one.deltas for one in self.quantities),
+            input_deltas=any(one.input_deltas for one in self.quantities),
             weights=any(one.weights for one in self.quantities),
             applied=self._applied,
         )

@@ -41,6 +41,8 @@ class TracedStep:
             backward pass.
         rehearsed: the inner products that `rehearsal.Rehearsals` computed before the step, with a
             row for each of the variables whose ids are `rehearsed_variables`.
+        inputs: from an observed layer's id to its first input, a list over its calls.
+        input_deltas: the same as `deltas` for these inputs.
     """
 
     calls: dict[int, None]
@@ -50,6 +52,8 @@ class TracedStep:
     deltas: dict[int, list[tf.Tensor]]
     rehearsed: tf.Tensor
     rehearsed_variables: list[int]
+    inputs: dict[int, list[tf.Tensor]]
+    input_deltas: dict[int, list[tf.Tensor]]
 
     def __init__(self, applied: AppliedGradients | None = None) -> None:
         self.calls = {}
@@ -57,13 +61,15 @@ class TracedStep:
         self.weights_before = {}
         self.outputs = {}
         self.deltas = {}
+        self.inputs = {}
+        self.input_deltas = {}
         self._applied = applied
         self._graph = _graph()
 
     def add(
         self, where: dict[int, list[tf.Tensor]], layer: keras.layers.Layer, tensor: tf.Tensor
     ) -> None:
-        """Add a tensor of a layer to `outputs` or `deltas`.
+        """Add a tensor of a layer to `outputs`, `inputs` or their deltas.
 
         Tensors within a loop or branch are left out, because they cannot leave it.
         """
@@ -81,9 +87,12 @@ class TracedStep:
             loss_scale(optimizer),
         )
 
-    def unscaled_deltas(self, layer: keras.layers.Layer) -> list[tf.Tensor]:
-        """The gradients that reached a layer's outputs, divided by the loss scale."""
-        return _divided(self.deltas.get(id(layer), []), loss_scale(self.optimizers()[0]))
+    def unscaled_deltas(
+        self, layer: keras.layers.Layer, of_inputs: bool = False
+    ) -> list[tf.Tensor]:
+        """The gradients of a layer's outputs, or of its inputs, divided by the loss scale."""
+        deltas = self.input_deltas if of_inputs else self.deltas
+        return _divided(deltas.get(id(layer), []), loss_scale(self.optimizers()[0]))
 
     def measured(self, quantity: GradientQuantity) -> tuple[tf.Tensor, list[keras.Variable]]:
         """The measurements of a raw or applied gradient quantity.
@@ -128,6 +137,7 @@ class Taps:
         layers: layers whose calls are noted; default none.
         observed: layers whose calls are noted and whose outputs are kept; default none.
         deltas: whether the gradients that reach those outputs are kept, default False.
+        input_deltas: whether those of the observed layers' first inputs are kept, default False.
         weights: whether the weights before the step are kept, default False.
         applied: an `AppliedGradients`, which receives the gradients that the updates are made with;
             default None.
@@ -139,6 +149,7 @@ class Taps:
         layers: Iterable[keras.layers.Layer] = (),
         observed: Iterable[keras.layers.Layer] = (),
         deltas: bool = False,
+        input_deltas: bool = False,
         weights: bool = False,
         applied: AppliedGradients | None = None,
     ) -> None:
@@ -147,6 +158,7 @@ class Taps:
         self._layers = {id(layer): layer for layer in (*layers, *observed)}
         self._observed = set(map(id, observed))
         self._deltas = deltas
+        self._input_deltas = input_deltas
         self._weights = weights
         self._applied = applied
         self._lock = threading.Lock()
@@ -227,16 +239,27 @@ class Taps:
     def _calling(self, layer: keras.layers.Layer, call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def calling(*args, **kwargs):
-            outputs = call(*args, **kwargs)
             step = getattr(self._thread, "step", None)
+            is_observed = step is not None and id(layer) in self._observed
+            if is_observed and args:
+                args = (self._see_input(step, layer, args[0]), *args[1:])
+            outputs = call(*args, **kwargs)
             if step is None:
                 return outputs
             step.calls.setdefault(id(layer))
-            if id(layer) not in self._observed:
+            if not is_observed:
                 return outputs
             return keras.tree.map_structure(lambda output: self._see(step, layer, output), outputs)
 
         return calling
+
+    def _see_input(self, step: TracedStep, layer: keras.layers.Layer, x: Any) -> Any:
+        if not tf.is_tensor(x) or not x.dtype.is_floating:
+            return x
+        step.add(step.inputs, layer, x)
+        if not self._input_deltas:
+            return x
+        return _watched(x, lambda delta: step.add(step.input_deltas, layer, delta))
 
     def _see(self, step: TracedStep, layer: keras.layers.Layer, output: Any) -> Any:
         if not tf.is_tensor(output) or not output.dtype.is_floating:

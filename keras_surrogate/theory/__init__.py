@@ -16,6 +16,7 @@ The files, in the order in which a prediction passes through them:
     mean_field      infinitely wide networks; finite_width: sampled networks of one width
     prediction      `predict`; criticality: `balance` and others; verdicts: sentences and `effect`
     recommendation  `recommend`; tanh_nx: thresholds of tanh(n x); straight_through: of quantisers
+    spiking         `predict_spiking`: firing and gradients over time, with a text of its own
 
 The network: layers h = W x + b, x = f(h), with weights N(0, sw2 / N) and biases N(0, sb2), at its
 random start. f is the value of the forward and f' its slope. g is the slope that the backward pass
@@ -84,6 +85,13 @@ arXiv:1902.08129; Hanin and Nica 2018, arXiv:1812.05994 (depth / width).
 from keras_surrogate.theory.criticality import balance, critical_weight_variance, fixed_point, gain
 from keras_surrogate.theory.prediction import DepthScales, Prediction, predict
 from keras_surrogate.theory.recommendation import Recommendation, Recommendations, recommend
+from keras_surrogate.theory.spiking import (
+    SpikingPrediction,
+    predict_spiking,
+    step_factor,
+    sustaining_weight_variance,
+    white_noise_factor,
+)
 from keras_surrogate.theory.straight_through import StraightThrough, equivalent_straight_through
 from keras_surrogate.theory.tanh_nx import TanhOptimum, tanh_optimum, tanh_threshold
 from keras_surrogate.theory.verdicts import effect
@@ -93,6 +101,7 @@ __all__ = [
     "Prediction",
     "Recommendation",
     "Recommendations",
+    "SpikingPrediction",
     "StraightThrough",
     "TanhOptimum",
     "balance",
@@ -102,7 +111,11 @@ __all__ = [
     "fixed_point",
     "gain",
     "predict",
+    "predict_spiking",
     "recommend",
+    "step_factor",
+    "sustaining_weight_variance",
     "tanh_optimum",
     "tanh_threshold",
+    "white_noise_factor",
 ]

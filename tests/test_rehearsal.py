@@ -281,9 +281,9 @@ def test_on_weights_and_spiking_neurons_per_variable():
     assert np.isfinite(logger.record["alignment"][::2]).all()
 
 
-def test_by_default_every_hundredth_step_is_sampled(two_replicas):
-    assert GradientNormLogger(also="alignment")._alignment_every == 100
-    assert GradientNormLogger(7, also="alignment")._alignment_every == 105
+def test_by_default_every_two_hundredth_step_is_sampled(two_replicas):
+    assert GradientNormLogger(also="alignment")._alignment_every == 200
+    assert GradientNormLogger(7, also="alignment")._alignment_every == 203
     with pytest.raises(ValueError, match="alignment_every must be a multiple of every = 7"):
         GradientNormLogger(7, also="alignment", alignment_every=10)
     with two_replicas.scope():

@@ -106,6 +106,17 @@ def diagnosed():
     return found
 
 
+@functools.cache
+def aligned():
+    """The alignment and the one-step test of twenty layers of signs."""
+    hidden = [keras.layers.Dense(8, ks.get("ste_sign")) for _ in range(20)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    generator = np.random.default_rng(0)
+    batch = generator.normal(size=(16, 8)), generator.normal(size=(16, 3))
+    return ks.diagnosis.alignment(model, *batch), ks.diagnosis.first_order(model, *batch)
+
+
 # One of each class, as large as they come.
 MAKE = {
     "Record": record,
@@ -139,6 +150,10 @@ MAKE = {
     "Row": lambda: diagnosed().rows[0],
     "Batch": lambda: diagnosed().batch,
     "Finding": lambda: diagnosed().findings[0],
+    "Alignment": lambda: aligned()[0],
+    "AlignedLayer": lambda: aligned()[0].rows[0],
+    "FirstOrder": lambda: aligned()[1],
+    "OneStep": lambda: aligned()[1].steps[0],
     "Difference": lambda: roundtrip.Difference(1e-7, 1e-7),
     "Surrogate": lambda: ks.get("sugar_bsilu"),
     "Function": functions.LeakyRelu,

@@ -25,7 +25,7 @@ from keras_surrogate.diagnosis.alignment import AlignedLayer, Alignment, alignme
 from keras_surrogate.diagnosis.batches import Batch
 from keras_surrogate.diagnosis.cases import Finding
 from keras_surrogate.diagnosis.diagnose import diagnose
-from keras_surrogate.diagnosis.first_order import FirstOrder, Step, first_order
+from keras_surrogate.diagnosis.first_order import FirstOrder, OneStep, first_order
 from keras_surrogate.diagnosis.layer_table import Row
 from keras_surrogate.diagnosis.report import Diagnosis
 
@@ -36,8 +36,8 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "FirstOrder",
+    "OneStep",
     "Row",
-    "Step",
     "alignment",
     "diagnose",
     "first_order",

@@ -19,7 +19,7 @@ from keras_surrogate.recording import names
 from keras_surrogate.records import shortened
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class AlignedLayer:
     """The alignment of one layer.
 
@@ -37,6 +37,11 @@ class AlignedLayer:
     error: float | None
     gradient_norm: float
     reference_norm: float | None
+
+    def __repr__(self) -> str:
+        cosine = "None" if self.cosine is None else f"{self.cosine:.3f}"
+        error = "" if self.error is None else f" +- {short(self.error)}"
+        return f"AlignedLayer({shortened(self.layer)}: cosine {cosine}{error})"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

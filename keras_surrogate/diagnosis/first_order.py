@@ -20,8 +20,8 @@ from keras_surrogate.diagnosis.printing import as_html, short
 _LENGTHS = tuple(float(length) for length in np.geomspace(1e-3, 1, 12))
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
+@dataclasses.dataclass(frozen=True, repr=False)
+class OneStep:
     """One step.
 
     Attributes:
@@ -43,6 +43,12 @@ class Step:
             return None
         return self.decrease / self.promised
 
+    def __repr__(self) -> str:
+        return (
+            f"OneStep({self.name}: length {short(self.length)}, promised {short(self.promised)}, "
+            f"decrease {short(self.decrease)})"
+        )
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FirstOrder:
@@ -52,15 +58,15 @@ class FirstOrder:
         model: the model's name.
         examples: the number of examples of the batch.
         loss: the loss of the batch.
-        optimizer: the `Step` that the compiled optimizer would take next.
-        steps: the `Step`s along the negative gradient, the shortest first.
+        optimizer: the `OneStep` that the compiled optimizer would take next.
+        steps: the `OneStep`s along the negative gradient, the shortest first.
     """
 
     model: str
     examples: int
     loss: float
-    optimizer: Step
-    steps: tuple[Step, ...]
+    optimizer: OneStep
+    steps: tuple[OneStep, ...]
 
     @property
     def drop(self) -> float:
@@ -168,7 +174,7 @@ def first_order(
             float(np.sum(one * other)) for one, other in zip(gradient, change, strict=True)
         )
         after = _loss_after(loss, variables, weights, change)
-        return Step(name, _norm(change) / size if size else np.inf, promised, before - after)
+        return OneStep(name, _norm(change) / size if size else np.inf, promised, before - after)
 
     own = [np.asarray(changes[id(variable)], np.float64) for variable in variables]
     steepness = _norm(gradient)

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import methods
+from keras_surrogate.optimizers import LayerRates
 from keras_surrogate.recording import norms
-from keras_surrogate.recording.optimizers import innermost
+from keras_surrogate.recording.optimizers import innermost, without_loss_scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +198,9 @@ def updates(model: keras.Model, found: dict[int, tf.Tensor | None]) -> dict[int,
     everything = {id(variable): _copy(variable) for variable in model.trainable_variables}
     copies = [everything[id(variable)] for variable, _ in pairs]
     clone = _cloned(innermost(optimizer), list(everything.values()))
+    outer = without_loss_scaling(optimizer)
+    if isinstance(outer, LayerRates):
+        clone = outer.copied_around(clone, model.trainable_variables, list(everything.values()))
     if pairs:
         clone.apply([tf.cast(gradient, variable.dtype) for variable, gradient in pairs], copies)
     return {

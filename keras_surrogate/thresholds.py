@@ -23,6 +23,9 @@ FLIPPING: float = 0.5
 # units are 0. In deep networks the inputs become similar, so up to half of the units are 0 for all
 # of them: 0.5 was measured at 30 layers.
 DEAD: float = 0.7
+# Size of a unit's outputs over the mean size of its layer's units. Units at or below it are dormant
+# (Sokar et al. 2023, arXiv:2302.12902).
+DORMANT: float = 0.025
 # Share of saturated elements. hard_tanh on standard normal pre-activations has 0.32, and is
 # healthy.
 SATURATED: float = 1 / 3

@@ -32,6 +32,8 @@ class Row:
         signal_mean, signal_variance: over all elements.
         zero_centredness: abs(mean) / sqrt(mean square), from 0, centred, to 1, all elements equal.
         dead_units: of a rectifier, the share of units that are 0 for every example.
+        dormant_units: of an activation, the share of units whose mean abs(output) is at most 0.025
+            times that of the layer.
         saturated: of a squashing function, the share of elements where its slope is below 1 % of
             its largest.
         effective_rank: exp of the entropy of the normalised singular values, examples as rows (the
@@ -79,6 +81,7 @@ class Row:
     signal_variance: float | None = None
     zero_centredness: float | None = None
     dead_units: float | None = None
+    dormant_units: float | None = None
     saturated: float | None = None
     effective_rank: float | None = None
     spread: float | None = None
@@ -374,6 +377,8 @@ def _of_activation(
         return {}
     function = activation.forward
     found = {}
+    if tensor.shape.rank > 1 and function.title != "linear":
+        found["dormant_units"] = measuring.dormant_units(layer, tensor)
     if tables.is_rectifier(function) and tensor.shape.rank > 1:
         channels_first = getattr(layer, "data_format", None) == "channels_first"
         found["dead_units"] = measuring.dead_units(tensor, channels_first)

@@ -33,6 +33,10 @@ COLUMNS = {
         "abs(mean) over root mean square: 0 is centred, 1 is all equal",
     ),
     "dead_units": ("dead", "share of units that are 0 for every example"),
+    "dormant_units": (
+        "dormant",
+        "share of units whose outputs are at most 2.5% of the size of the layer's mean",
+    ),
     "saturated": ("saturated", "share of outputs in the flat ends of the activation"),
     "effective_rank": (
         "rank",
@@ -54,9 +58,9 @@ COLUMNS = {
     ),
 }
 # The columns about the signal, printed as a table of their own where one table is too wide.
-_SIGNAL = list(COLUMNS)[:6]
+_SIGNAL = list(COLUMNS)[:7]
 _WIDE = 120
-_SHARES = {"dead_units", "saturated", "sign_agreement"}
+_SHARES = {"dead_units", "dormant_units", "saturated", "sign_agreement"}
 _NOTHING = "No known fault was found."
 _ONE = (
     "Dead units and a collapsed signal cannot be detected with one example. Give several, 64 or "

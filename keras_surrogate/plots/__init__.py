@@ -10,7 +10,7 @@ Files, in the order in which data becomes a picture:
     runs.py            from a training run to arrays
     axes.py            new axes; the only import of matplotlib
     lines.py           many layers on the same axes
-    training.py, surrogate.py, prediction.py, tanh_nx.py, simulation.py, diagnosis.py,
+    training.py, units.py, surrogate.py, prediction.py, tanh_nx.py, simulation.py, diagnosis.py,
     comparison.py      the pictures, one file for each package that they show
     saving.py          from a picture to a file
 """
@@ -39,6 +39,7 @@ from keras_surrogate.plots.training import (
     over_time,
     overview,
 )
+from keras_surrogate.plots.units import unit_scores
 
 __all__ = [
     "accuracies",
@@ -62,5 +63,6 @@ __all__ = [
     "tanh_thresholds",
     "two_state_chain",
     "uniform_products",
+    "unit_scores",
     "vanishing_rates",
 ]

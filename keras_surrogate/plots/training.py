@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
     from keras_surrogate.plots.runs import HasNorms, RunLike
 
-_SHARES = ("activation_zeros", "activation_saturated", "dead_units", "gradient_clipped")
+_SHARES = (
+    "activation_zeros",
+    "activation_saturated",
+    "dead_units",
+    "dormant_units",
+    "gradient_clipped",
+)
 # Drawn on a linear scale: shares, and quantities with a sign. The others span powers of ten.
 _LINEAR = ("activation_mean", *_SHARES)
 # Height of a layer in a map, in inches.

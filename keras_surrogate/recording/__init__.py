@@ -4,7 +4,7 @@ taps                 what a step shows while it is traced: gradients, updates, o
 applied              gradients that the updates are made with, stored from within the optimizer
 quantities,          numbers from what a step shows, with one class for each quantity
 output_quantities,
-weight_quantities
+unit_quantities, weight_quantities
 norms                norms of tensors, and their totals for each layer
 names, optimizers    layers and variables in the order of calls; optimizers and those within them
 recorder             a second train function, which writes the numbers of each step into
@@ -16,4 +16,5 @@ custom training loops.
 
 # The imports define classes, which enters them into the collection of quantities.
 from keras_surrogate.recording import output_quantities as output_quantities
+from keras_surrogate.recording import unit_quantities as unit_quantities
 from keras_surrogate.recording import weight_quantities as weight_quantities

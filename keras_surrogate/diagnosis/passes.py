@@ -58,7 +58,7 @@ def run(
             which this scalar and all gradients are too large.
         layers: the layers whose calls are recorded.
     """
-    with tf.GradientTape(persistent=True) as tape, _seen(layers) as calls:
+    with tf.GradientTape(persistent=True) as tape, seen(layers) as calls:
         tape.watch(_floating(x))
         outputs = model(x, training=True)
         value, factor = objective(outputs)
@@ -101,8 +101,10 @@ def _dense(gradient, factor):
 
 
 @contextlib.contextmanager
-def _seen(layers):
-    """A context that records the inputs and outputs of each call of the layers."""
+def seen(
+    layers: Iterable[keras.layers.Layer],
+) -> Iterator[dict[int, list[tuple[list[tf.Tensor], list[tf.Tensor]]]]]:
+    """A context that records the inputs and outputs of each call of the layers, as in `Pass`."""
     calls = {}
     with methods.replaced(layers, "call", functools.partial(_recording, calls)):
         yield calls

@@ -14,6 +14,7 @@ from keras_surrogate import compiling, functions
 from keras_surrogate.checks import one_of
 from keras_surrogate.custom_gradient import gradients_are_true, with_gradient
 from keras_surrogate.functions import FromCallable, residuals
+from keras_surrogate.functions.held import Held
 
 if TYPE_CHECKING:
     from keras_surrogate._types import FunctionLike
@@ -112,11 +113,18 @@ class Surrogate:
         """
         if isinstance(x, keras.KerasTensor):
             return keras.layers.Activation(self)(x)
+        pair = self._read()
 
         def evaluate(x):
-            return self._evaluate(x, self._value(x))
+            return pair._evaluate(x, pair._value(x))
 
-        return with_gradient(_floating_tensor(x), evaluate, self._primitive)
+        return with_gradient(_floating_tensor(x), evaluate, pair._primitive)
+
+    def _read(self) -> Surrogate:
+        """The surrogate of this call: with the present factor where calibration holds one."""
+        if isinstance(self.backward, Held):
+            return dataclasses.replace(self, backward=self.backward.read())
+        return self
 
     def blended(self, x: tf.Tensor, blend: float | tf.Tensor) -> tf.Tensor:
         """The same value with slope `blend` * surrogate + (1 - `blend`) * true.
@@ -126,12 +134,13 @@ class Surrogate:
             blend: the share of the surrogate, from 0 to 1; a number or a scalar tensor.
         """
         x = _floating_tensor(x)
+        pair = self._read()
         true = self.true()
         blend = tf.cast(blend, x.dtype)
 
         def evaluate(x):
             # The true slope may come from the output, and then needs its derivative.
-            y, gradient = self._evaluate(x, self.forward.value(x))
+            y, gradient = pair._evaluate(x, pair.forward.value(x))
 
             def blended_gradient(upstream):
                 own = gradient(upstream)
@@ -140,7 +149,7 @@ class Surrogate:
             return y, blended_gradient
 
         def primitive(x):
-            return blend * self._primitive(x) + (1 - blend) * true._primitive(x)
+            return blend * pair._primitive(x) + (1 - blend) * true._primitive(x)
 
         return with_gradient(x, evaluate, primitive)
 
@@ -232,6 +241,8 @@ class Surrogate:
 
     def get_config(self) -> dict[str, Any]:
         """A dictionary of plain values that `from_config` turns into an equal surrogate."""
+        if isinstance(self.backward, Held):
+            return self.backward.gain.released().get_config()
         return {
             "forward": self.forward.get_config(),
             "backward": self.backward.get_config(),

@@ -5,18 +5,32 @@
     result.rows             the same as objects; also result.findings, result.to_dict()
     plots.diagnosis(result) the picture
 
+    calibrated = diagnosis.calibrate(model, x, y)       slopes scaled to keep the gradient's size
+
 Nothing is trained. The files, in the order in which a batch passes through them:
 `sources` takes it from the data, `batches` checks and measures it, `passes` runs the model,
 `flow` finds the graph of the layers, `measuring` computes numbers, `endings` finds where a gradient
 ends, `layer_table` makes the rows, `plain_stack` recognises the networks that the theory is about,
 `signal_rules`, `gradient_rules` and `data_rules` compare with `keras_surrogate.thresholds`,
-`advice` says what helps, `findings` orders them, `report` prints them.
+`advice` says what helps, `findings` orders them, `report` prints them. `surrogate_sites` finds the
+surrogates, `balancing` measures and scales them, for `calibration`; `units` finds the weights of
+each unit.
 """
 
 from keras_surrogate.diagnosis.batches import Batch
+from keras_surrogate.diagnosis.calibration import Calibrated, calibrate, calibration_report
 from keras_surrogate.diagnosis.cases import Finding
 from keras_surrogate.diagnosis.diagnose import diagnose
 from keras_surrogate.diagnosis.layer_table import Row
 from keras_surrogate.diagnosis.report import Diagnosis
 
-__all__ = ["Batch", "Diagnosis", "Finding", "Row", "diagnose"]
+__all__ = [
+    "Batch",
+    "Calibrated",
+    "Diagnosis",
+    "Finding",
+    "Row",
+    "calibrate",
+    "calibration_report",
+    "diagnose",
+]

@@ -74,21 +74,10 @@ def diagnose(
             "keras.Sequential([keras.Input(shape), layer])."
         )
     depth = checks.integer(depth, "diagnose: depth")
-
-    x, y, is_source = sources.first_batch(x, y)
-    if is_source:
-        sources.check_batched(model, x)
-        y = y if _has_loss(model) else None
-    x = batches.tensors(x)
-    if y is not None:
-        y = _targets(model, x, y, is_source)
-    _build(model, x)
-    x = batches.as_taken(model, x)
-
+    x, y, objective = prepared(model, x, y, seed)
     layers = names.layers_by_name(model, depth)
-    objective = _objective(model, x, y, seed)
     with passes.unchanged(model):
-        seen = _reporting(model, x, lambda: passes.run(model, x, objective, layers.values()))
+        seen = reporting(model, x, lambda: passes.run(model, x, objective, layers.values()))
     with passes.unchanged(model), true_gradients(model):
         true = passes.run(model, x, objective, ())
 
@@ -98,6 +87,25 @@ def diagnose(
     stack = plain_stack.plain(layers, batch, table)
     found = findings.find(model, batch, table, stack, has_loss=y is not None)
     return report.Diagnosis(model.name, batch, table, found, y is not None)
+
+
+def prepared(
+    model: keras.Model, x: object, y: object, seed: int
+) -> tuple[object, object, Callable[[object], tuple[tf.Tensor, float]]]:
+    """The inputs and targets as tensors, and the objective for `passes.run`. It builds the model.
+
+    Arguments and errors are those of `diagnose`.
+    """
+    x, y, is_source = sources.first_batch(x, y)
+    if is_source:
+        sources.check_batched(model, x)
+        y = y if _has_loss(model) else None
+    x = batches.tensors(x)
+    if y is not None:
+        y = _targets(model, x, y, is_source)
+    _build(model, x)
+    x = batches.as_taken(model, x)
+    return x, y, _objective(model, x, y, seed)
 
 
 def _has_loss(model: keras.Model) -> bool:
@@ -125,7 +133,7 @@ def _targets(model: keras.Model, x: object, y: object, is_source: bool) -> objec
 def _build(model: keras.Model, x: object) -> None:
     """Call the model once if it or a layer in it is not built."""
     if not model.built or not all(layer.built for layer in model.layers):
-        _reporting(model, x, lambda: model(x, training=False))
+        reporting(model, x, lambda: model(x, training=False))
     if not model.trainable_variables:
         raise ValueError(
             "diagnose: the model has no trainable weights and therefore no gradients. Set "
@@ -133,7 +141,7 @@ def _build(model: keras.Model, x: object) -> None:
         )
 
 
-def _reporting(model: keras.Model, x: object, call: Callable[[], _Result]) -> _Result:
+def reporting(model: keras.Model, x: object, call: Callable[[], _Result]) -> _Result:
     """The result of a call of the model on `x`, or a ValueError that says what does not fit."""
     try:
         return call()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_surrogate import diagnosis
+from keras_surrogate import conversion, diagnosis
 from keras_surrogate.callbacks import GradientNormLogger
 from keras_surrogate.optimizers import Bop, LayerRates
 
@@ -300,6 +300,20 @@ def test_around_bop():
     fitted(LayerRates(Bop(1e-3, 0.5, "sgd"), {"*/bias": 0}), model=model)
     assert (np.sign(model.get_weights()[0]) != np.sign(start[0])).any()
     np.testing.assert_array_equal(model.get_weights()[1], start[1])
+
+
+@pytest.mark.parametrize("outer", [lambda one: one, keras.optimizers.LossScaleOptimizer])
+def test_strip_keeps_the_optimizer_within(outer):
+    model = fitted(outer(LayerRates("adam", RATES)))
+    inner = model.optimizer.inner_optimizer
+    plain = conversion.strip(model).optimizer
+    if isinstance(plain, keras.optimizers.LossScaleOptimizer):
+        inner, plain = inner.inner_optimizer, plain.inner_optimizer
+    assert type(plain) is keras.optimizers.Adam
+    for one, other in zip(inner.variables, plain.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    same = conversion.swap(model, {"tanh": "softsign"})
+    assert same.optimizer.get_config() == model.optimizer.get_config()
 
 
 @pytest.mark.parametrize(

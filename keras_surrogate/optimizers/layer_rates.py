@@ -201,7 +201,12 @@ class LayerRates(keras.optimizers.Optimizer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        return [*super().variables, *self.inner_optimizer.variables]
+        return [*self.own_variables, *self.inner_optimizer.variables]
+
+    @property
+    def own_variables(self) -> list[keras.Variable]:
+        """The variables that the inner optimizer does not have."""
+        return list(super().variables)
 
     @property
     def iterations(self) -> Any:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_surrogate import Surrogate, conversion, diagnosis, layers
+import keras_surrogate as ks
+from keras_surrogate import Surrogate, conversion, diagnosis, functions, layers
 from keras_surrogate.callbacks import Calibration, GradientNormLogger
+from keras_surrogate.diagnosis import widths
 from keras_surrogate.diagnosis.surrogate_sites import sites
 from keras_surrogate.functions import FastSigmoid
 from keras_surrogate.layers import LIF, SurrogateActivation, SurrogateWeights
@@ -215,6 +217,61 @@ def test_chosen_layers_and_the_limit():
     assert scales == pytest.approx([1.5] * 5 + [1])
 
 
+@pytest.mark.parametrize("name", ["spiking", "a loop"])
+def test_wider_slopes(name):
+    make, x = MODELS[name]
+    model = make()
+    before = model.predict(x, verbose=0)
+    calibrated = diagnosis.calibrate(model, x, share=0.8)
+    report = diagnosis.calibration_report(calibrated)
+    assert report.spread_after < 1.25
+    np.testing.assert_allclose(calibrated.predict(x, verbose=0), before, atol=1e-6)
+    for layer, one in zip(calibrated.layers[1::2], report.outcomes, strict=False):
+        backward = layer.neuron.surrogate.backward
+        assert backward.k == pytest.approx(25 / one.width)
+        assert one.width > 1.5
+        assert 0.8 <= one.share < 0.82
+
+
+def test_the_share_is_that_of_the_pre_activations():
+    model = mlp(Surrogate("sign", functions.Boxcar(width=0.2)), depth=3)
+    calibrated = diagnosis.calibrate(model, VECTORS, share=0.9)
+    h = VECTORS
+    for layer in calibrated.layers[:-1]:
+        pre = h @ layer.kernel.numpy() + layer.bias.numpy()
+        inside = np.abs(pre) <= layer.activation.backward.width / 2
+        assert 0.9 <= inside.mean() < 0.92
+        h = np.sign(pre)
+    lines = str(diagnosis.calibration_report(calibrated)).splitlines()
+    assert lines[0].split()[-2:] == ["width", "share"]
+
+
+@pytest.mark.parametrize("surrogate", ["ste_sign", Surrogate("relu", "leaky_relu")])
+def test_slopes_without_a_width_stay(surrogate):
+    calibrated = diagnosis.calibrate(mlp(ks.get(surrogate)), VECTORS, share=0.99)
+    for site, one in zip(sites(calibrated), sites(mlp(ks.get(surrogate))), strict=True):
+        assert site.surrogate.backward == one.surrogate.backward
+    assert all(one.width == 1 for one in diagnosis.calibration_report(calibrated).outcomes)
+
+
+WIDTHS = {
+    "fast_sigmoid": ("k", -1),
+    "atan": ("alpha", -1),
+    "boxcar": ("width", 1),
+    "erf": ("alpha", -1),
+    "scaled_sigmoid": ("alpha", -1),
+    "exponential_spike": ("alpha", -1),
+    "elu": None,
+    "leaky_relu": None,
+    "hard_tanh": None,
+}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_parameters_of_the_width(name):
+    assert widths._width_parameter(functions.get(name)) == WIDTHS[name]
+
+
 def test_the_report_is_readable():
     report = diagnosis.calibration_report(diagnosis.calibrate(mlp(depth=2), VECTORS))
     lines = str(report).splitlines()
@@ -392,6 +449,7 @@ def without_surrogates():
             lambda: diagnosis.calibrate(mlp(Surrogate("relu", "relu", 0.0)), VECTORS),
             "the gradient behind the last surrogate, hidden_5, is 0",
         ),
+        (lambda: diagnosis.calibrate(mlp(), VECTORS, share=1.5), "share must be above 0 and below"),
         (lambda: diagnosis.calibration_report(mlp()), "calibrate did not return it"),
         (lambda: Calibration(VECTORS, every=0), "Calibration: every must be an integer"),
         (lambda: Calibration(VECTORS, tolerance=0.9), "Calibration: tolerance must be"),

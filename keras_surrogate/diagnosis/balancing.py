@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_surrogate import methods
 from keras_surrogate.custom_gradient import with_gradient
-from keras_surrogate.diagnosis import passes
+from keras_surrogate.diagnosis import passes, widths
 from keras_surrogate.diagnosis.surrogate_sites import Site
 from keras_surrogate.functions.held import Gain
 from keras_surrogate.recording.norms import norms
@@ -36,6 +36,9 @@ class Outcome:
         after: the same with the factors.
         factor: by what its slope was multiplied.
         scale: the scale of its surrogate now.
+        width: by what its slope was made wider.
+        share: the share of inputs at which its slope is now at least 1 % of its largest value; None
+            where it was not asked for.
     """
 
     path: str
@@ -45,6 +48,8 @@ class Outcome:
     after: float | None
     factor: float
     scale: float
+    width: float = 1.0
+    share: float | None = None
 
 
 class Balanced:
@@ -68,6 +73,8 @@ class Balanced:
         self.gain = Gain(site.plain)
         self.norm = None
         self.calls = 0
+        self._width = 1.0
+        self._share: float | None = None
         # The logarithms of factor and norm in the pass before, of a site that is called often.
         self._last: tuple[float, float] | None = None
 
@@ -89,7 +96,29 @@ class Balanced:
         """The result, with the norm before."""
         scale = self.gain.original.scale * self.factor
         site = self.site
-        return Outcome(site.path, site.kind, self.calls, before, self.norm, self.factor, scale)
+        return Outcome(
+            site.path,
+            site.kind,
+            self.calls,
+            before,
+            self.norm,
+            self.factor,
+            scale,
+            self._width,
+            self._share,
+        )
+
+    def widen(self, least: float) -> None:
+        """Make the slope wider where it is negligible at too many of the noted inputs."""
+        inputs = widths.sampled(self.gain.inputs or [])
+        self.gain.inputs = None
+        if not len(inputs):
+            return
+        original = self.gain.original
+        wider, self._width = widths.widened(original.backward, inputs, least)
+        self._share = widths.share(wider, inputs)
+        self.gain = Gain(dataclasses.replace(original, backward=wider))
+        self.site.put(self.gain.held())
 
     @property
     def is_exact(self) -> bool:
@@ -148,6 +177,7 @@ class Balance:
         objective: Callable[[object], tuple[tf.Tensor, float]],
         tolerance: float,
         iterations: int,
+        share: float | None = None,
     ) -> tuple[Outcome, ...]:
         """Measure the norms, set the factors, and measure again.
 
@@ -156,12 +186,20 @@ class Balance:
             objective: as in `passes.run`.
             tolerance: the factor by which norms may differ from that of the last site.
             iterations: the largest number of passes that set factors.
+            share: the share of inputs at which each slope shall not be negligible; default None:
+                the widths stay.
 
         Raises:
             ValueError: the gradient at the last site is 0 or not finite; no gradient reaches one.
         """
+        for one in self.balanced:
+            one.gain.inputs = None if share is None else []
         self.measure(x, objective)
         before = {id(one): one.norm for one in self.balanced}
+        if share is not None:
+            for one in self.balanced:
+                one.widen(share)
+            self.measure(x, objective)
         targets = self._targets()
         for number in range(iterations):
             self.measure(x, objective, targets)

@@ -62,7 +62,13 @@ class Calibrated(Shown):
             (one.path, one.kind, one.calls, one.before, one.after, one.factor, one.scale)
             for one in self.outcomes
         ]
-        return ["surrogate", "of", "calls", "norm before", "norm now", "factor", "scale"], rows
+        headings = ["surrogate", "of", "calls", "norm before", "norm now", "factor", "scale"]
+        if any(one.share is not None for one in self.outcomes):
+            headings += ["width", "share"]
+            rows = [
+                (*row, one.width, one.share) for row, one in zip(rows, self.outcomes, strict=True)
+            ]
+        return headings, rows
 
     def __str__(self) -> str:
         headings, rows = self._table()
@@ -100,6 +106,7 @@ def calibrate(
     x: object,
     y: object = None,
     layers: str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None = None,
+    share: float | None = None,
     tolerance: float = 1.1,
     iterations: int = 10,
     limit: float = 1e4,
@@ -140,6 +147,11 @@ def calibrate(
         x, y: one batch, as in `diagnose`. Without y each example's outputs get a random gradient.
         layers: the layers to change, as in `conversion.swap`: a name, path, pattern, several of
             these, or a function of a layer. Default: all.
+        share: the least share of the inputs of each surrogate (pre-activations, potentials less the
+            threshold, weights) at which its slope shall be at least 1 % of its largest value, above
+            0 and below 1. Slopes with fewer are made wider by their own parameter, as the `k` of
+            "fast_sigmoid" or the `width` of "boxcar"; a slope without such a parameter, as
+            "hard_tanh", stays. Default None: all widths stay.
         tolerance: the factor by which norms may differ from the last one where passes are repeated;
             above 1, default 1.1.
         iterations: the largest number of passes that change scales, an integer of at least 1,
@@ -158,7 +170,7 @@ def calibrate(
 
     Source: Mishkin and Matas 2016, arXiv:1511.06422, for the forward pass.
     """
-    settings = checked_settings("calibrate", tolerance, iterations, limit)
+    settings = checked_settings("calibrate", tolerance, iterations, limit, share)
     if not isinstance(model, keras.Model):
         raise TypeError(f"calibrate: model must be a Keras model, but is {model!r}.")
     seed = checks.integer(seed, "calibrate: seed", least=0)
@@ -196,18 +208,26 @@ class Settings:
     tolerance: float
     iterations: int
     limit: float
+    share: float | None = None
 
 
-def checked_settings(owner: str, tolerance: float, iterations: int, limit: float) -> Settings:
+def checked_settings(
+    owner: str, tolerance: float, iterations: int, limit: float, share: float | None = None
+) -> Settings:
     """The settings; a ValueError in the name of `owner` where a number is out of range."""
 
     def is_above_1(number: float) -> bool:
         return number > 1
 
+    if share is not None:
+        share = functions.real_number(
+            share, owner, "share", "above 0 and below 1", lambda share: 0 < share < 1
+        )
     return Settings(
         functions.real_number(tolerance, owner, "tolerance", "a number above 1", is_above_1),
         checks.integer(iterations, f"{owner}: iterations"),
         functions.real_number(limit, owner, "limit", "a number above 1", is_above_1),
+        share,
     )
 
 
@@ -220,7 +240,9 @@ def measured(
 ) -> tuple[Outcome, ...]:
     """The outcomes of `Balance.run`, with an error in words where `x` does not fit the model."""
     return reporting(
-        model, x, lambda: balance.run(x, objective, settings.tolerance, settings.iterations)
+        model,
+        x,
+        lambda: balance.run(x, objective, settings.tolerance, settings.iterations, settings.share),
     )
 
 

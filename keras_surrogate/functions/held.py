@@ -24,18 +24,21 @@ class Gain:
     Attributes:
         original: the same.
         variable: the factor, a float64 variable that starts at 1.
+        inputs: a list to which each input in eager mode is appended; None, the default: none is.
         listener: a function from the gradient without the factor to the gradient that the backward
             pass goes on with; it is called in eager mode. None, the default: the product.
     """
 
     original: Surrogate
     variable: tf.Variable
+    inputs: list[tf.Tensor] | None
     listener: Callable[[tf.Tensor], tf.Tensor] | None
 
     def __init__(self, original: Surrogate) -> None:
         self.original = original
         with tf.init_scope():
             self.variable = tf.Variable(1.0, trainable=False, dtype=tf.float64)
+        self.inputs = None
         self.listener = None
         self._read: tf.Tensor | None = None
 
@@ -52,6 +55,11 @@ class Gain:
         """The product of the factor and a tensor."""
         factor = self.variable if self._read is None else self._read
         return tf.cast(factor, tensor.dtype) * tensor
+
+    def note(self, x: tf.Tensor) -> None:
+        """Append an input to `inputs`."""
+        if self.inputs is not None and tf.executing_eagerly():
+            self.inputs.append(x)
 
     def held(self) -> Surrogate:
         """The surrogate with the factor."""
@@ -89,9 +97,11 @@ class Held(Function, collect=False):
         return self.gain.times(self.function.value(x))
 
     def slope(self, x: tf.Tensor) -> tf.Tensor:
+        self.gain.note(x)
         return self.gain.times(self.function.slope(x))
 
     def gradient(self, upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        self.gain.note(x)
         found = self.function.gradient(upstream, x)
         if self.gain.listener is not None and tf.executing_eagerly():
             return self.gain.listener(found)

@@ -15,6 +15,8 @@ from keras_surrogate import functions, methods
 
 # A name, pattern or place, and its factor.
 _Rule: TypeAlias = tuple["str | int", float]
+# Three kinds of dictionaries, because type checkers do not take {"a": 1.0} for one of mixed keys.
+Rates: TypeAlias = "Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float] | float"
 
 
 @dataclasses.dataclass
@@ -98,7 +100,7 @@ class LayerRates(keras.optimizers.Optimizer):
     def __init__(
         self,
         optimizer: str | dict[str, Any] | keras.optimizers.Optimizer,
-        rates: Mapping[str | int, float] | float,
+        rates: Rates,
         name: str = "layer_rates",
     ) -> None:
         inner = _checked_optimizer(optimizer)

@@ -381,6 +381,23 @@ def test_the_callback_on_other_models(name):
     assert all(report.spread_after < 1.3 for _, report in callback.reports)
 
 
+def test_a_training_without_gradient_is_warned_of():
+    model = mlp()
+    model.compile(keras.optimizers.SGD(0.05), "mse")
+
+    def kill(batch, logs):
+        model.layers[5].bias.assign(-1e6 * np.ones(16))
+        model.layers[5].activation.backward.gain.variable.assign(0.0)
+
+    callbacks = [
+        Calibration(VECTORS, Y, every=1),
+        keras.callbacks.LambdaCallback(on_train_batch_end=kill),
+    ]
+    with pytest.warns(UserWarning, match="hidden_5, is 0, .* The scales stay for now"):
+        model.fit(VECTORS, Y, batch_size=16, verbose=0, callbacks=callbacks)
+    assert len(callbacks[0].reports) == 1
+
+
 def test_an_error_in_fit_leaves_nothing_behind():
     class Stops(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,7 +24,8 @@ class Calibration(Callback):
 
     It does what `diagnosis.calibrate` does, to the model itself, before the first step and then
     every `every` steps. The train function is compiled once: the scales are variables in it. A file
-    that is saved in between, and the model after `fit`, have the present scales.
+    that is saved in between, and the model after `fit`, have the present scales. Where the gradient
+    becomes 0 or NaN, as after a divergence, the scales stay, with a warning.
 
     Each calibration costs an eager forward and backward pass on the batch to measure, and one or
     more to set the scales.
@@ -96,8 +98,19 @@ class Calibration(Callback):
         # The optimizer's number is known now, also after BackupAndRestore.
         step = steps_made(self.model.optimizer)
         if self._next is None or step >= self._next:
-            self.calibrate()
+            self._calibrate_or_warn()
             self._next = (step // self.every + 1) * self.every
+
+    def _calibrate_or_warn(self) -> None:
+        """Calibrate. After the first time, a gradient of 0 leaves the scales, with a warning."""
+        from keras_surrogate.diagnosis.balancing import NoGradientError
+
+        try:
+            self.calibrate()
+        except NoGradientError as error:
+            if not self.reports:
+                raise
+            warnings.warn(f"{error} The scales stay for now.", stacklevel=2)
 
     def calibrate(self) -> None:
         """Measure, and set the scales. It is called by `fit`.

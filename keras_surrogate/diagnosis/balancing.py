@@ -25,6 +25,10 @@ _LONGEST_STEP = math.log(100.0)
 _LEAST_STEP = 1e-3
 
 
+class NoGradientError(ValueError):
+    """No gradient to compare with: behind the last surrogate it is 0 or not finite."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """What was measured and changed at one site.
@@ -190,7 +194,7 @@ class Balance:
                 the widths stay.
 
         Raises:
-            ValueError: the gradient at the last site is 0 or not finite; no gradient reaches one.
+            NoGradientError: the last gradient is 0 or not finite, or there is none.
         """
         for one in self.balanced:
             one.gain.inputs = None if share is None else []
@@ -224,9 +228,9 @@ class Balance:
             targets[family(one)] = one.norm
         last = self.order[-1] if self.order else None
         if last is None:
-            raise ValueError("diagnose: no gradient reaches a surrogate of the model.")
+            raise NoGradientError("diagnose: no gradient reaches a surrogate of the model.")
         if last.error(1.0) is None:
-            raise ValueError(
+            raise NoGradientError(
                 f"diagnose: the gradient behind the last surrogate, {last.site.path}, is "
                 f"{last.norm:g}, so that no other one can be compared with it. Give it a wider "
                 "slope, or other inputs."

@@ -35,7 +35,7 @@ COLUMNS = {
     "dead_units": ("dead", "share of units that are 0 for every example"),
     "dormant_units": (
         "dormant",
-        "share of units whose outputs are at most 2.5% of the size of the layer's mean",
+        "share of units whose mean abs(output) is at most 2.5% of that of the layer",
     ),
     "saturated": ("saturated", "share of outputs in the flat ends of the activation"),
     "effective_rank": (

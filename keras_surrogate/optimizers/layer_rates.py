@@ -15,8 +15,8 @@ from keras_surrogate import functions, methods
 
 # A name, pattern or place, and its factor.
 _Rule: TypeAlias = tuple["str | int", float]
-# Three kinds of dictionaries, because type checkers do not take {"a": 1.0} for one of mixed keys.
-Rates: TypeAlias = "Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float] | float"
+# The keys are strings and integers; type checkers would not take {"a": 1.0} for such a dictionary.
+Rates: TypeAlias = "Mapping[Any, float] | float"
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ In the order in which a value travels:
 functions, surrogate, presets    a function, a pair of functions, the published pairs
 custom_gradient                  the backward pass
 layers, initializers             Keras objects that hold a surrogate
-constraints, optimizers          for latent and for binary weights
+constraints, optimizers          for latent and binary weights, and a rate for each layer
 recording, gradients, records, callbacks    gradient norms of training
 theory, simulation, diagnosis, comparison   predict, simulate, examine and compare trainings
 conversion                       surrogates into an existing model and out of it

@@ -1,4 +1,4 @@
-"""Initial weights at criticality for pairs of value and slope, and weights for spiking layers."""
+"""Initial weights: at criticality, for spiking layers, and such that few units are born dead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_surrogate import functions, presets
+from keras_surrogate import checks, functions, presets
 from keras_surrogate.layers import neurons
 from keras_surrogate.theory.criticality import critical_weight_variance
 from keras_surrogate.theory.spiking import sustaining_weight_variance
@@ -220,3 +220,72 @@ class FluctuationDriven(keras.initializers.Initializer):
         if isinstance(seed, dict):
             seed = keras.saving.deserialize_keras_object(seed)
         return cls(**{**config, "seed": seed})
+
+
+@keras.saving.register_keras_serializable(package="keras_surrogate")
+class RandomizedAsymmetric(keras.initializers.Initializer):
+    """Weights and bias of which one, drawn anew for each unit, is positive and large.
+
+        V ~ N(0, sigma_w**2 / fan_in), shape (fan_in + 1, units): the kernel, and the bias below it
+        V[k, j] = Beta(2, 1) for each unit j, with k uniform over 0, ..., fan_in
+
+        Dense(
+            64,
+            "relu",
+            kernel_initializer=RandomizedAsymmetric(seed=1),
+            bias_initializer=RandomizedAsymmetric(seed=1, fan_in=100),
+        )
+
+    In deep and narrow ReLU networks fewer networks are born dead than with symmetric weights. The
+    large element of a unit may be its bias, so a kernel and its bias need the same seed, and
+    different layers different ones. Without the bias initializer, about one unit in fan_in + 1 has
+    no large element.
+
+    Args:
+        seed: an integer of at least 0.
+        fan_in: the number of inputs of a unit, for a bias; for a convolution, size of the kernel
+            times input channels. Default None: that of the kernel.
+        sigma_w: default 0.6007, the paper's value, for which a ReLU layer keeps the size of its
+            signal. A number of at least 0.
+
+    Shape: that of a kernel whose last axis are the units (Dense, Conv); or (units,) with `fan_in`.
+
+    Raises:
+        ValueError: an argument out of range; a bias without `fan_in`.
+
+    Source: Lu et al. 2019, arXiv:1903.06733, section 4 and the code of its appendix.
+    """
+
+    def __init__(self, seed: int, fan_in: int | None = None, sigma_w: float = 0.6007) -> None:
+        self.seed = checks.integer(seed, "RandomizedAsymmetric: seed", least=0)
+        self.fan_in = fan_in
+        if fan_in is not None:
+            self.fan_in = checks.integer(fan_in, "RandomizedAsymmetric: fan_in")
+        self.sigma_w = functions.real_number(
+            sigma_w, "RandomizedAsymmetric", "sigma_w", "at least 0", lambda sigma: sigma >= 0
+        )
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        *inputs, units = (int(length) for length in shape)
+        fan_in = self.fan_in
+        if inputs:
+            fan_in = int(np.prod(inputs))
+        if fan_in is None:
+            raise ValueError(
+                f"RandomizedAsymmetric: a bias, of shape {tuple(shape)}, needs the number of "
+                "inputs of the kernel, and its seed: RandomizedAsymmetric(seed=1, fan_in=100)."
+            )
+        # The place and the size of the large element are the same for a kernel and its bias.
+        shared = np.random.default_rng([self.seed, 0])
+        place = shared.integers(0, fan_in + 1, units)
+        large = shared.beta(2, 1, units)
+        own = np.random.default_rng([self.seed, 1 if inputs else 2])
+        rows = fan_in if inputs else 1
+        values = own.normal(0, self.sigma_w / fan_in**0.5, (rows, units))
+        first = 0 if inputs else fan_in
+        inside = np.flatnonzero((place >= first) & (place < first + rows))
+        values[place[inside] - first, inside] = large[inside]
+        return keras.ops.convert_to_tensor(values.reshape(shape), dtype or keras.config.floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"seed": self.seed, "fan_in": self.fan_in, "sigma_w": self.sigma_w}

@@ -15,6 +15,7 @@ from keras_surrogate import compiling, functions
 from keras_surrogate.checks import one_of
 from keras_surrogate.custom_gradient import Use, applied, gradients_are_true, with_gradient
 from keras_surrogate.functions import FromCallable, residuals, tables
+from keras_surrogate.functions.held import Held
 
 if TYPE_CHECKING:
     from keras_surrogate._types import FunctionLike
@@ -113,14 +114,15 @@ class Surrogate:
         """
         if isinstance(x, keras.KerasTensor):
             return keras.layers.Activation(self)(x)
-
         return applied(Use(_floating_tensor(x), self._usual, self._smooth, self))
 
     def _usual(self, x: tf.Tensor) -> tf.Tensor:
-        def evaluate(x):
-            return self._evaluate(x, self._value(x))
+        pair = self._read()
 
-        return with_gradient(x, evaluate, self._primitive)
+        def evaluate(x):
+            return pair._evaluate(x, pair._value(x))
+
+        return with_gradient(x, evaluate, pair._primitive)
 
     def _smooth(self, x: tf.Tensor) -> tf.Tensor:
         """The value within `smooth_forward`, with its own gradient."""
@@ -144,24 +146,33 @@ class Surrogate:
 
     @property
     def _smooth_function(self) -> functions.Function:
-        return self.forward if self.forward == self.backward else self.backward
+        if isinstance(self.backward, Held):
+            return self.backward.function
+        return self.backward
 
     @functools.cached_property
     def _smooth_line(self) -> tuple[float, float]:
         """The factor and the shift of `smooth_value`; see `smooth_forward`."""
-        if self.forward == self.backward:
+        function = self._smooth_function
+        if self.forward == function:
             return 1.0, 0.0
         ends = tables.limits(self.forward)
-        own = tables.limits(self.backward)
+        own = tables.limits(function)
         if ends is None:
             return self.scale, 0.0
         if own is None:
             # The value at 0 becomes the middle of the forward's values on both sides of 0.
             middle, _ = tables.tabulated(self.forward, np.array([-1e-6, 1e-6]))
-            at_zero, _ = tables.tabulated(self.backward, np.zeros(1))
+            at_zero, _ = tables.tabulated(function, np.zeros(1))
             return self.scale, float(middle.mean() - self.scale * at_zero[0])
         factor = (ends[1] - ends[0]) / (own[1] - own[0])
         return factor, ends[0] - factor * own[0]
+
+    def _read(self) -> Surrogate:
+        """The surrogate of this call: with the present factor where calibration holds one."""
+        if isinstance(self.backward, Held):
+            return dataclasses.replace(self, backward=self.backward.read())
+        return self
 
     def blended(self, x: tf.Tensor, blend: float | tf.Tensor) -> tf.Tensor:
         """The same value with slope `blend` * surrogate + (1 - `blend`) * true.
@@ -171,6 +182,7 @@ class Surrogate:
             blend: the share of the surrogate, from 0 to 1; a number or a scalar tensor.
         """
         x = _floating_tensor(x)
+        pair = self._read()
         true = self.true()
         blend = tf.cast(blend, x.dtype)
 
@@ -179,7 +191,7 @@ class Surrogate:
 
         def evaluate(x):
             # The true slope may come from the output, and then needs its derivative.
-            y, gradient = self._evaluate(x, self.forward.value(x))
+            y, gradient = pair._evaluate(x, pair.forward.value(x))
 
             def blended_gradient(upstream):
                 own = gradient(upstream)
@@ -188,7 +200,7 @@ class Surrogate:
             return y, blended_gradient
 
         def primitive(x):
-            return blend * self._primitive(x) + (1 - blend) * true._primitive(x)
+            return blend * pair._primitive(x) + (1 - blend) * true._primitive(x)
 
         def usual(x):
             return with_gradient(x, evaluate, primitive)
@@ -283,6 +295,8 @@ class Surrogate:
 
     def get_config(self) -> dict[str, Any]:
         """A dictionary of plain values that `from_config` turns into an equal surrogate."""
+        if isinstance(self.backward, Held):
+            return self.backward.gain.released().get_config()
         return {
             "forward": self.forward.get_config(),
             "backward": self.backward.get_config(),

@@ -30,6 +30,9 @@ SILENT: float = 0.9
 # Share of units that fire in every time step. Such a unit is a constant. The same layers have up to
 # 0.05.
 FIRING: float = 0.5
+# Size of a unit's outputs over the mean size of its layer's units. Units at or below it are dormant
+# (Sokar et al. 2023, arXiv:2302.12902).
+DORMANT: float = 0.025
 # Share of saturated elements. hard_tanh on standard normal pre-activations has 0.32, and is
 # healthy.
 SATURATED: float = 1 / 3

@@ -117,9 +117,15 @@ def aligned():
     return ks.diagnosis.alignment(model, *batch), ks.diagnosis.first_order(model, *batch)
 
 
+@functools.cache
+def calibrated():
+    return ks.diagnosis.calibration_report(ks.diagnosis.calibrate(swapped(), X))
+
+
 # One of each class, as large as they come.
 MAKE = {
     "Record": record,
+    "Calibrated": calibrated,
     "Dataset": images,
     "Report": lambda: conversion.report(swapped()),
     "Change": lambda: conversion.report(swapped(2)).changes[0],

@@ -41,6 +41,13 @@ ks.layers.SurrogateWeights(keras.layers.Dense(2), "ste_sign", scale="mean_abs", 
 ks.layers.SurrogateWeights(keras.layers.Dense(2), "ste_sign", weights=["kernel"]).levels
 ks.constraints.WeightClip(limit=0.5)
 ks.optimizers.Bop(1e-6, gamma=1e-3, rest="sgd")
+ks.optimizers.LayerRates("adam", {"first": 0.5, 0: 2}).rates
+ks.optimizers.LayerRates(keras.optimizers.SGD(0.1), 0.9).factor(model.weights[0]).is_integer()
+ks.initializers.RandomizedAsymmetric(1, fan_in=4)
+ks.callbacks.RecycleUnits(x, every=10, layers="first").refused.items()
+ks.callbacks.Calibration(x, y, every=10)
+ks.diagnosis.calibration_report(ks.diagnosis.calibrate(model, x, y)).spread_after.is_integer()
+ks.plots.unit_scores(logger)
 ks.conversion.weight_report(model).bits_per_weight.is_integer()
 ks.conversion.quantize(model, bits=4, ends=None, layers={"first": 8}).summary()
 ks.conversion.export_litert(model, "model.tflite")
@@ -93,6 +100,8 @@ WRONG = [
     'ks.layers.SurrogateActivation("relu", 3)',
     'ks.layers.SurrogateWeights(ks.layers.RReLU(), "ste_sign", scale="mean")',
     'ks.optimizers.Bop("1e-6")',
+    'ks.optimizers.LayerRates("adam", ["first"])',
+    "ks.callbacks.Calibration([1.0], evry=2)",
     'ks.callbacks.GradientNormLogger(every="two")',
     "ks.callbacks.GradientNormLogger(evry=2)",
     "ks.testing.check_functoin",

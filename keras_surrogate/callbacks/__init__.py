@@ -8,12 +8,25 @@ alerts         `GradientAlerts` warns,
 table          `GradientTable` prints
 progress_bar   keeps all but the global norm out of Keras's progress bar
 annealing      `SurrogateAnnealing` changes the slope of the activations
+calibration    `Calibration` lets the scales of slopes follow the gradient
+recycling      `RecycleUnits` lets dormant units begin anew
 base           makes all of them picklable
 """
 
 from keras_surrogate.callbacks.alerts import Alert, GradientAlerts
 from keras_surrogate.callbacks.annealing import SurrogateAnnealing
+from keras_surrogate.callbacks.calibration import Calibration
 from keras_surrogate.callbacks.logger import GradientNormLogger
+from keras_surrogate.callbacks.recycling import Recycled, RecycleUnits
 from keras_surrogate.callbacks.table import GradientTable
 
-__all__ = ["Alert", "GradientAlerts", "GradientNormLogger", "GradientTable", "SurrogateAnnealing"]
+__all__ = [
+    "Alert",
+    "Calibration",
+    "GradientAlerts",
+    "GradientNormLogger",
+    "GradientTable",
+    "RecycleUnits",
+    "Recycled",
+    "SurrogateAnnealing",
+]

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+import keras
 import numpy as np
 
 from keras_surrogate import thresholds
@@ -16,7 +17,6 @@ from keras_surrogate.callbacks.spike_alerts import SpikeFaults
 from keras_surrogate.callbacks.weight_alerts import WeightFaults
 from keras_surrogate.checks import integer, one_of
 from keras_surrogate.functions import real_number
-from keras_surrogate.recording.optimizers import innermost
 from keras_surrogate.records import Record
 
 _Kind: TypeAlias = Literal[
@@ -198,7 +198,7 @@ class GradientAlerts(Listener):
     def _needed(self, kind: _Kind) -> int:
         """The number of consecutive steps after which a fault is reported."""
         optimizer = self.model.optimizer
-        scales_the_loss = innermost(optimizer) is not optimizer
+        scales_the_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if kind == "nonfinite" and not scales_the_loss:
             return 1
         return self._thresholds.patience

@@ -72,6 +72,11 @@ class GradientNormLogger(records.Recorded, Callback):
             "activations": mean, variance, share of zeros and of saturated elements of each layer's
             output, and the share of units that have been 0 since the epoch began.
             "delta_norm": norm of the gradient with respect to each layer's output.
+            "dormant": share of units whose outputs are 40 times smaller than the mean of the layer,
+            and a histogram of these sizes over the epoch, whose first bin are dead units.
+            "effective_rank": number of directions in which the outputs for the first 64 examples
+            differ, of each layer.
+            "weight_growth": norm of the weights, and this over that of the first recorded step.
             "flips": share of the weights of `SurrogateWeights` whose level changed in the step.
             "levels": share of its weights on each level and on the commonest one, and share of
             output channels that are all 0.

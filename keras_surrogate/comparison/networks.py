@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_surrogate.comparison import notation
 from keras_surrogate.comparison.families import FAMILIES
+from keras_surrogate.optimizers import LayerRates
 
 if TYPE_CHECKING:
     from keras_surrogate.comparison.cases import Case
@@ -143,39 +143,20 @@ def batches(seed: int, epoch: int, images: int, batch_size: int) -> np.ndarray:
 def build_optimizer(case: Case, network: BuiltNetwork) -> keras.optimizers.Optimizer:
     """The optimizer of a case; each layer's learning rate is times a power of `layer_rate`."""
     cls, rate = notation.optimizer(case.optimizer)
-    if case.layer_rate == 1:
-        optimizer = cls(rate)
-    else:
+    optimizer = cls(rate)
+    if case.layer_rate != 1:
         powers = case.layer_rate ** np.arange(case.depth, 0, -1.0)
         pairs = zip(_groups(network), powers, strict=True)
-        factors = {
-            id(variable.value): factor for variables, factor in pairs for variable in variables
-        }
-        optimizer = _with_layer_rates(cls)(rate)
-        optimizer.factors = factors
+        factors = {layer.name: factor for layers, factor in pairs for layer in layers}
+        optimizer = LayerRates(optimizer, factors)
     optimizer.build(network.model.trainable_variables)
     return optimizer
 
 
-def _groups(network: BuiltNetwork) -> Iterator[list[keras.Variable]]:
-    """The trainable variables of each hidden layer, with those of its normalisation."""
+def _groups(network: BuiltNetwork) -> Iterator[list[keras.layers.Layer]]:
+    """The layers with trainable weights of each hidden layer: itself and its normalisation."""
     layers = network.model.layers
     places = [layers.index(layer) for layer in network.hidden]
     ends = [*places[1:], len(layers) - 1]
     for start, end in itertools.zip_longest(places, ends):
-        yield [variable for layer in layers[start:end] for variable in layer.trainable_variables]
-
-
-def _with_layer_rates(
-    cls: type[keras.optimizers.Optimizer],
-) -> type[keras.optimizers.Optimizer]:
-    """A subclass of an optimizer's class whose `factors`, by a variable's id, multiply its rate."""
-
-    class WithLayerRates(cls):
-        def update_step(
-            self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
-        ) -> None:
-            factor = self.factors.get(id(variable), 1.0)
-            super().update_step(gradient, variable, learning_rate * factor)
-
-    return WithLayerRates
+        yield [layer for layer in layers[start:end] if layer.trainable_variables]

@@ -14,8 +14,8 @@ from keras_surrogate import files, functions
 from keras_surrogate.conversion import choosing
 from keras_surrogate.conversion.nir_neurons import Unfit, nir_package, node_of, warn_of_resets
 from keras_surrogate.layers import encoders, readouts
-from keras_surrogate.layers.over_time import OverTime
 from keras_surrogate.layers.neuron_layer import NeuronLayer
+from keras_surrogate.layers.over_time import OverTime
 from keras_surrogate.layers.spiking_cell import SpikingCell
 
 if TYPE_CHECKING:

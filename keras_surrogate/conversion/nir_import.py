@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_surrogate import checks, functions
 from keras_surrogate.conversion.nir_neurons import Unfit, described, nir_package
+from keras_surrogate.layers.neuron_layer import NeuronLayer
 from keras_surrogate.layers.neurons import (
     IFNeuron,
     LIFNeuron,
@@ -20,7 +21,6 @@ from keras_surrogate.layers.neurons import (
     SynapticLIFNeuron,
 )
 from keras_surrogate.layers.over_time import OverTime
-from keras_surrogate.layers.neuron_layer import NeuronLayer
 from keras_surrogate.layers.spiking import IF, LI, LIF, SynapticLIF
 from keras_surrogate.layers.spiking_cell import SpikingCell
 

@@ -16,6 +16,8 @@ from keras_surrogate import functions
 from keras_surrogate.conversion import layer_tree
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 from keras_surrogate.layers.within import everything_within
+from keras_surrogate.optimizers import LayerRates
+from keras_surrogate.recording.optimizers import with_inner
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -24,6 +26,7 @@ def rebuilt(
     slots: Mapping[int, Mapping[str, object]],
     replacements: Mapping[int, Callable[[], keras.layers.Layer]],
     unwrapped: Sequence[SurrogateWeights] = (),
+    plain_optimizer: bool = False,
 ) -> keras.Model:
     """A copy of a model that shares nothing with it.
 
@@ -34,6 +37,8 @@ def rebuilt(
         unwrapped: layers whose copy is that of the layer they wrap, with the values of the
             surrogate as its weights; default none. The optimizer's state is not copied then,
             because it belongs to the latent weights.
+        plain_optimizer: True puts Keras's optimizer in place of `Bop` and `LayerRates`, which
+            contain one; default False.
 
     Raises:
         ValueError: a layer cannot be created from its configuration, or its copy has other weights.
@@ -45,7 +50,7 @@ def rebuilt(
             # Keras sets it for a model with its own call only when it is called.
             copy.built = True
         _transfer_state(model, copy, unwrapped)
-        _transfer_compilation(model, copy, with_optimizer=not unwrapped)
+        _transfer_compilation(model, copy, not unwrapped, plain_optimizer)
     return copy
 
 
@@ -327,28 +332,39 @@ def transfer_own_state(layer: keras.layers.Layer, counterpart: keras.layers.Laye
             getattr(counterpart, name).state.assign(value.state)
 
 
-def _without_bop(config):
-    """A configuration with the optimizer of the other weights in place of `Bop`."""
+def _with_plain_optimizer(config):
+    """A configuration with the optimizer within `Bop` or `LayerRates` in place of them."""
     if not isinstance(config, dict):
         return config
-    if config.get("registered_name") == "keras_surrogate>Bop":
-        return config["config"]["rest"]
-    return {key: _without_bop(value) for key, value in config.items()}
+    within = {"keras_surrogate>Bop": "rest", "keras_surrogate>LayerRates": "optimizer"}
+    name = within.get(config.get("registered_name"))
+    if name is not None:
+        return _with_plain_optimizer(config["config"][name])
+    return {key: _with_plain_optimizer(value) for key, value in config.items()}
 
 
-def _transfer_compilation(model, copy, with_optimizer):
+def _optimizer_variables(optimizer, plain):
+    """The variables of an optimizer; if `plain` is True, without those of `LayerRates` itself."""
+    own = set()
+    if plain:
+        rates = [one for one in with_inner([optimizer]) if isinstance(one, LayerRates)]
+        own = {id(variable) for one in rates for variable in one.own_variables}
+    return [variable for variable in optimizer.variables if id(variable) not in own]
+
+
+def _transfer_compilation(model, copy, with_optimizer, plain_optimizer):
     """Compile the copy like the model, and copy the optimizer's variables if asked to."""
     if not getattr(model, "compiled", False):
         return
     config = model.get_compile_config()
-    if not with_optimizer:
-        config = _without_bop(config)
+    if plain_optimizer:
+        config = _with_plain_optimizer(config)
     copy.compile_from_config(config)
     if model.optimizer is None or not model.optimizer.built or not copy.compiled:
         return
     if not with_optimizer:
         return
-    variables = model.optimizer.variables
+    variables = _optimizer_variables(model.optimizer, plain_optimizer)
     counterparts = copy.optimizer.variables
     if [variable.shape for variable in variables] != [variable.shape for variable in counterparts]:
         warnings.warn(

@@ -38,8 +38,8 @@ def strip(model: keras.Model) -> keras.Model:
     becomes PReLU. RReLU becomes LeakyReLU, its form at inference, with a warning, because it no
     longer draws random slopes in training. SurrogateWeights becomes the layer that it wraps, with
     the values of the surrogate as its weights and without `WeightClip`; the optimizer starts anew
-    then. FakeQuantize becomes a model of Keras's own operations with its range as constants.
-    `report(stripped)` lists everything.
+    then. Bop and LayerRates become the optimizer within them. FakeQuantize becomes a model of
+    Keras's own operations with its range as constants. `report(stripped)` lists everything.
 
     One difference remains: a ReLU(negative_slope=s) that was swapped becomes the equal
     LeakyReLU(s).
@@ -68,7 +68,7 @@ def strip(model: keras.Model) -> keras.Model:
         for surrogate in found
         if surrogate.slot is None and surrogate.layer not in unwrapped
     }
-    copy = rebuilding.rebuilt(model, slots, replacements, unwrapped)
+    copy = rebuilding.rebuilt(model, slots, replacements, unwrapped, plain_optimizer=True)
     unreached = [*_random_slopes(found), *_set_what_classes_create(copy)]
     _check_no_trace(copy)
     changes = tuple(surrogate.reported() for surrogate in found)

@@ -5,6 +5,8 @@
     result.rows             the same as objects; also result.findings, result.to_dict()
     plots.diagnosis(result) the picture
 
+    calibrated = diagnosis.calibrate(model, x, y)       slopes scaled to keep the gradient's size
+
 Nothing is trained. The files, in the order in which a batch passes through them:
 `sources` takes it from the data, `batches` checks and measures it, `passes` runs the model,
 `flow` finds the graph of the layers, `measuring` computes numbers, `endings` finds where a gradient
@@ -18,11 +20,15 @@ ends, `layer_table` makes the rows, `plain_stack` recognises the networks that t
 
 `preparing` makes model and batch ready for all, `alignment` compares with one of the `references`;
 `noise` is the network that fires by chance. `printing` is shared by the results.
+
+`surrogate_sites` finds the surrogates, `balancing` measures and scales them, for `calibration`;
+`units` finds the weights of each unit.
 """
 
 from keras_surrogate.diagnosis import references
 from keras_surrogate.diagnosis.alignment import AlignedLayer, Alignment, alignment
 from keras_surrogate.diagnosis.batches import Batch
+from keras_surrogate.diagnosis.calibration import Calibrated, calibrate, calibration_report
 from keras_surrogate.diagnosis.cases import Finding
 from keras_surrogate.diagnosis.diagnose import diagnose
 from keras_surrogate.diagnosis.first_order import FirstOrder, OneStep, first_order
@@ -33,12 +39,15 @@ __all__ = [
     "AlignedLayer",
     "Alignment",
     "Batch",
+    "Calibrated",
     "Diagnosis",
     "Finding",
     "FirstOrder",
     "OneStep",
     "Row",
     "alignment",
+    "calibrate",
+    "calibration_report",
     "diagnose",
     "first_order",
     "references",

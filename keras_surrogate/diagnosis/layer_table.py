@@ -35,6 +35,8 @@ class Row:
         firing_rate: of a layer of spiking neurons, the mean of its spikes.
         dead_units: of a rectifier, the share of units that are 0 for every example; of spiking
             neurons, that never fire.
+        dormant_units: of an activation, the share of units whose mean abs(output) is at most 0.025
+            times that of the layer.
         saturated: of a squashing function, the share of elements where its slope is below 1 % of
             its largest; of spiking neurons, the share of units that fire in every time step of
             every example.
@@ -84,6 +86,7 @@ class Row:
     zero_centredness: float | None = None
     firing_rate: float | None = None
     dead_units: float | None = None
+    dormant_units: float | None = None
     saturated: float | None = None
     effective_rank: float | None = None
     spread: float | None = None
@@ -430,6 +433,8 @@ def _of_activation(
         return {}
     function = activation.forward
     found = {}
+    if tensor.shape.rank > 1 and function.title != "linear":
+        found["dormant_units"] = measuring.dormant_units(layer, tensor)
     if tables.is_rectifier(function) and tensor.shape.rank > 1:
         channels_first = getattr(layer, "data_format", None) == "channels_first"
         found["dead_units"] = measuring.dead_units(tensor, channels_first)

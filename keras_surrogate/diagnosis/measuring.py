@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate.functions import tables
+from keras_surrogate.recording import unit_quantities
 from keras_surrogate.recording.norms import at_least_float32
 from keras_surrogate.recording.norms import norms as tensor_norms
 
@@ -140,6 +141,18 @@ def dead_units(tensor: tf.Tensor, channels_first: bool = False) -> float | None:
     # In NumPy, whose `any` is several times as fast as TensorFlow's.
     is_active = (np.asarray(tensor) != 0).any(axis=tuple(others))
     return 1 - float(np.mean(is_active))
+
+
+def dormant_units(layer: keras.layers.Layer, tensor: tf.Tensor) -> float | None:
+    """The share of units whose outputs are small beside those of the layer's other units.
+
+    None for a single example. The threshold is `thresholds.DORMANT`.
+    """
+    sizes = unit_quantities.unit_sizes(layer, [tensor])
+    if tensor.shape[0] < 2 or sizes is None:
+        return None
+    share = float(unit_quantities.dormant_share(sizes))
+    return None if math.isnan(share) else share
 
 
 def saturated(tensor: tf.Tensor, function: Function) -> float:

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import methods
+from keras_surrogate.optimizers import LayerRates
 from keras_surrogate.recording import norms
-from keras_surrogate.recording.optimizers import innermost
+from keras_surrogate.recording.optimizers import innermost, without_loss_scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ def run(
             which this scalar and all gradients are too large.
         layers: the layers whose calls are recorded.
     """
-    with tf.GradientTape(persistent=True) as tape, _seen(layers) as calls:
+    with tf.GradientTape(persistent=True) as tape, seen(layers) as calls:
         tape.watch(_floating(x))
         outputs = model(x, training=True)
         value, factor = objective(outputs)
@@ -117,8 +118,10 @@ def _dense(gradient, factor):
 
 
 @contextlib.contextmanager
-def _seen(layers):
-    """A context that records the inputs and outputs of each call of the layers."""
+def seen(
+    layers: Iterable[keras.layers.Layer],
+) -> Iterator[dict[int, list[tuple[list[tf.Tensor], list[tf.Tensor]]]]]:
+    """A context that records the inputs and outputs of each call of the layers, as in `Pass`."""
     calls = {}
     with methods.replaced(layers, "call", functools.partial(_recording, calls)):
         yield calls
@@ -234,6 +237,9 @@ def updates(model: keras.Model, found: dict[int, tf.Tensor | None]) -> dict[int,
     everything = {id(variable): _copy(variable) for variable in model.trainable_variables}
     copies = [everything[id(variable)] for variable, _ in pairs]
     clone = _cloned(innermost(optimizer), list(everything.values()))
+    outer = without_loss_scaling(optimizer)
+    if isinstance(outer, LayerRates):
+        clone = outer.copied_around(clone, model.trainable_variables, list(everything.values()))
     if pairs:
         clone.apply([tf.cast(gradient, variable.dtype) for variable, gradient in pairs], copies)
     return {

@@ -34,6 +34,10 @@ COLUMNS = {
     ),
     "firing_rate": ("firing", "share of neurons and time steps with a spike"),
     "dead_units": ("dead", "share of units that are 0 for every example, or never fire"),
+    "dormant_units": (
+        "dormant",
+        "share of units whose mean abs(output) is at most 2.5% of that of the layer",
+    ),
     "saturated": (
         "saturated",
         "share of outputs in the flat ends of the activation, or of units that always fire",
@@ -60,7 +64,7 @@ COLUMNS = {
 # The columns about the signal, printed as a table of their own where one table is too wide.
 _SIGNAL = list(COLUMNS)[:7]
 _WIDE = 120
-_SHARES = {"firing_rate", "dead_units", "saturated", "sign_agreement"}
+_SHARES = {"firing_rate", "dead_units", "dormant_units", "saturated", "sign_agreement"}
 _NOTHING = "No known fault was found."
 _ONE = (
     "Dead units and a collapsed signal cannot be detected with one example. Give several, 64 or "

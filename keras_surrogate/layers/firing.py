@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras_surrogate import methods
 from keras_surrogate.functions import tables
 from keras_surrogate.layers import time_loop
-from keras_surrogate.layers.neurons import Neuron, SpikingNeuron
 from keras_surrogate.layers.neuron_layer import NeuronLayer, state_dtype
+from keras_surrogate.layers.neurons import Neuron, SpikingNeuron
 from keras_surrogate.layers.spiking_cell import SpikingCell
 
 # A slope below this share of its largest value is negligible.

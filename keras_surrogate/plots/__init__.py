@@ -10,8 +10,9 @@ Files, in the order in which data becomes a picture:
     runs.py            from a training run to arrays
     axes.py            new axes; the only import of matplotlib
     lines.py           many layers on the same axes
-    training.py, alignment.py, spikes.py, surrogate.py, prediction.py, tanh_nx.py, simulation.py,
-    diagnosis.py, comparison.py      the pictures, one file for each package that they show
+    training.py, alignment.py, spikes.py, units.py, surrogate.py, prediction.py, tanh_nx.py,
+    simulation.py, diagnosis.py, comparison.py      the pictures, one file for each package that
+                       they show
     saving.py          from a picture to a file
 """
 
@@ -41,6 +42,7 @@ from keras_surrogate.plots.training import (
     over_time,
     overview,
 )
+from keras_surrogate.plots.units import unit_scores
 
 __all__ = [
     "accuracies",
@@ -67,5 +69,6 @@ __all__ = [
     "tanh_thresholds",
     "two_state_chain",
     "uniform_products",
+    "unit_scores",
     "vanishing_rates",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_surrogate import records
 from keras_surrogate.recording.quantities import GradientHistogram
+from keras_surrogate.recording.unit_quantities import UnitScores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -224,21 +225,51 @@ def histogram_rows(
             "No gradient histograms were recorded. Record them with "
             'GradientNormLogger(also="histogram").'
         )
-    if layer is not None and epoch is not None:
+    if layer is not None:
+        _check_layer(layer, epoch, histograms)
+        counts = [np.nansum(histograms[layer][rows], axis=0) for rows in stretches(record)]
+        return epochs_of(record).tolist(), np.stack(counts)
+    rows = stretches(record)[_place_of_epoch(record, epoch)]
+    names = [name for name in histograms if name != "global"]
+    return names, np.stack([np.nansum(histograms[name][rows], axis=0) for name in names])
+
+
+def unit_score_rows(
+    record: records.Record, layer: str | None = None, epoch: int | None = None
+) -> tuple[list[str] | list[int], np.ndarray]:
+    """The rows to draw: names of layers or numbers of epochs, and shares of shape (rows, bins).
+
+    Arguments and errors are those of `histogram_rows`.
+    """
+    bins = [f"{UnitScores.name}[{label}]" for label in UnitScores.labels]
+    if bins[0] not in record.quantities:
+        raise ValueError(
+            'No scores of units were recorded. Record them with GradientNormLogger(also="dormant").'
+        )
+    names = list(record.names(bins[0]))
+    last = [rows.stop - 1 for rows in stretches(record)]
+    shares = np.stack([record[one][last] for one in bins], axis=-1)
+    if layer is not None:
+        _check_layer(layer, epoch, names)
+        return epochs_of(record).tolist(), shares[:, names.index(layer)]
+    return names, shares[_place_of_epoch(record, epoch)]
+
+
+def _check_layer(layer: str, epoch: int | None, known: Collection[object]) -> None:
+    if epoch is not None:
         raise ValueError(
             "Give a layer, for one row for each epoch, or an epoch, for one row for each layer, "
             "but not both."
         )
+    _check("layer", layer, known)
+
+
+def _place_of_epoch(record: records.Record, epoch: int | None) -> int:
+    """The place of an epoch among the stretches; of several with its number the last one."""
     epochs = epochs_of(record).tolist()
-    if layer is not None:
-        _check("layer", layer, histograms)
-        counts = [np.nansum(histograms[layer][rows], axis=0) for rows in stretches(record)]
-        return epochs, np.stack(counts)
     number = epochs[-1] if epoch is None else epoch
     _check("epoch", number, list(dict.fromkeys(epochs)))
-    rows = stretches(record)[_last_index(epochs, number)]
-    names = [name for name in histograms if name != "global"]
-    return names, np.stack([np.nansum(histograms[name][rows], axis=0) for name in names])
+    return _last_index(epochs, number)
 
 
 def _last_index(values: list[int], value: int) -> int:

@@ -28,6 +28,7 @@ _SHARES = (
     "activation_saturated",
     "always_firing_units",
     "dead_units",
+    "dormant_units",
     "firing_rate",
     "gradient_clipped",
     "large_slopes",

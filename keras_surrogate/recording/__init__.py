@@ -6,7 +6,8 @@ quantities,          numbers from what a step shows, with one class for each qua
 output_quantities,
 weight_quantities,
 alignment_quantity,
-spike_quantities
+spike_quantities,
+unit_quantities
 rehearsal            the train step without its update, to compare two gradients
 norms                norms of tensors, and their totals for each layer
 names, optimizers    layers and variables in the order of calls; optimizers and those within them
@@ -21,4 +22,5 @@ custom training loops.
 from keras_surrogate.recording import alignment_quantity as alignment_quantity
 from keras_surrogate.recording import output_quantities as output_quantities
 from keras_surrogate.recording import spike_quantities as spike_quantities
+from keras_surrogate.recording import unit_quantities as unit_quantities
 from keras_surrogate.recording import weight_quantities as weight_quantities

@@ -21,8 +21,17 @@ def iterations(optimizer: keras.optimizers.Optimizer) -> int:
 
 
 def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer within a `LossScaleOptimizer` or `LayerRates`; any other optimizer itself."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
+
+
+def without_loss_scaling(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer within a `LossScaleOptimizer`; any other optimizer itself."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer.inner_optimizer
+    return optimizer
 
 
 def with_inner(
@@ -31,7 +40,7 @@ def with_inner(
     """The optimizers, and those within them."""
     found = list(optimizers)
     for optimizer in found:
-        # Of loss scaling, and of `Bop`, which leaves some weights to another optimizer.
+        # Of loss scaling and `LayerRates`, and of `Bop`, which leaves some weights to another one.
         inner = [getattr(optimizer, name, None) for name in ("inner_optimizer", "rest")]
         found += [one for one in inner if one is not None]
     return found

@@ -127,16 +127,16 @@ class DeadUnits(OutputQuantity, ask_for="activations"):
 
     def observed(self, layout: Layout) -> Mapping[str, keras.layers.Layer]:
         # Not layers that only rearrange, such as Flatten: their zeros are those of their input.
-        return {name: layer for name, layer in layout.layers.items() if _has_units(layer)}
+        return {name: layer for name, layer in layout.layers.items() if has_units(layer)}
 
     def measure(self, layer: keras.layers.Layer, outputs: Sequence[tf.Tensor]) -> tf.Tensor:
-        axis = 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+        axis = units_axis(layer)
         units = outputs[0].shape[axis]
         if units is None or any(output.shape[axis] != units for output in outputs):
             return tf.constant(np.nan, tf.float64)
         if id(layer) not in self._fired:
             self._fired[id(layer)] = local_variable(np.zeros(units))
-        firing = [tf.reduce_any(output != 0, _axes_but(axis, output)) for output in outputs]
+        firing = [tf.reduce_any(output != 0, axes_but(axis, output)) for output in outputs]
         fired_now = tf.cast(tf.reduce_any(firing, axis=0), tf.float64)
         fired = self._fired[id(layer)] + over_replicas(fired_now)
         self._fired[id(layer)].assign(fired)
@@ -165,7 +165,13 @@ class DeltaNorm(LayerQuantity, ask_for="delta_norm"):
         return tf.sqrt(over_replicas(tf.convert_to_tensor(squares, tf.float64)))
 
 
-def _has_units(layer: keras.layers.Layer) -> bool:
+def units_axis(layer: keras.layers.Layer) -> int:
+    """The axis of a layer's outputs along which its units (channels) lie."""
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def has_units(layer: keras.layers.Layer) -> bool:
+    """True for layers with weights or an activation; False for those that only rearrange."""
     activates = (
         hasattr(layer, "activation")
         or hasattr(layer, "surrogate")
@@ -192,6 +198,7 @@ def mean(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
     return joined / counted
 
 
-def _axes_but(axis: int, tensor: tf.Tensor) -> list[int]:
+def axes_but(axis: int, tensor: tf.Tensor) -> list[int]:
+    """All axes of a tensor but one."""
     rank = len(tensor.shape)
     return [number for number in range(rank) if number != axis % rank]

@@ -98,6 +98,9 @@ class Quantity(abc.ABC):
     def values(self, step: TracedStep, layout: Layout) -> tf.Tensor:
         """The values of the columns, in float64, shape (columns,)."""
 
+    def begin_fit(self) -> None:  # noqa: B027, most quantities have no state
+        """Reset the state of the quantity at the start of a fit."""
+
     def begin_epoch(self) -> None:  # noqa: B027, most quantities have no state
         """Reset the state of the quantity at the start of an epoch."""
 

@@ -182,6 +182,8 @@ class StepRecorder:
             before.read()
         self.read()
         self._reader = weakref.ref(reader)
+        for quantity in self.quantities:
+            quantity.begin_fit()
 
     def is_read_by(self, reader: Reader) -> bool:
         """True for the reader that was given to the last `begin`."""

@@ -1,4 +1,4 @@
-"""Optimizers for weights of few levels."""
+"""The binary optimizer."""
 
 from __future__ import annotations
 

@@ -26,18 +26,21 @@ def norms(gradients: Sequence[tf.Tensor | tf.IndexedSlices], compiled: bool = Tr
     tensors = [at_least_float32(nonzero_rows(gradient)) for gradient in gradients]
     # The widest type among them.
     dtype = max((tensor.dtype for tensor in tensors), key=lambda dtype: dtype.size)
-    squares = [_safe_sums_of_squares(group, dtype, compiled) for group in _groups(tensors)]
+    squares = [
+        _safe_sums_of_squares(group, dtype, compiled) for group in _groups(tensors, compiled)
+    ]
     return tf.sqrt(tf.concat(squares, axis=0))
 
 
-def _groups(tensors: Sequence[tf.Tensor]) -> list[Sequence[tf.Tensor]]:
+def _groups(tensors: Sequence[tf.Tensor], compiled: bool) -> list[Sequence[tf.Tensor]]:
     """Tensors next to each other in a few groups, each with a similar number of elements.
 
     Until a group's sums are known, its tensors stay in memory. With one group for all, an optimizer
     could overwrite none of the gradients, and none would be free before the last one is known.
     """
     ends = np.cumsum([tensor.shape.num_elements() or 0 for tensor in tensors])
-    count = int(np.clip(ends[-1] // _LEAST_GROUP, 1, _MOST_GROUPS))
+    least = _LEAST_COMPILED_GROUP if compiled else _LEAST_GROUP
+    count = int(np.clip(ends[-1] // least, 1, _MOST_GROUPS))
     places = np.unique(np.searchsorted(ends, ends[-1] * np.arange(1, count) / count) + 1)
     edges = [0, *places[places < len(tensors)], len(tensors)]
     return [tensors[start:end] for start, end in itertools.pairwise(edges)]
@@ -96,6 +99,8 @@ _LONGEST_SUM = 8192
 
 # Each group costs an operation `tf.cond`, so it has at least this many elements.
 _LEAST_GROUP = 2**18
+# XLA takes long to compile it, and runs one as fast as four.
+_LEAST_COMPILED_GROUP = 2**22
 _MOST_GROUPS = 4
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import io
+import re
 import types
+from html import unescape
 from pathlib import Path
 
 import matplotlib
@@ -16,6 +18,7 @@ import matplotlib
 matplotlib.use("svg")
 
 import matplotlib.pyplot as plt
+from latex2mathml import converter
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -46,10 +49,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_content(html: str, **_: object) -> str:
+    """Replace the LaTeX of a page by MathML, which browsers draw without a script."""
+    html = re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', _inline, html, flags=re.DOTALL)
+    return re.sub(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', _display, html, flags=re.DOTALL)
+
+
+def _inline(found: re.Match[str]) -> str:
+    return converter.convert(unescape(found[1].strip()))
+
+
+def _display(found: re.Match[str]) -> str:
+    return f"<p>{converter.convert(unescape(found[1].strip()), display='block')}</p>"
+
+
 def picture(pair: ks.Surrogate) -> str:
     """An SVG picture of a pair."""
     _, ax = plt.subplots(figsize=(4, 2.6), layout="constrained")
     ks.plots.surrogate(pair, ax)
+    # The page says what the lines are.
+    ax.get_legend().remove()
     with io.StringIO() as text:
         # Without the date, so that equal pictures are equal files.
         ax.figure.savefig(text, format="svg", metadata={"Date": None})

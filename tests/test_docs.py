@@ -1,0 +1,85 @@
+"""The pages of docs/: their code runs, their commands exist, every public name has a place."""
+
+import os
+import re
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from keras_surrogate import cli
+from keras_surrogate.functions.base import COLLECTION
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCKS = [
+    pytest.param(block, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+COMMANDS = sorted(
+    {
+        command
+        for page in PAGES
+        for command in re.findall(r"keras-surrogate ([a-z][a-z-]+ [^`&\n]*)", page.read_text())
+    }
+)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_code_of_every_page_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    collection = dict(COLLECTION)
+    try:
+        exec(block, {"__name__": "docs"})
+    finally:
+        COLLECTION.clear()
+        COLLECTION.update(collection)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_those_of_the_command_line(command, capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main([command.split()[0], "--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z-]+", command)) <= options
+
+
+def test_every_file_that_a_page_names_exists():
+    named = {
+        path
+        for page in PAGES
+        for path in re.findall(r"(?:examples|tests)/[\w/]+\.(?:py|md|png)", page.read_text())
+    }
+    assert len(named) > 4
+    assert not [path for path in sorted(named) if not (ROOT / path).exists()]
+
+
+@pytest.mark.slow
+def test_every_public_name_has_a_place_in_the_built_reference(tmp_path, monkeypatch):
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("latex2mathml")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+    )
+    # Sphinx's inventory: four lines of text, then one line for each name, compressed.
+    *_, compressed = (tmp_path / "objects.inv").read_bytes().split(b"\n", 4)
+    placed = {line.split(" ")[0] for line in zlib.decompress(compressed).decode().splitlines()}
+    monkeypatch.syspath_prepend(str(DOCS))
+    import hooks
+
+    names = hooks.every_public_name()
+    assert len(names) > 250
+    assert not [name for name in names if name not in placed]
+    # The equations became MathML.
+    page = (tmp_path / "concepts" / "theory" / "index.html").read_text()
+    assert page.count("<math") > 5 and "arithmatex" not in page

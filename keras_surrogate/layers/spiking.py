@@ -119,9 +119,8 @@ class LIF(_NamedNeuronLayer):
             as snnTorch does. Default False.
         detach_reset: True hides the reset from the gradient; default True.
         surrogate: anything that `keras_surrogate.get` takes, with different forward and backward.
-            Default: Surrogate("step", FastSigmoid(5)). It is wide, so that the gradient keeps its
-            direction through several layers (see `neurons.SpikingNeuron` for the measurement); the
-            usual FastSigmoid(25) loses it within four. The default may change.
+            Default: "atan_spike". It is wide, so that the gradient keeps its direction through
+            many layers (see `neurons.SpikingNeuron` for the measurement).
         learn_leak, learn_threshold: False, the default; "layer" (or True), one learned number for
             the layer; "channel", one for each entry of the last axis; "unit", one for each unit.
             The leak is the sigmoid of its weight, the threshold the softplus.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_surrogate import files
 from keras_surrogate.comparison.statistics import interval
 
 RESULTS = Path(__file__).parent / "results"
@@ -22,12 +23,13 @@ Settings = Mapping[str, Any]
 
 def read(name: str) -> list[dict[str, Any]]:
     """The finished runs of a study: their settings, results and seconds."""
-    path = RESULTS / f"{name}.jsonl"
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    # A line without its end was cut off.
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    return [json.loads(line) for line in _complete_lines(RESULTS / f"{name}.jsonl")]
+
+
+def _complete_lines(path: Path) -> list[str]:
+    """The lines of a file but a last one that was cut off."""
+    text = path.read_text() if path.exists() else ""
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def run(
@@ -52,11 +54,17 @@ def run(
             results = train(**wanted)
             seconds = round(time.perf_counter() - start, 1)
             known = [{**wanted, **results, "seconds": seconds}]
-            with (RESULTS / f"{name}.jsonl").open("a") as file:
-                file.write(json.dumps(known[0]) + "\n")
+            _append(RESULTS / f"{name}.jsonl", json.dumps(known[0]))
             print(", ".join(f"{key} {_shown(value)}" for key, value in known[0].items()))
         found.append(known[0])
     return found
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a line in the place of one that was cut off."""
+    lines = [*_complete_lines(path), line]
+    with files.replacing_file(path) as unfinished:
+        unfinished.write_text("".join(f"{one}\n" for one in lines))
 
 
 def _shown(value: Any) -> str:

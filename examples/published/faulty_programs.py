@@ -11,10 +11,10 @@ benchmarks of these papers collected them:
     AUTOTRAINER    Zhang et al. 2021, ICSE, github.com/shiningrain/AUTOTRAINER
 
 Left out are programs whose only fault is too few epochs or too small a batch, those that train as
-well as their published repair (51930566, 37624102 and others), and those without public code. Programs with the same fault in
-the same model are there once. All code is new. The layers are those of the programs, except that
-images and layers of convolutions are smaller. Data that cannot be generated is replaced by data of
-the same shape and size of numbers.
+well as their published repair (51930566, 37624102 and others), and those without public code.
+Programs with the same fault in the same model are there once. All code is new. The layers are
+those of the programs, except that images and layers of convolutions are smaller. Data that cannot
+be generated are replaced by data of the same shape and size of numbers.
 
 A repaired twin has the published repair. Where this is not enough to train within the few hundred
 steps here, further changes are named in the program's docstring.

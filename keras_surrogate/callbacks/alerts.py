@@ -1,4 +1,4 @@
-"""Warnings about vanishing, exploding, zero and non-finite gradients, dead units and weights."""
+"""Warnings about vanishing, exploding, zero and other gradients, units, weights and the loss."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ import numpy as np
 from keras_surrogate import thresholds
 from keras_surrogate.callbacks.listening import Listener
 from keras_surrogate.callbacks.logger import GradientNormLogger
+from keras_surrogate.callbacks.loss_alerts import LossFaults
 from keras_surrogate.callbacks.weight_alerts import WeightFaults
 from keras_surrogate.checks import integer, one_of
 from keras_surrogate.functions import real_number
-from keras_surrogate.recording.optimizers import innermost
+from keras_surrogate.recording.optimizers import innermost, iterations
 from keras_surrogate.records import Record
 
 _Kind: TypeAlias = Literal[
-    "vanishing", "exploding", "nonfinite", "zero", "dead", "frozen", "unstable", "one_level"
+    "vanishing",
+    "exploding",
+    "nonfinite",
+    "zero",
+    "dead",
+    "frozen",
+    "unstable",
+    "one_level",
+    "loss_stuck",
+    "loss_oscillates",
 ]
 
 
@@ -28,11 +38,11 @@ class Alert:
     """A fault that `GradientAlerts` found.
 
     Attributes:
-        kind: "vanishing", "exploding", "nonfinite", "zero", "dead", "frozen", "unstable" or
-            "one_level".
+        kind: "vanishing", "exploding", "nonfinite", "zero", "dead", "frozen", "unstable",
+            "one_level", "loss_stuck" or "loss_oscillates".
         step: the number of the recorded step in which it was found.
         epoch: the epoch of that step.
-        layer: the name of the layer (or variable) with the fault.
+        layer: the name of the layer (or variable) with the fault; "loss" for a fault of the loss.
         value: the number that passed the threshold.
         message: a sentence with all of this.
     """
@@ -69,11 +79,17 @@ class GradientAlerts(Listener):
     unstable: in each recorded step of an epoch more than half of a layer's weights changed theirs.
     one_level: at the end of an epoch a kernel has one level only.
 
-    All faults except those of units and weights must last for `patience` recorded steps. One
-    non-finite step is enough where the optimizer does not scale the loss; an optimizer that scales
-    the loss skips such steps and lowers its scale. An alert is repeated only after its condition
-    has ended. Alerts appear when the logger reads: every `read_every` recorded steps, and at the
-    end of an epoch.
+    Of the mean loss of each epoch in Keras's logs, of a model that was not trained before:
+
+    loss_stuck: in the first five epochs it has fallen by less than 0.5 %.
+    loss_oscillates: in two of the last five epochs it has risen by more than 10 % of the loss of
+        the first epoch.
+
+    All faults except those of units, weights and the loss must last for `patience` recorded steps.
+    One non-finite step is enough where the optimizer does not scale the loss; an optimizer that
+    scales the loss skips such steps and lowers its scale. An alert is repeated only after its
+    condition has ended. Alerts appear when the logger reads: every `read_every` recorded steps, and
+    at the end of an epoch.
 
     Args:
         logger: the `GradientNormLogger`, which is in the callbacks of the same `fit`.
@@ -85,6 +101,7 @@ class GradientAlerts(Listener):
         action: "warn", the default; "stop", which also ends training after the batch; or a function
             that is called with the `Alert`.
         zero: whether to report layers whose gradient is 0, default True.
+        loss: whether to report a loss that is stuck or oscillates, default True.
 
     Attributes:
         alerts: a list of all `Alert` objects since `fit` began.
@@ -109,6 +126,7 @@ class GradientAlerts(Listener):
         patience: int | np.integer = 10,
         action: Literal["warn", "stop"] | Callable[[Alert], object] = "warn",
         zero: bool = True,
+        loss: bool = True,
     ) -> None:
         super().__init__(logger)
         if action not in ("warn", "stop") and not callable(action):
@@ -122,6 +140,7 @@ class GradientAlerts(Listener):
             integer(patience, "GradientAlerts: patience"),
         )
         self._zero = one_of(zero, "GradientAlerts: zero", (True, False))
+        self._loss = one_of(loss, "GradientAlerts: loss", (True, False))
         self._action = action
         self._reset()
 
@@ -133,6 +152,12 @@ class GradientAlerts(Listener):
         self._zero_for: np.ndarray | int = 0
         self._already_dead: set[str] = set()
         self._weight_faults = WeightFaults()
+        self._loss_faults = LossFaults()
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        super().on_train_begin(logs)
+        optimizer = self.model.optimizer
+        self._loss_faults = LossFaults(optimizer is None or iterations(optimizer) == 0)
 
     def write(
         self, columns: Sequence[str], steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray
@@ -197,6 +222,9 @@ class GradientAlerts(Listener):
             self._report(kind, newest, layer, value, what)
         self._weight_faults.begin_epoch()
         self._check_dead_units(newest)
+        if self._loss:
+            for kind, value, what in self._loss_faults.found((logs or {}).get("loss")):
+                self._report(kind, newest, "loss", value, what)
 
     def _check_dead_units(self, newest: Record) -> None:
         """Report the layers of which too many units were 0 during the whole epoch."""
@@ -304,12 +332,18 @@ _TITLES: dict[_Kind, str] = {
     "frozen": "Weights are frozen:",
     "unstable": "Weights are unstable:",
     "one_level": "Weights are equal:",
+    "loss_stuck": "The loss does not fall:",
+    "loss_oscillates": "The loss goes up and down:",
 }
 _ADVICE: dict[_Kind, str] = {
     "zero": (
         " Common causes: an operation whose derivative is zero (round, sign, a step), a "
         "stop_gradient, an unused branch, dead units, weights that quantisation sets to 0. "
         "diagnosis.diagnose(model, x, y) finds the cause."
+    ),
+    "dead": (
+        " Lower the learning rate, or use an activation whose slope is not 0 for negative inputs, "
+        "such as leaky_relu or elu."
     ),
     "frozen": (
         " The latent weights are too large for the learning rate, or beyond the slope's range: "
@@ -320,6 +354,12 @@ _ADVICE: dict[_Kind, str] = {
         " The latent weights are all on one side of the surrogate's thresholds: give the layer a "
         'scale, such as "max_abs", or a larger initializer.'
     ),
+    "loss_stuck": (
+        " Common causes: data or targets that are not scaled, a last activation that does not fit "
+        "the loss, a learning rate that is too small or far too large, dead units. "
+        "diagnosis.diagnose(model, x, y) on the untrained model finds the cause."
+    ),
+    "loss_oscillates": " Lower the learning rate, or make the batches larger.",
 }
 
 

@@ -15,6 +15,7 @@ from keras_surrogate.diagnosis import (
     batches,
     findings,
     layer_table,
+    objectives,
     passes,
     plain_stack,
     report,
@@ -96,7 +97,8 @@ def diagnose(
     batch = batches.with_targets(batches.measured(model, x, seen.deltas), y, seen.outputs)
     table = layer_table.measured(model, layers, x, seen, true, changes)
     stack = plain_stack.plain(layers, batch, table)
-    found = findings.find(model, batch, table, stack, has_loss=y is not None)
+    losses = objectives.of(model, layers, seen, y)
+    found = findings.find(model, batch, table, stack, y is not None, losses)
     return report.Diagnosis(model.name, batch, table, found, y is not None)
 
 

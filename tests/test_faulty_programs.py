@@ -219,6 +219,7 @@ def test_a_loss_that_is_stuck_or_oscillates():
     assert told([1, 0.999, 0.998, 0.997, 0.996]) == [(4, "loss_stuck")]
     assert told([1, 0.999, 0.998, 0.997, 0.994]) == []
     assert told([1, 0.9, 1.1, 0.8, 1.0, 0.9, 1.1]) == [(5, "loss_oscillates")]
+    assert told([1, 0.9, 1.1, 0.8, 0.7, 0.6, 0.5, 0.4]) == []
     # Near 0, noise doubles the loss.
     assert told([2, 0.5, 0.1, 0.01, 0.03, 0.01, 0.04, 0.01, 0.05]) == []
     assert told([1, 0.9, None, 0.8, np.nan, 0.7]) == []

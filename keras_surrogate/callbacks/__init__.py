@@ -4,7 +4,7 @@ logger         `GradientNormLogger` measures with `recording`, and writes to Ker
 paths          a CSV file (`csv_file.CsvFile`), whose path is chosen when `fit` begins,
 summaries      TensorBoard, and
 listening      callbacks that receive its rows:
-alerts         `GradientAlerts` warns,
+alerts         `GradientAlerts` warns, also of `weight_alerts` and `loss_alerts`,
 table          `GradientTable` prints
 progress_bar   keeps all but the global norm out of Keras's progress bar
 annealing      `SurrogateAnnealing` changes the slope of the activations

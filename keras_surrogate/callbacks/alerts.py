@@ -1,4 +1,4 @@
-"""Warnings about gradients, dead units, weights that do not move, and spikes."""
+"""Warnings about gradients, units, weights, spikes and the loss."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import numpy as np
 from keras_surrogate import thresholds
 from keras_surrogate.callbacks.listening import Listener
 from keras_surrogate.callbacks.logger import GradientNormLogger
+from keras_surrogate.callbacks.loss_alerts import LossFaults
 from keras_surrogate.callbacks.spike_alerts import SpikeFaults
 from keras_surrogate.callbacks.weight_alerts import WeightFaults
 from keras_surrogate.checks import integer, one_of
 from keras_surrogate.functions import real_number
+from keras_surrogate.recording.optimizers import iterations
 from keras_surrogate.records import Record
 
 _Kind: TypeAlias = Literal[
@@ -30,6 +32,8 @@ _Kind: TypeAlias = Literal[
     "one_level",
     "silent",
     "always_firing",
+    "loss_stuck",
+    "loss_oscillates",
 ]
 
 
@@ -39,10 +43,10 @@ class Alert:
 
     Attributes:
         kind: "vanishing", "exploding", "nonfinite", "zero", "dead", "frozen", "unstable",
-            "one_level", "silent" or "always_firing".
+            "one_level", "silent", "always_firing", "loss_stuck" or "loss_oscillates".
         step: the number of the recorded step in which it was found.
         epoch: the epoch of that step.
-        layer: the name of the layer (or variable) with the fault.
+        layer: the name of the layer (or variable) with the fault; "loss" for a fault of the loss.
         value: the number that passed the threshold.
         message: a sentence with all of this.
     """
@@ -86,11 +90,17 @@ class GradientAlerts(Listener):
     always_firing: in each recorded step of an epoch more than the share `always_firing` of a
         layer's units fired in every time step.
 
-    All faults except those of units, weights and spikes must last for `patience` recorded steps.
-    One non-finite step is enough where the optimizer does not scale the loss; an optimizer that
-    scales the loss skips such steps and lowers its scale. An alert is repeated only after its
-    condition has ended. Alerts appear when the logger reads: every `read_every` recorded steps,
-    and at the end of an epoch.
+    Of the mean loss of each epoch in Keras's logs, of a model that was not trained before:
+
+    loss_stuck: in the first five epochs it has fallen by less than 0.5 %.
+    loss_oscillates: in two of the last five epochs it has risen by more than 10 % of the loss of
+        the first epoch.
+
+    All faults except those of units, weights, spikes and the loss must last for `patience` recorded
+    steps. One non-finite step is enough where the optimizer does not scale the loss; an optimizer
+    that scales the loss skips such steps and lowers its scale. An alert is repeated only after its
+    condition has ended. Alerts appear when the logger reads: every `read_every` recorded steps, and
+    at the end of an epoch.
 
     Args:
         logger: the `GradientNormLogger`, which is in the callbacks of the same `fit`.
@@ -104,6 +114,7 @@ class GradientAlerts(Listener):
         zero: whether to report layers whose gradient is 0, default True.
         silent, always_firing: shares above 0 and at most 1, default 0.9 and 0.5; None for no such
             alert. They need `also="spikes"` of the logger.
+        loss: whether to report a loss that is stuck or oscillates, default True.
 
     Attributes:
         alerts: a list of all `Alert` objects since `fit` began.
@@ -130,6 +141,7 @@ class GradientAlerts(Listener):
         zero: bool = True,
         silent: float | None = thresholds.SILENT,
         always_firing: float | None = thresholds.FIRING,
+        loss: bool = True,
     ) -> None:
         super().__init__(logger)
         if action not in ("warn", "stop") and not callable(action):
@@ -147,6 +159,7 @@ class GradientAlerts(Listener):
             "silent": _share("silent", silent),
             "always_firing": _share("always_firing", always_firing),
         }
+        self._loss = one_of(loss, "GradientAlerts: loss", (True, False))
         self._action = action
         self._reset()
 
@@ -159,6 +172,12 @@ class GradientAlerts(Listener):
         self._already_dead: set[str] = set()
         self._weight_faults = WeightFaults()
         self._spike_faults = SpikeFaults(self._spike_limits)
+        self._loss_faults = LossFaults()
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        super().on_train_begin(logs)
+        optimizer = self.model.optimizer
+        self._loss_faults = LossFaults(optimizer is None or iterations(optimizer) == 0)
 
     def write(
         self, columns: Sequence[str], steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray
@@ -225,6 +244,9 @@ class GradientAlerts(Listener):
                 self._report(kind, newest, layer, value, what)
             faults.begin_epoch()
         self._check_dead_units(newest)
+        if self._loss:
+            for kind, value, what in self._loss_faults.found((logs or {}).get("loss")):
+                self._report(kind, newest, "loss", value, what)
 
     def _check_dead_units(self, newest: Record) -> None:
         """Report the layers of which too many units were 0 during the whole epoch."""
@@ -334,12 +356,18 @@ _TITLES: dict[_Kind, str] = {
     "one_level": "Weights are equal:",
     "silent": "Neurons are silent:",
     "always_firing": "Neurons fire all the time:",
+    "loss_stuck": "The loss does not fall:",
+    "loss_oscillates": "The loss goes up and down:",
 }
 _ADVICE: dict[_Kind, str] = {
     "zero": (
         " Common causes: an operation whose derivative is zero (round, sign, a step), a "
         "stop_gradient, an unused branch, dead units, weights that quantisation sets to 0. "
         "diagnosis.diagnose(model, x, y) finds the cause."
+    ),
+    "dead": (
+        " Lower the learning rate, or use an activation whose slope is not 0 for negative inputs, "
+        "such as leaky_relu or elu."
     ),
     "frozen": (
         " The latent weights are too large for the learning rate, or beyond the slope's range: "
@@ -358,6 +386,12 @@ _ADVICE: dict[_Kind, str] = {
         " Their currents are far above the threshold: use smaller initial weights, such as "
         "initializers.SustainedActivity, or a higher threshold or a lower learning rate."
     ),
+    "loss_stuck": (
+        " Common causes: data or targets that are not scaled, a last activation that does not fit "
+        "the loss, a learning rate that is too small or far too large, dead units. "
+        "diagnosis.diagnose(model, x, y) on the untrained model finds the cause."
+    ),
+    "loss_oscillates": " Lower the learning rate, or make the batches larger.",
 }
 
 

@@ -11,7 +11,9 @@ Nothing is trained. The files, in the order in which a batch passes through them
 `sources` takes it from the data, `batches` checks and measures it, `passes` runs the model,
 `flow` finds the graph of the layers, `measuring` computes numbers, `endings` finds where a gradient
 ends, `layer_table` makes the rows, `plain_stack` recognises the networks that the theory is about,
-`signal_rules`, `gradient_rules` and `data_rules` compare with `keras_surrogate.thresholds`,
+`objectives` joins losses, outputs and targets,
+`signal_rules`, `gradient_rules`, `data_rules` and `loss_rules` compare with
+`keras_surrogate.thresholds`,
 `advice` says what helps, `findings` orders them, `report` prints them.
 
     alignment(model, x, y)      the cosine of each layer's gradient with a reference

@@ -12,6 +12,7 @@ from keras_surrogate.theory import verdicts
 if TYPE_CHECKING:
     from keras_surrogate.diagnosis.batches import Batch
     from keras_surrogate.diagnosis.layer_table import Row
+    from keras_surrogate.diagnosis.objectives import Objective
     from keras_surrogate.diagnosis.plain_stack import Stack
 
 SEVERITIES = {3: "cannot learn", 2: "learns badly", 1: "could be better"}
@@ -77,6 +78,7 @@ class RuleInput:
         stack: the plain stack that the model is, or None.
         adaptive: True if the compiled optimizer rescales gradients; None without an optimizer.
         has_loss: True if the gradients are those of the compiled loss.
+        objectives: the losses with their outputs and targets, where these are clear.
     """
 
     batch: Batch
@@ -84,6 +86,7 @@ class RuleInput:
     stack: Stack | None
     adaptive: bool | None
     has_loss: bool
+    objectives: tuple[Objective, ...] = ()
 
     @property
     def kernels(self) -> list[Row]:

@@ -10,6 +10,7 @@ from keras_surrogate.diagnosis import advice, cases
 
 if TYPE_CHECKING:
     from keras_surrogate.diagnosis.cases import Finding, RuleInput
+    from keras_surrogate.diagnosis.layer_table import Row
 
 
 def identical_inputs(case: RuleInput) -> Finding | None:
@@ -56,6 +57,62 @@ def feature_scale(case: RuleInput) -> Finding | None:
         "ones, and no learning rate suits both.",
         (advice.CENTRE_DATA,),
     )
+
+
+def input_scale(case: RuleInput) -> Finding | None:
+    sizes = {row.layer: math.sqrt(row.input_power) for row in _unnormalised_firsts(case)}
+    if not sizes or max(sizes.values()) <= thresholds.INPUT_TOO_LARGE:
+        return None
+    layer = max(sizes, key=sizes.__getitem__)
+    return cases.about_data(
+        "input_scale",
+        2,
+        sizes[layer],
+        thresholds.INPUT_TOO_LARGE,
+        f"The inputs of {layer} have a root mean square of {_plain(sizes[layer])}. Initial weights "
+        "and learning rates suit numbers of about 1.",
+        (
+            "Divide by the largest number, such as 255 for pixels: "
+            "keras.layers.Rescaling(1 / 255). Or standardise each feature: "
+            "keras.layers.Normalization.",
+        ),
+    )
+
+
+def input_offset(case: RuleInput) -> Finding | None:
+    rows = [row for row in _unnormalised_firsts(case) if row.input_centredness is not None]
+    worst = max(rows, key=lambda row: row.input_centredness, default=None)
+    if worst is None or case.batch.spread == 0:
+        return None
+    # The root of the variance over the mean square.
+    deviation = math.sqrt(max(1 - worst.input_centredness**2, 0.0))
+    if deviation >= 1 / thresholds.INPUT_OFFSET:
+        return None
+    return cases.about_data(
+        "input_offset",
+        2,
+        deviation,
+        1 / thresholds.INPUT_OFFSET,
+        f"The inputs of {worst.layer} are far from 0 and close to each other: their standard "
+        f"deviation is {deviation:.2g} times their root mean square. The model sees their mean and "
+        "hardly their differences.",
+        (advice.CENTRE_DATA,),
+    )
+
+
+def _unnormalised_firsts(case: RuleInput) -> list[Row]:
+    """The first layers with features as inputs that are not normalised before or right after."""
+    if case.batch.mean is None:
+        return []
+    pairs = zip(case.rows, [*case.rows[1:], None], strict=True)
+    return [
+        row
+        for row, after in pairs
+        if row.is_first
+        and row.input_power is not None
+        and not row.is_normalised
+        and not (after is not None and after.normalises)
+    ]
 
 
 def target_scale(case: RuleInput) -> Finding | None:

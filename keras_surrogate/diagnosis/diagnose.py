@@ -10,6 +10,7 @@ from keras_surrogate.diagnosis import (
     batches,
     findings,
     layer_table,
+    objectives,
     passes,
     plain_stack,
     preparing,
@@ -80,6 +81,7 @@ def diagnose(
     batch = batches.with_targets(batches.measured(model, x, seen.deltas), y, seen.outputs)
     table = layer_table.measured(model, layers, x, seen, changes)
 
+    losses = objectives.of(model, layers, seen, y)
     # The memory of the first pass is free for the second.
     del seen
     true = gradients
@@ -88,5 +90,5 @@ def diagnose(
             true = passes.weight_gradients(model, x, objective)
     table = layer_table.with_cosines(table, model, layers, gradients, true)
     stack = plain_stack.plain(layers, batch, table)
-    found = findings.find(model, batch, table, stack, has_loss=y is not None)
+    found = findings.find(model, batch, table, stack, y is not None, losses)
     return report.Diagnosis(model.name, batch, table, found, y is not None)

@@ -12,6 +12,7 @@ from keras_surrogate.diagnosis import (
     advice,
     data_rules,
     gradient_rules,
+    loss_rules,
     passes,
     signal_rules,
     spiking_rules,
@@ -21,11 +22,14 @@ from keras_surrogate.diagnosis.cases import Finding, RuleInput
 if TYPE_CHECKING:
     from keras_surrogate.diagnosis.batches import Batch
     from keras_surrogate.diagnosis.layer_table import Row
+    from keras_surrogate.diagnosis.objectives import Objective
     from keras_surrogate.diagnosis.plain_stack import Stack
 
 _NONFINITE = {"nonfinite_weights", "nonfinite_signal", "nonfinite_gradient"}
+_NO_ANSWER = "one_unit_output"
 _CUT = {
     *_NONFINITE,
+    _NO_ANSWER,
     "dead_units",
     "silent_layer",
     "constant_weights",
@@ -50,12 +54,27 @@ RULES: dict[Callable[[RuleInput], Finding | None], set[str]] = {
     signal_rules.constant_weights: _NONFINITE,
     data_rules.identical_inputs: _NONFINITE,
     data_rules.feature_scale: {*_NONFINITE, "identical_inputs"},
-    data_rules.target_scale: _NONFINITE,
-    gradient_rules.zero_kernel: {*_NONFINITE, "constant_weights", "identical_inputs"},
+    loss_rules.one_unit_output: _NONFINITE,
+    loss_rules.not_probabilities: {*_NONFINITE, _NO_ANSWER},
+    loss_rules.squashed_logits: _NONFINITE,
+    loss_rules.several_labels: _NONFINITE,
+    loss_rules.wrong_labels: {*_NONFINITE, _NO_ANSWER, "several_labels"},
+    loss_rules.one_class: {*_NONFINITE, "wrong_labels"},
+    loss_rules.targets_outside: {*_NONFINITE, _NO_ANSWER},
+    loss_rules.absolute_error_of_labels: _NONFINITE,
+    data_rules.input_scale: {*_NONFINITE, "feature_scale", "identical_inputs"},
+    data_rules.input_offset: {*_NONFINITE, "feature_scale", "input_scale", "identical_inputs"},
+    data_rules.target_scale: {*_NONFINITE, "wrong_labels"},
+    gradient_rules.zero_kernel: {
+        *_NONFINITE,
+        _NO_ANSWER,
+        "constant_weights",
+        "identical_inputs",
+    },
     signal_rules.dead_units: {*_NONFINITE, "constant_weights", "identical_inputs", "zero_kernel"},
     spiking_rules.silent_layer: {*_NONFINITE, "identical_inputs", "zero_kernel"},
     spiking_rules.always_firing: {*_NONFINITE, "feature_scale"},
-    signal_rules.collapsed_signal: _CUT,
+    signal_rules.collapsed_signal: _CUT - {_NO_ANSWER},
     signal_rules.saturated: {*_NONFINITE, "feature_scale"},
     signal_rules.exploding_signal: {*_NONFINITE, "feature_scale", "always_firing"},
     gradient_rules.unused_layer: _NONFINITE,
@@ -69,24 +88,30 @@ RULES: dict[Callable[[RuleInput], Finding | None], set[str]] = {
     # Targets of one output that are too large make its gradients too large beside those of another.
     gradient_rules.exploding_gradient: {*_CUT, "exploding_signal", "feature_scale", "target_scale"},
     gradient_rules.misaligned: _LOST,
-    gradient_rules.uncentred: {*_LOST, "feature_scale"},
+    gradient_rules.uncentred: {*_LOST, "feature_scale", "input_scale", "input_offset"},
     gradient_rules.update_size: {
         *_CUT,
         *_ENDED,
         "exploding_signal",
         "exploding_gradient",
         "feature_scale",
+        "input_scale",
         "target_scale",
     },
 }
 
 
 def find(
-    model: keras.Model, batch: Batch, rows: tuple[Row, ...], stack: Stack | None, has_loss: bool
+    model: keras.Model,
+    batch: Batch,
+    rows: tuple[Row, ...],
+    stack: Stack | None,
+    has_loss: bool,
+    objectives: tuple[Objective, ...] = (),
 ) -> tuple[Finding, ...]:
     """The findings of all rules, without those that only follow from others."""
     adaptive = advice.rescales_gradients(passes.optimizer_of(model))
-    case = RuleInput(batch, rows, stack, adaptive, has_loss)
+    case = RuleInput(batch, rows, stack, adaptive, has_loss, objectives)
     found = {}
     for rule, covered_by in RULES.items():
         covering = {kind for kind, finding in found.items() if _covers(finding)}

@@ -540,7 +540,10 @@ def test_predict_prints_verdict_layers_and_advice(capsys, monkeypatch):
     printed = " ".join(capsys.readouterr().out.split())
     assert "explodes: the first layer gets 2.7e+05 times" in printed
     assert "Balanced, with scale=0.775" in printed
-    assert "should hurt training with plain SGD and hurt training with Adam" in printed
+    assert (
+        "should hurt training with plain SGD (learning rate 0.01) and should hurt training with Adam"
+        in printed
+    )
     assert "50 layers" in printed
     assert "true slope" in printed
 

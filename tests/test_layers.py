@@ -27,7 +27,7 @@ from keras_surrogate.layers import (
 )
 
 # Layers over time have shapes of their own: test_spiking.py and test_spiking_inputs.py.
-OVER_TIME = ("encoders", "over_time", "readouts", "spiking", "spiking_cell")
+OVER_TIME = ("encoders", "neuron_layer", "over_time", "readouts", "spiking", "spiking_cell")
 # Its values are as coarse as its steps: test_quantizing.py.
 COARSE = ("fake_quantize",)
 LAYERS = [

@@ -15,7 +15,6 @@ RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(24, 10, 6)).astype("float32")
 Y = RANDOM.normal(size=(24, 2)).astype("float32")
 STEPS = 10
-K = 5.0
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +47,7 @@ def numpy_lif(currents, leak=0.9):
         s = (v >= 1).astype(float)
         u = v - s
         spikes.append(s)
-        slopes.append(1 / (1 + K * np.abs(v - 1)) ** 2)
+        slopes.append(1 / (1 + (np.pi * (v - 1)) ** 2))
     return np.stack(spikes, 1), np.stack(slopes, 1)
 
 

@@ -8,13 +8,12 @@ import pytest
 import tensorflow as tf
 
 import keras_surrogate as ks
-from keras_surrogate import functions, layers
+from keras_surrogate import layers
 from keras_surrogate.layers import neurons
 from keras_surrogate.testing import roundtrip
 
 LAYERS = (layers.IF, layers.LIF, layers.SynapticLIF, layers.ALIF, layers.LI)
 RESETS = ("subtract", "zero", "none")
-K = 5.0
 
 every_layer = pytest.mark.parametrize("cls", LAYERS)
 
@@ -80,7 +79,7 @@ def numpy_lif(currents, upstream, leak, threshold, reset, delay, detach):
             of_u, of_last = 0.0, 0.0
             for t in reversed(range(steps)):
                 v, s = before_reset[t], spikes[b, t, n]
-                slope = 1 / (1 + K * abs(v - threshold)) ** 2
+                slope = 1 / (1 + (np.pi * (v - threshold)) ** 2)
                 old_u, old_last = states[t]
                 of_s = upstream[b, t, n] + of_last
                 if not delay:
@@ -238,7 +237,7 @@ def test_forward_mode_is_reverse_mode(unroll):
 
 
 def test_scaled_surrogate_scales_the_gradient():
-    wide = ks.Surrogate("step", functions.FastSigmoid(K))
+    wide = ks.get("atan_spike")
     once = value_and_gradients(layers.LIF(reset="none", leak=0.0), CURRENTS)
     twice = value_and_gradients(
         layers.LIF(reset="none", leak=0.0, surrogate=wide.scaled(2)), CURRENTS

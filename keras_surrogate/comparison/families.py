@@ -142,22 +142,13 @@ class Resnet(Vgg):
         return keras.layers.GlobalAveragePooling2D()(x)
 
 
-class Spiking(Family):
+class Spiking(Mlp):
     """Dense layers and leaky integrate-and-fire neurons; the logits see their firing rates."""
 
     name = "spiking"
     settings: ClassVar = {"forward": "step", "balanced": False, "residual": False, "annealing": 0.0}
     predicted = False
     steps: ClassVar[int] = 12
-
-    def channels(self, shape: tuple[int, ...]) -> int:
-        return int(np.prod(shape))
-
-    def enter(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        return keras.layers.Flatten()(inputs)
-
-    def layer(self, case: Case, number: int, **options: object) -> keras.layers.Layer:
-        return keras.layers.Dense(case.width, **options)
 
     def before_activation(self, number: int, x: keras.KerasTensor) -> keras.KerasTensor:
         # The image is the same in every step, and so is the first layer's output.

@@ -240,7 +240,7 @@ def test_diagnose_finds_each_planted_fault_and_nothing_in_the_sound_model(run):
         "a dead layer": "dead_units",
         "saturated": "saturated",
         "exploding weights": "exploding_signal",
-        "inputs not centred": "uncentred",
+        "inputs not centred": "input_offset",
         "vanishing gradient": "vanishing_gradient",
         "collapsed signal": "collapsed_signal",
         "surrogate far from the slope": "misaligned",

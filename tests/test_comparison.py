@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_surrogate import Surrogate, comparison, datasets, functions, plots
+from keras_surrogate import Surrogate, comparison, datasets, diagnosis, functions, plots
 from keras_surrogate.comparison import networks, notation
 from keras_surrogate.comparison import trainer as trainers
 from keras_surrogate.comparison.cases import Case
@@ -62,6 +62,7 @@ def without_time(run):
         ({"optimizer": "adam:1e-3"}, {"optimizer": "Adam:0.001"}),
         ({"bias": 0}, {}),
         ({"annealing": 0.5}, {}),
+        ({"backward": "calibrated*relu"}, {"backward": " calibrated *true"}),
     ],
 )
 def test_cases_that_mean_the_same_are_equal(given, plain):
@@ -83,6 +84,8 @@ def test_a_case_knows_its_pair_and_its_baseline():
     [
         ({"backward": "sofplus"}, "Did you mean 'softplus'"),
         ({"backward": "x*relu"}, "'x' in 'x\\*relu' must be a number"),
+        ({"backward": "calibrated*tanh", "balanced": True}, "goes with balanced=False only"),
+        ({"backward": "calibrated*tanh", "annealing": 0.5}, "goes with annealing=0.0 only"),
         ({"backward": "tanh:3"}, "'tanh' has no parameter"),
         ({"backward": "leaky_relu:much"}, "'much' in 'leaky_relu:much' must be a number"),
         ({"backward": Surrogate("relu")}, "backward must be text, but is Surrogate"),
@@ -316,6 +319,35 @@ def test_rates_by_layer_do_what_a_scaled_slope_does_under_sgd(digits):
     for ours, theirs in zip(*weights[:2], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
     assert not np.allclose(weights[0][0], weights[2][0], atol=1e-3)
+
+
+def test_calibrated_slopes_have_the_scales_that_calibrate_gives_each_start(digits):
+    one = trainer(digits, forward="sigmoid", backward="calibrated*tanh", depth=3)
+    raw = trainer(digits, forward="sigmoid", backward="tanh", depth=3)
+    for seed in (0, 1):
+        assert one.run(seed).gradient_ratio == pytest.approx(1, rel=1e-5)
+        raw.start(seed)
+        x, y = one._x[:256], one._y[:256]
+        scaled = diagnosis.calibrate(raw.network.model, x, y)
+        wanted = [layer.surrogate.scale for layer in scaled.layers if hasattr(layer, "surrogate")]
+        found = [layer.factor for layer in one._balance.balanced]
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert raw.run(0).gradient_ratio != pytest.approx(1, rel=0.1)
+    first = [without_time(one.run(0)) for _ in range(2)]
+    assert first[0] == first[1]
+
+
+def test_calibrated_slopes_where_no_gradient_passes_keep_their_size(digits):
+    one = trainer(digits, forward="sign", backward="calibrated*true", depth=2)
+    one.run(0)
+    assert [each.factor for each in one._balance.balanced] == [1, 1]
+
+
+def test_momentum_is_an_optimizer(digits):
+    one = trainer(digits, optimizer="momentum:0.01")
+    assert one._optimizer.momentum == pytest.approx(0.9)
+    assert isinstance(one._optimizer, keras.optimizers.SGD)
+    assert not one.case.rescales
 
 
 def test_annealing_goes_from_the_surrogate_to_the_true_slope(digits, monkeypatch):

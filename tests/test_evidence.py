@@ -90,3 +90,13 @@ def test_lines_are_those_that_would_be_written_today(name):
     lines = (report.RESULTS / f"{name}.jsonl").read_text().splitlines(keepends=True)
     assert all(comparison.Run.from_line(line).to_line() == line for line in lines)
     assert all(json.loads(line)["versions"]["keras"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((FOLDER / "planned").glob("*.py")), ids=lambda path: path.stem
+)
+def test_a_planned_grid_can_be_read_and_what_is_trained_belongs_to_it(path):
+    grid = comparison.load_grid(path)
+    trained = path.with_suffix(".jsonl")
+    if trained.exists():
+        assert set(comparison.read(trained)) < set(grid.runs), "complete: it belongs into results"

@@ -23,14 +23,14 @@ _HELPS = {
     "width": "units in each hidden layer; for vgg, channels of the first convolution",
     "forward": "functions whose value is used",
     "backward": "functions whose slope is used; true is the forward's own slope; with a parameter, "
-    "leaky_relu:0.3; with a factor, 4*true",
+    "leaky_relu:0.3; with a factor, 4*true; with the scales of calibrate, calibrated*bsilu",
     "balanced": "yes to scale the slope so that gradients keep their size",
     "initializer": 'initializer of the hidden kernels: a Keras name, "critical", or variance:3 '
     "for 3 / fan_in",
     "bias": "initial biases of the hidden layers",
     "normalization": "none, batch or layer",
     "residual": "yes for hidden layers x + f(W x + b)",
-    "optimizer": "optimizer and learning rate: sgd:0.01 adam:0.001",
+    "optimizer": "optimizer and learning rate: sgd:0.01 momentum:0.01 adam:0.001",
     "layer_rate": "factor of the learning rate for each layer away from the output",
     "annealing": "share of the training after which the slope is the true one; 0 for never",
     "epochs": "passes over the training images",

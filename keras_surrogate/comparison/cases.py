@@ -37,7 +37,9 @@ class Case:
         forward: the function that gives the value: a name in the collection, which may be followed
             by its first parameter ("leaky_relu:0.3"), or a Keras activation; default "relu".
         backward: the function that gives the slope, in the same notation, or "true", the forward's
-            own slope; a factor may precede it ("4*true", "0.5*softplus"). Default "true".
+            own slope; a factor may precede it ("4*true", "0.5*softplus"), or "calibrated": in
+            "calibrated*softplus" each layer has the scale of `diagnosis.calibrate` at the start of
+            each training. Default "true".
         balanced: True scales the slope by `theory.balance` for these weights, which ignores biases
             and pooling; default False.
         initializer: the initializer of the hidden layers' kernels: Keras's name; or "critical",
@@ -49,7 +51,7 @@ class Case:
         residual: True makes hidden layers from the second on x + f(W x + b); default False. For
             "mlp" and "resnet".
         optimizer: Keras's name and the learning rate, default "sgd:0.01"; its other settings are
-            Keras's.
+            Keras's. "momentum:0.01" is SGD with a momentum of 0.9.
         layer_rate: the learning rate of the hidden layer k layers before the output is multiplied
             by layer_rate ** k; positive, default 1. Under plain SGD 4 is equivalent to the slope
             "4*true".
@@ -108,6 +110,12 @@ class Case:
                 )
         if self.residual and self.balanced:
             raise ValueError("Case: residual=True goes with balanced=False only, but it is True.")
+        for name, off in {"balanced": False, "annealing": 0.0}.items():
+            if self.calibrated and getattr(self, name) != off:
+                raise ValueError(
+                    f"Case: backward={self.backward!r} goes with {name}={off!r} only, but it is "
+                    f"{getattr(self, name)!r}."
+                )
         # Annealing from the true slope to the true slope changes nothing.
         if self.annealing and self.backward == notation.TRUE and not self.balanced:
             self._set("annealing", 0.0)
@@ -121,14 +129,19 @@ class Case:
         return notation.pair(self.forward, self.backward)
 
     @property
+    def calibrated(self) -> bool:
+        """True if the scales are those of `diagnosis.calibrate`."""
+        return notation.is_calibrated(self.backward)
+
+    @property
     def rate(self) -> float:
         """The learning rate."""
         return notation.optimizer(self.optimizer)[1]
 
     @property
     def rescales(self) -> bool:
-        """True if the optimizer rescales each parameter's step: all but plain SGD."""
-        return not self.optimizer.startswith("sgd:")
+        """True if the optimizer rescales each parameter's step: all but SGD."""
+        return self.optimizer.partition(":")[0] not in ("sgd", notation.MOMENTUM)
 
     @property
     def baseline(self) -> Case:

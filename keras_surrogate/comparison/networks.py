@@ -142,8 +142,8 @@ def batches(seed: int, epoch: int, images: int, batch_size: int) -> np.ndarray:
 
 def build_optimizer(case: Case, network: BuiltNetwork) -> keras.optimizers.Optimizer:
     """The optimizer of a case; each layer's learning rate is times a power of `layer_rate`."""
-    cls, rate = notation.optimizer(case.optimizer)
-    optimizer = cls(rate)
+    make, rate = notation.optimizer(case.optimizer)
+    optimizer = make(rate)
     if case.layer_rate != 1:
         powers = case.layer_rate ** np.arange(case.depth, 0, -1.0)
         pairs = zip(_groups(network), powers, strict=True)

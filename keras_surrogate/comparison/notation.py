@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import keras
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 # The backward that is the forward's own slope.
 TRUE = "true"
+# In the place of a factor: the scales are those of `diagnosis.calibrate`, of each start its own.
+CALIBRATED = "calibrated"
+# The optimizer that is SGD with a momentum of 0.9.
+MOMENTUM = "momentum"
 # The initializer that is `CriticalNormal` for the forward.
 CRITICAL = "critical"
 # Before the number that is the weights' variance times fan_in.
@@ -54,11 +59,23 @@ def spelled_function(text: str) -> str:
 
 
 def backward(text: str) -> tuple[float, str]:
-    """The factor and the function's text of "softplus", "4*true", "0.5*leaky_relu:0.3"."""
+    """The factor and the function's text of "softplus", "4*true", "0.5*leaky_relu:0.3".
+
+    The factor of "calibrated*softplus" is 1: what is measured replaces it.
+    """
     factor, star, name = text.rpartition("*")
-    if not star:
+    if not star or factor.strip() == CALIBRATED:
         return 1.0, name.strip()
-    return _number(factor, text), name.strip()
+    try:
+        return float(factor), name.strip()
+    except ValueError:
+        raise ValueError(f"{factor!r} in {text!r} must be a number, or {CALIBRATED!r}.") from None
+
+
+def is_calibrated(text: str) -> bool:
+    """True for "calibrated*softplus"."""
+    factor, star, _ = text.rpartition("*")
+    return bool(star) and factor.strip() == CALIBRATED
 
 
 def spelled_backward(text: str, forward: str) -> str:
@@ -68,6 +85,8 @@ def spelled_backward(text: str, forward: str) -> str:
         name = spelled_function(name)
     if name == forward:
         name = TRUE
+    if is_calibrated(text):
+        return f"{CALIBRATED}*{name}"
     return name if factor == 1 else f"{spelled(factor)}*{name}"
 
 
@@ -77,10 +96,10 @@ def pair(forward: str, text: str) -> Surrogate:
     return Surrogate(function(forward), None if name == TRUE else function(name), factor)
 
 
-def optimizer(text: str) -> tuple[type[keras.optimizers.Optimizer], float]:
-    """The class and the learning rate of "sgd:0.01"."""
+def optimizer(text: str) -> tuple[Callable[[float], keras.optimizers.Optimizer], float]:
+    """What makes the optimizer of a learning rate, and the rate, of "sgd:0.01"."""
     name, colon, rate = text.partition(":")
-    cls = _optimizer_class(name)
+    make = _maker(name)
     if not colon:
         raise ValueError(
             f"The optimizer {text!r} has no learning rate; append it, as in {name + ':0.01'!r}."
@@ -88,17 +107,19 @@ def optimizer(text: str) -> tuple[type[keras.optimizers.Optimizer], float]:
     rate = _number(rate, text)
     if not 0 < rate < float("inf"):
         raise ValueError(f"The learning rate in {text!r} must be a positive number.")
-    return cls, rate
+    return make, rate
 
 
 @functools.lru_cache(maxsize=64)
-def _optimizer_class(name: str) -> type[keras.optimizers.Optimizer]:
+def _maker(name: str) -> Callable[[float], keras.optimizers.Optimizer]:
+    if name.lower() == MOMENTUM:
+        return functools.partial(keras.optimizers.SGD, momentum=0.9)
     try:
         return type(keras.optimizers.get(name))
     except ValueError:
         raise ValueError(
-            f"No optimizer is called {name!r}; write Keras's name and the learning rate, as in "
-            "'sgd:0.01'."
+            f"No optimizer is called {name!r}; write Keras's name, or {MOMENTUM!r}, and the "
+            "learning rate, as in 'sgd:0.01'."
         ) from None
 
 

@@ -113,8 +113,8 @@ class Outlook:
     def effect(self) -> Effect | None:
         """The effect beside the baseline, by `theory.effect`; None where it has none.
 
-        That is so without a prediction, and for cases with annealing or with learning rates for
-        each layer, which are not slopes.
+        That is so without a prediction, for calibrated slopes, and for cases with annealing or with
+        learning rates for each layer, which are not slopes.
         """
         case = self.case
         if case == case.baseline or case.annealing or case.layer_rate != 1:
@@ -132,7 +132,8 @@ class Outlook:
     def _predict(self, surrogate: Surrogate, setting: dict[str, Any]) -> theory.Prediction | None:
         case = self.case
         is_mixed = case.residual and case.normalization != "none"
-        if case.bias or is_mixed or not FAMILIES[case.network].predicted:
+        is_unknown = case.bias or is_mixed or case.calibrated
+        if is_unknown or not FAMILIES[case.network].predicted:
             return None
         try:
             # Some samples of networks so narrow that a whole layer may be dead are 0 / 0.

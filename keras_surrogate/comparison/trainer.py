@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ from keras_surrogate.comparison.families import FAMILIES
 from keras_surrogate.comparison.outlook import Outlook
 from keras_surrogate.comparison.probe import Probe, compiled
 from keras_surrogate.comparison.results import Run
+from keras_surrogate.diagnosis import preparing
+from keras_surrogate.diagnosis.balancing import Balance, NoGradientError
+from keras_surrogate.diagnosis.surrogate_sites import sites
 
 if TYPE_CHECKING:
     from keras_surrogate.comparison.cases import Case
@@ -28,6 +32,10 @@ _CHUNK = 50
 _PROBED = 256
 _WATCHED = 1000
 _EVALUATED = 500
+# The settings of `diagnosis.calibrate`.
+_LIMIT = 1e4
+_TOLERANCE = 1.1
+_ITERATIONS = 10
 
 
 class Trainer:
@@ -64,6 +72,10 @@ class Trainer:
         self._validation = (data.x_train[held], data.y_train[held])
         self._test = (data.x_test, data.y_test)
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        # The scales of calibrated slopes are variables, before anything is traced.
+        self._balance = None
+        if case.calibrated:
+            self._balance = Balance(self.network.model, sites(self.network.model), _LIMIT)
         self._optimizer = networks.build_optimizer(case, self.network)
         self.network.model.compile(self._optimizer, self._loss)
         self._blends = []
@@ -87,6 +99,21 @@ class Trainer:
     def start(self, seed: int) -> None:
         """Reset all weights and the optimizer to the initial state of that seed's training."""
         self._state.reset(seed)
+        if self._balance is not None:
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        """Set the scales by the first images, as `diagnosis.calibrate` does.
+
+        Where no gradient reaches the last surrogate, all scales are 1.
+        """
+        model = self.network.model
+        for one in self._balance.balanced:
+            one.restart()
+        x = self._x[:_PROBED]
+        objective = preparing.objective(model, x, self._y[:_PROBED], seed=0)
+        with contextlib.suppress(NoGradientError):
+            self._balance.run(x, objective, _TOLERANCE, _ITERATIONS)
 
     def run(self, seed: int, progress: Callable[[int], object] = lambda steps: None) -> Run:
         """Train from a seed; `progress` is called with the number of steps since its last call."""
@@ -97,7 +124,7 @@ class Trainer:
         before = self._probe.backward(x, y)
         dead = self._dead_units()
         # The probe moves the averages of batch normalisation.
-        self.start(seed)
+        self._state.reset(seed)
         history, diverged = self._epochs(seed, progress)
         accuracy, loss = self._evaluate(*self._test)
         after = self._probe.backward(x, y)

@@ -82,6 +82,11 @@ class Balanced:
         # The logarithms of factor and norm in the pass before, of a site that is called often.
         self._last: tuple[float, float] | None = None
 
+    def restart(self) -> None:
+        """A factor of 1, and nothing remembered of other weights."""
+        self.gain.variable.assign(1.0)
+        self._last = None
+
     @property
     def factor(self) -> float:
         return float(self.gain.variable.numpy())

@@ -170,20 +170,23 @@ def errors(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "right.py").write_text(RIGHT)
     (folder / "wrong.py").write_text("\n".join(["import keras_surrogate as ks", *WRONG]))
-    for name, block in blocks():
-        (folder / f"{name}.py").write_text(block)
+    for name, code in programs().items():
+        (folder / f"{name}.py").write_text(code)
     return CHECKERS[request.param](folder)
 
 
-def blocks():
-    """The name and the text of each block of code in the README and in docs/."""
-    return [
-        (f"{page.stem}_{number}", block)
-        for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-        for number, block in enumerate(
-            re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-        )
-    ]
+def programs():
+    """The code of the README and of each page of docs/, by the page's name.
+
+    A block may use what the blocks above it on the page have made.
+    """
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    code = {
+        page.stem: "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+        for page in pages
+    }
+    assert len(code) == len(pages)
+    return code
 
 
 def test_right_calls_have_no_error(errors):

@@ -1,13 +1,12 @@
 """Pages that mkdocs makes when it builds the site: the gallery, the API reference, the changelog.
 
+The notebooks of examples/ are copied.
+
 mkdocs calls `on_files`. Nothing that it makes is kept in the repository.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import io
 import re
 import types
 from html import unescape
@@ -17,7 +16,8 @@ import matplotlib
 
 matplotlib.use("svg")
 
-import matplotlib.pyplot as plt
+# mkdocs makes the folder of this file importable while it loads the file.
+import gallery
 from latex2mathml import converter
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -37,14 +37,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made, and the pictures of the repository."""
     for place, source in PICTURES.items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / source)))
-    pages = {"gallery.md": gallery(), "about/changelog.md": (ROOT / "CHANGELOG.md").read_text()}
+    pages = {
+        "gallery.md": gallery.page(),
+        "about/changelog.md": (ROOT / "CHANGELOG.md").read_text(),
+    }
+    for notebook in sorted((ROOT / "examples" / "notebooks").glob("*.ipynb")):
+        place = f"notebooks/{notebook.name}"
+        files.append(File.generated(config, place, abs_src_path=str(notebook)))
     for place, text in {**pages, **api_pages()}.items():
         files.append(File.generated(config, place, content=text))
     for name in ks.presets.names():
-        content = picture(ks.get(name))
+        content = gallery.picture(ks.get(name))
         files.append(File.generated(config, f"pictures/preset-{name}.svg", content=content))
     for name in ks.functions.names():
-        content = picture(ks.Surrogate(name))
+        content = gallery.picture(ks.Surrogate(name))
         files.append(File.generated(config, f"pictures/function-{name}.svg", content=content))
     return files
 
@@ -63,78 +69,6 @@ def _display(found: re.Match[str]) -> str:
     return f"<p>{converter.convert(unescape(found[1].strip()), display='block')}</p>"
 
 
-def picture(pair: ks.Surrogate) -> str:
-    """An SVG picture of a pair."""
-    _, ax = plt.subplots(figsize=(4, 2.6), layout="constrained")
-    ks.plots.surrogate(pair, ax)
-    # The page says what the lines are.
-    ax.get_legend().remove()
-    with io.StringIO() as text:
-        # Without the date, so that equal pictures are equal files.
-        ax.figure.savefig(text, format="svg", metadata={"Date": None})
-        plt.close(ax.figure)
-        return text.getvalue()
-
-
-def gallery() -> str:
-    """The page of all presets and functions, each with picture, formulas, defaults and source."""
-    lines = [
-        "# Gallery",
-        "",
-        "Every pair and every function of the collection. The black line is the value, the dashed "
-        "blue line its own slope, the red line the slope of the backward pass.",
-        "",
-        "## Published pairs",
-        "",
-    ]
-    for name in ks.presets.names():
-        pair = ks.get(name)
-        lines += [
-            f"### `{name}` {{#preset-{name}}}",
-            "",
-            _first_paragraph(getattr(ks.presets, name)),
-        ]
-        lines += ["", f"![value and slopes of {name}](pictures/preset-{name}.svg)", ""]
-        lines += [f"* `ks.get({name!r})`, the same as `{_written(pair)}`"]
-        lines += [f"* value: `{pair.forward.documented('value')}`"]
-        lines += [f"* slope: {_factor(pair)}`{pair.backward.documented('slope')}`"]
-        lines += [f"* source: {_source(getattr(ks.presets, name))}", ""]
-    lines += ["## Functions", ""]
-    for name in ks.functions.names():
-        function = ks.functions.get(name)
-        lines += [f"### `{name}` {{#function-{name}}}", "", _first_paragraph(type(function))]
-        lines += ["", f"![value and slope of {name}](pictures/function-{name}.svg)", ""]
-        lines += [f"* value: `{function.documented('value')}`"]
-        lines += [f"* slope: `{function.documented('slope')}`"]
-        defaults = dataclasses.asdict(function)
-        if defaults:
-            told = ", ".join(f"`{key}={value}`" for key, value in defaults.items())
-            lines += [f"* defaults: {told}"]
-        source = _source(type(function))
-        if source:
-            lines += [f"* source: {source}"]
-        lines += [""]
-    return "\n".join(lines)
-
-
-def _written(pair: ks.Surrogate) -> str:
-    scale = "" if pair.scale == 1 else f", scale={pair.scale:g}"
-    return f"Surrogate({pair.forward.title!r}, {pair.backward.title!r}{scale})"
-
-
-def _factor(pair: ks.Surrogate) -> str:
-    return "" if pair.scale == 1 else f"{pair.scale:g} times "
-
-
-def _first_paragraph(thing: object) -> str:
-    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
-
-
-def _source(thing: object) -> str:
-    _, found, rest = (inspect.getdoc(thing) or "").partition("Source:")
-    return " ".join(rest.split()) if found else ""
-
-
 def api_pages() -> dict[str, str]:
     """A page for each public module, with all its public names, and a page that lists them."""
     modules = public_modules()
@@ -143,7 +77,7 @@ def api_pages() -> dict[str, str]:
     for module in modules:
         names = public_names(module)
         title = module.__name__
-        summary = _first_paragraph(module)
+        summary = gallery.first_paragraph(module)
         contents += [f"* [`{title}`]({title}.md): {summary}"]
         lines = [f"# `{title}`", "", summary, ""]
         for name in names:

@@ -2,10 +2,10 @@
 
 A neuron adds its input to a leaking potential. When the potential reaches 1, the neuron fires a
 spike of 1, and the potential is lowered by 1. The spike is a step function, whose slope is 0, so
-that no gradient passes it. `layers.LIF` gives the same spikes the slope
-1 / (1 + 5 * abs(potential - 1))**2 (as SuperSpike, Zenke and Ganguli 2018, arXiv:1705.11146, but
-wider). An image is the input for ten steps, and a dense layer reads the class from the firing
-rates. With slope 0, from the same seed, only this dense layer learns.
+that no gradient passes it. `layers.LIF` gives the same spikes the slope of arctan,
+1 / (1 + (pi * (potential - 1))**2) (Fang et al. 2021, arXiv:2007.05785). An image is the input for
+ten steps, and a dense layer reads the class from the firing rates. With slope 0, from the same
+seed, only this dense layer learns.
 
     python examples/06_spiking.py
 

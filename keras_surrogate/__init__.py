@@ -25,7 +25,7 @@ from keras_surrogate import _command
 with _command.importing():
     import keras as _keras
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if _keras.backend.backend() != "tensorflow":
     raise ImportError(

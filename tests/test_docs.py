@@ -1,5 +1,6 @@
 """The pages of docs/: their code runs, their commands exist, every public name has a place."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -9,15 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from keras_surrogate import cli
+from keras_surrogate import cli, presets
 from keras_surrogate.functions.base import COLLECTION
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-BLOCKS = {
-    page.stem: re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL) for page in PAGES
-}
+BLOCKS = {page: re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL) for page in PAGES}
 COMMANDS = sorted(
     {
         command
@@ -29,8 +28,10 @@ COMMANDS = sorted(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("page", [page for page, blocks in BLOCKS.items() if blocks])
-def test_the_code_of_every_page_runs(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if BLOCKS[page]], ids=lambda page: page.stem
+)
+def test_the_code_of_every_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     collection = dict(COLLECTION)
     # A block may use what the blocks above it on the page have made.
@@ -41,6 +42,9 @@ def test_the_code_of_every_page_runs(page, tmp_path, monkeypatch):
     finally:
         COLLECTION.clear()
         COLLECTION.update(collection)
+    printed = capsys.readouterr().out
+    for start, end in re.findall(r'It prints "(.*?) \.\.\. (.*?)"', page.read_text()):
+        assert re.search(f"{re.escape(start)} .* {re.escape(end)}", printed)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -57,8 +61,31 @@ def test_every_file_that_a_page_names_exists():
         for page in PAGES
         for path in re.findall(r"(?:examples|tests)/[\w/]+\.(?:py|md|png)", page.read_text())
     }
-    assert len(named) > 4
+    assert len(named) > 12
     assert not [path for path in sorted(named) if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_the_table_of_the_gallery_has_every_preset_as_it_is(name, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(DOCS))
+    import gallery
+
+    pair = presets.get(name)
+    make = getattr(presets, name)
+    scale = re.search(r"scale: (.*)", make.__doc__)
+    source = make.__doc__.split("Source:")[1].strip()
+    slope = pair.backward.documented("slope")
+    if scale:
+        slope = f"{scale.group(1)} * ({slope})"
+    defaults = {
+        parameter.name: parameter.default
+        for parameter in inspect.signature(make).parameters.values()
+    }
+    assert pair.scale == (eval(scale.group(1), defaults) if scale else 1)
+    value = pair.forward.documented("value")
+    cells = f"[`{name}`](#preset-{name})", f"`{value}`", f"`{slope}`", source
+    assert "| " + " | ".join(cells) + " |" in gallery.preset_table()
 
 
 @pytest.mark.slow

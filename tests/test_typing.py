@@ -108,7 +108,7 @@ WRONG = [
 ]
 
 
-# Errors in the README and the examples that the sources of other packages cause.
+# Errors in the README, the pages and the examples that the sources of other packages cause.
 FOREIGN = re.compile(
     # Keras: a parameter without annotation whose default is a string or a number.
     r"(verbose|kernel_initializer|bias_initializer|initializer)\" of type \"str\""
@@ -161,7 +161,7 @@ def run(command):
 CHECKERS = {"pyright": errors_of_pyright, "mypy": errors_of_mypy}
 
 
-# pyright, which reads the README and the examples too, takes twice as long as mypy.
+# pyright, which reads the README, the pages and the examples too, takes twice as long as mypy.
 @pytest.fixture(scope="module", params=["mypy", pytest.param("pyright", marks=pytest.mark.slow)])
 def errors(request, tmp_path_factory):
     """The errors that one checker finds in all files, in one run."""
@@ -170,13 +170,23 @@ def errors(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "right.py").write_text(RIGHT)
     (folder / "wrong.py").write_text("\n".join(["import keras_surrogate as ks", *WRONG]))
-    for number, block in enumerate(readme_blocks()):
-        (folder / f"readme_{number}.py").write_text(block)
+    for name, code in programs().items():
+        (folder / f"{name}.py").write_text(code)
     return CHECKERS[request.param](folder)
 
 
-def readme_blocks():
-    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def programs():
+    """The code of the README and of each page of docs/, by the page's name.
+
+    A block may use what the blocks above it on the page have made.
+    """
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    code = {
+        page.stem: "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+        for page in pages
+    }
+    assert len(code) == len(pages)
+    return code
 
 
 def test_right_calls_have_no_error(errors):
@@ -189,7 +199,7 @@ def test_every_wrong_line_is_an_error(errors):
     assert not [call for line, call in enumerate(WRONG, start=2) if line not in found]
 
 
-def test_the_readme_and_the_examples_have_no_error_of_ours(errors):
+def test_the_readme_the_pages_and_the_examples_have_no_error_of_ours(errors):
     ours = [
         (name, line, message)
         for name, found in errors.items()

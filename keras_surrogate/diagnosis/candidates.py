@@ -110,7 +110,8 @@ def named_candidates(
     """
     if candidates is None:
         return default_candidates(forward)
-    if isinstance(candidates, str | Surrogate) or callable(candidates):
+    is_one = isinstance(candidates, str | Surrogate | functions.Function) or callable(candidates)
+    if is_one:
         candidates = [candidates]
     if not isinstance(candidates, Iterable):
         raise ValueError(

@@ -43,6 +43,14 @@ _PREFERRED_FLAT: tuple[Kind, ...] = (
     "normalisation",
     "true",
 )
+_IN_WORDS = {
+    "weights": "other initial weights",
+    "normalisation": "batch normalisation",
+    "present": "the slopes that it has",
+    "calibrated": "calibrated scales",
+    "rates": "a learning rate for each layer",
+}
+_CHANGED = {"weights": "weights", "normalisation": "network"}
 _EFFECTS: tuple[Effect | None, ...] = ("helps", "none", "cannot tell", "hurts")
 
 
@@ -164,10 +172,12 @@ def _for_flat(options: Sequence[Option], setting: Setting) -> list[str]:
             "None of the candidates keeps the direction of the gradient. Use fewer layers, "
             "bypasses, or wider slopes.",
         ]
+    compared = "direction and size"
+    if setting.rescaled:
+        compared = "direction"
     sentences.append(
-        f"Take {_slope(first)}: of {len(slopes)} slopes it is the best by direction"
-        f"{'' if setting.rescaled else ' and size'}, with a cosine of {cosine:.2f} or more in "
-        f"every layer (reference {setting.reference!r})."
+        f"Take {_taken(first)}: of {len(slopes)} slopes it is the best by {compared}, with a "
+        f"cosine of {cosine:.2f} or more in every layer (reference {setting.reference!r})."
     )
     near = [one.name for one in slopes[1:] if one.score and one.score >= 0.9 * (first.score or 0)]
     if near:
@@ -177,13 +187,13 @@ def _for_flat(options: Sequence[Option], setting: Setting) -> list[str]:
         sentences.append(f"{ratio}, which {setting.optimizer_name} corrects by itself.")
     elif setting.is_off(first.ratio or 0.0) or best.kind in ("calibrated", "rates"):
         sentences.append(
-            f"{ratio}, which plain SGD does not correct: use diagnosis.calibrate, or a rate for "
-            "each layer (optimizers.LayerRates)."
+            f"{ratio}, which plain SGD does not correct: use diagnosis.calibrate, a rate for each "
+            "layer (optimizers.LayerRates) or Adam."
         )
     else:
         sentences.append(f"{ratio}.")
     sentences.append("Then tune the learning rate.")
-    if best.kind in ("weights", "normalisation"):
+    if best.kind in _CHANGED:
         sentences.append(f"With it, {best.name} should help too.")
     return sentences
 
@@ -193,22 +203,21 @@ def _beside_true(options: Sequence[Option], setting: Setting) -> list[str]:
     sentences = []
     if best.kind == "true":
         sentences += _keep(options, setting)
-    elif best.kind in ("weights", "normalisation"):
+    elif best.kind in _CHANGED:
         sentences.append(
-            f"First change the {'weights' if best.kind == 'weights' else 'network'}: with "
-            f"{_rival(best)} and the true slope the first activation gets {best.ratio:.2g} times "
-            f"the last one's gradient, now {setting.true_ratio:.2g}."
+            f"First change the {_CHANGED[best.kind]}: with {_taken(best)} and the true slope the "
+            f"first activation gets {best.ratio:.2g} times the last one's gradient, now "
+            f"{setting.true_ratio:.2g}."
         )
         helping = [one for one in options if one.effect == "helps" and one.kind == "slope"]
         if helping:
             names = ", ".join(one.name for one in helping[:3])
             sentences.append(f"If the model must stay as it is, these slopes should help: {names}.")
     else:
-        what = _slope(best) if best.kind in ("slope", "present") else best.name
         sentences.append(
-            f"Take {what}: it should train better than the true slope, with which the first "
-            f"activation gets {setting.true_ratio:.2g} times the last one's gradient; now "
-            f"{best.ratio:.2g} times."
+            f"Take {_taken(best)}: it should train better than the true slope. The first "
+            f"activation gets {best.ratio:.2g} times the last one's gradient, with the true slope "
+            f"{setting.true_ratio:.2g}."
         )
     unclear = [one.name for one in options if one.effect == "cannot tell" and one.kind == "slope"]
     if unclear:
@@ -229,17 +238,14 @@ def _keep(options: Sequence[Option], setting: Setting) -> list[str]:
     if harmful:
         sentences.append(f"These should train worse: {', '.join(harmful)}.")
     if setting.is_off(setting.true_ratio):
-        word = "vanishes" if setting.true_ratio < 1 else "explodes"
         sentences.append(
-            f"Its gradient {word} all the same, with a ratio of {setting.true_ratio:.2g}: use "
-            "other weights, normalisation or bypasses."
+            "Its gradient does not keep its size: the first activation gets "
+            f"{setting.true_ratio:.2g} times the last one's. Use other weights, normalisation or "
+            "bypasses."
         )
     return sentences
 
 
-def _slope(one: Option) -> str:
-    return "the slopes that it has" if one.kind == "present" else f"the slope of {one.name}"
-
-
-def _rival(one: Option) -> str:
-    return "other initial weights" if one.kind == "weights" else "batch normalisation"
+def _taken(one: Option) -> str:
+    """What to take, in words."""
+    return _IN_WORDS.get(one.kind, f"the slope of {one.name}")

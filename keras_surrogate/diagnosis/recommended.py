@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from typing import Literal, TypeAlias
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_surrogate.diagnosis.printing import as_html, plain, short
+from keras_surrogate.records import shortened
 from keras_surrogate.surrogate import Surrogate
 from keras_surrogate.theory.verdicts import Effect
 
@@ -145,7 +147,7 @@ class Recommended:
         table.add_column("effect", no_wrap=True)
         for one in self.options:
             if one.reason is None:
-                name = f"{one.name} (now)" if one.now else one.name
+                name = one.name + " (now)" * one.now
                 table.add_row(Text(name), *_cells(one), one.effect or "")
         legend = [f"{heading}: {words}." for heading, words in _COLUMNS.values()]
         legend.append(
@@ -166,10 +168,12 @@ class Recommended:
         return repr(self)
 
     def __repr__(self) -> str:
-        return (
-            f"Recommended for {self.model}: {self.places}, {len(self.options)} options, best "
-            f"{self.best.name}; print() shows all\n  {self.verdict}"
+        headline = (
+            f"Recommended for {shortened(self.model)}: {self.places}, {len(self.options)} options, "
+            f"best {self.best.name}; print() shows all. "
         )
+        verdict = textwrap.shorten(self.verdict, 350, placeholder=" ...")
+        return textwrap.fill(headline + verdict, 100, subsequent_indent="  ")
 
     def _repr_html_(self) -> str:
         """The output of `print` as HTML, for notebooks."""
@@ -192,9 +196,13 @@ def _cells(one: Option) -> list[str]:
         _two(one.cosine),
         _two(one.least_cosine),
         _two(one.kept),
-        "" if one.decrease is None else f"{one.decrease:.1%}",
+        _percent(one.decrease),
     ]
 
 
 def _two(number: float | None) -> str:
     return "" if number is None else f"{number:.2f}"
+
+
+def _percent(number: float | None) -> str:
+    return "" if number is None else f"{number:.1%}"

@@ -17,6 +17,7 @@ from keras_surrogate.diagnosis import calibration
 from keras_surrogate.diagnosis.balancing import Balance
 from keras_surrogate.diagnosis.ranking import Setting
 from keras_surrogate.diagnosis.recommended import Kind
+from keras_surrogate.diagnosis.slope_places import NOUNS
 from keras_surrogate.diagnosis.workbench import Numbers, Workbench, has_normalisation
 from keras_surrogate.functions import Function
 from keras_surrogate.initializers import CriticalNormal, SustainedActivity
@@ -98,18 +99,31 @@ def _initializer(trial: Trial) -> tuple[keras.initializers.Initializer, str]:
     bench = trial.bench
     if bench.group.kind == "neuron":
         layer = bench.sites[0].layer
-        steps = layer.input.shape[1] if hasattr(layer, "input") else None
-        steps = int(steps or 25)
+        steps = _steps(layer)
         found = SustainedActivity(layer.neuron, steps=steps)
         change = f"initializers.SustainedActivity({type(layer.neuron).__name__}(), steps={steps})"
         return found, f"kernel_initializer={change}"
-    inputs = [np.asarray(one) for one in keras.tree.flatten(bench.x)]
-    is_plain = len(inputs) == 1 and np.issubdtype(inputs[0].dtype, np.floating)
-    power = float(np.mean(inputs[0].astype(float) ** 2)) if is_plain else 1.0
+    power = _power(bench.x)
     found = CriticalNormal(trial.pair, input_variance=power)
-    pair = code(trial.pair) if trial.slope else repr(bench.group.forward.title)
-    change = f"initializers.CriticalNormal({pair}, input_variance={power:.3g})"
+    change = f"initializers.CriticalNormal({code(trial.pair)}, input_variance={power:.3g})"
     return found, f"kernel_initializer={change}"
+
+
+def _steps(layer: keras.layers.Layer) -> int:
+    """The time steps of a layer of neurons; where they are not known the initializer's default."""
+    # A layer of a subclassed model has no symbolic input.
+    known = getattr(layer, "input", None)
+    if known is None or known.shape[1] is None:
+        return SustainedActivity().steps
+    return int(known.shape[1])
+
+
+def _power(x: object) -> float:
+    """The mean square of the inputs; 1 for several inputs, and for integers."""
+    inputs = [np.asarray(one) for one in keras.tree.flatten(x)]
+    if len(inputs) > 1 or not np.issubdtype(inputs[0].dtype, np.floating):
+        return 1.0
+    return float(np.mean(inputs[0].astype(float) ** 2))
 
 
 def _before_sites(bench: Workbench) -> Iterator[keras.layers.Layer]:
@@ -151,7 +165,7 @@ def _normalisation(trial: Trial) -> Tried:
         raise ValueError("a batch is not normalised within the steps of a recurrent layer")
     with bench.normalised():
         numbers = bench.measure()
-    noun = "layer of neurons" if bench.group.kind == "neuron" else "activation"
+    noun = NOUNS[bench.group.kind]
     return Tried(numbers, f"keras.layers.BatchNormalization() before each {noun}")
 
 
@@ -191,7 +205,8 @@ def _rates(trial: Trial) -> Tried:
         numbers = bench.measure()
     # Of rate times gradient: 1, as long as the factor is within its limits.
     ratio = numbers.ratio * _limited(1 / numbers.ratio) if numbers.ratio > 0 else 0.0
-    listed = ", ".join(f"{name!r}: {factor:.3g}" for name, factor in factors.items())
+    names = bench.names
+    listed = ", ".join(f"{names[name]!r}: {factor:.3g}" for name, factor in factors.items())
     change = f"optimizers.LayerRates(optimizer, {{{listed}}})"
     return Tried(dataclasses.replace(numbers, ratio=ratio), change)
 
@@ -220,7 +235,10 @@ def _factors(trial: Trial) -> dict[str, float]:
 
 def code(pair: Surrogate) -> str:
     """A pair as it is written in Python."""
-    parts = [repr(pair.forward.title)]
+    if pair == Surrogate(pair.forward):
+        # Every argument for a surrogate takes the name of its forward.
+        return _code_of(pair.forward)
+    parts = [_code_of(pair.forward)]
     if pair.backward != pair.forward:
         parts.append(_code_of(pair.backward))
     if pair.scale != 1:

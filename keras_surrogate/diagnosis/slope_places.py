@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import keras
 
 from keras_surrogate import conversion
-from keras_surrogate.conversion import activation_sites, choosing, rebuilding
+from keras_surrogate.conversion import activation_sites, choosing, layer_tree, rebuilding
 from keras_surrogate.diagnosis import surrogate_sites
 from keras_surrogate.functions import Function, tables
 from keras_surrogate.surrogate import Surrogate
@@ -17,20 +17,23 @@ from keras_surrogate.surrogate import Surrogate
 # The argument `layers` of `conversion.swap`.
 Chosen = str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None
 
+# A place in words, by its kind.
+NOUNS = {"activation": "activation", "neuron": "layer of neurons", "weights": "layer"}
+
 
 @dataclasses.dataclass(frozen=True)
 class SlopePlace:
     """A place with a slope: a plain activation, or one that holds a surrogate.
 
     Attributes:
-        path: that of the `Site` which the place has, or has after `conversion.swap`.
-        kind: as in `Site`.
+        layer, slot, kind: as in `Site`.
         forward: the function of the value.
         owner: the layer that holds or calls it; `conversion.swap` chooses by it.
         now: the surrogate; None for a plain activation.
     """
 
-    path: str
+    layer: keras.layers.Layer
+    slot: str | None
     kind: str
     forward: Function
     owner: keras.layers.Layer
@@ -65,23 +68,27 @@ class Group:
     @property
     def present(self) -> list[Surrogate]:
         """The pairs that the places have at present, each slope once, with the group's forward."""
-        pairs = [place.now or Surrogate(place.forward) for place in self.places]
-        is_true = [pair.backward == pair.forward and pair.scale == 1 for pair in pairs]
-        found = [
-            Surrogate(self.forward, None if true else pair.backward, pair.scale)
-            for pair, true in zip(pairs, is_true, strict=True)
-        ]
+        found = []
+        for place in self.places:
+            pair = place.now
+            if pair is None or pair == Surrogate(pair.forward):
+                # The same, also where forwards differ in their parameters.
+                found.append(Surrogate(self.forward))
+            else:
+                found.append(Surrogate(self.forward, pair.backward, pair.scale))
         return list(dict.fromkeys(found))
 
     @property
     def in_words(self) -> str:
         """The places in words: "sign of 8 activations"."""
         count = len(self.places)
-        singular = {"activation": "activation", "neuron": "layer of neurons", "weights": "layer"}
-        plural = {"activation": "activations", "neuron": "layers of neurons", "weights": "layers"}
-        noun = singular[self.kind] if count == 1 else plural[self.kind]
-        where = f"the weights of {count} {noun}" if self.kind == "weights" else f"{count} {noun}"
-        return f"{self.forward.title} of {where}"
+        noun = NOUNS[self.kind]
+        if count > 1:
+            # "layers of neurons"
+            noun = noun.replace("activation", "activations").replace("layer", "layers")
+        if self.kind == "weights":
+            return f"{self.forward.title} of the weights of {count} {noun}"
+        return f"{self.forward.title} of {count} {noun}"
 
 
 def group(model: keras.Model, layers: Chosen, ending: Collection[int]) -> Group:
@@ -124,17 +131,17 @@ def _places(model: keras.Model, layers: Chosen) -> Iterator[SlopePlace]:
     owners = {id(place.layer): place.chosen_as for place in chosen}
     held = set()
     for site in surrogate_sites.sites(model, layers):
-        held.add(site.path)
+        held.add((id(site.layer), site.slot))
         pair = site.plain
         # A reversed gradient is no activation.
         if pair.forward.title != "linear":
             owner = owners[id(site.layer)]
-            yield SlopePlace(site.path, site.kind, pair.forward, owner, pair)
+            yield SlopePlace(site.layer, site.slot, site.kind, pair.forward, owner, pair)
     for site in activation_sites.sites(chosen):
-        path = site.place.path if site.slot in (None, "activation") else site.path
         has_slope = site.function is not None and site.name != "linear"
-        if has_slope and path not in held:
-            yield SlopePlace(path, "activation", site.function, site.place.chosen_as)
+        if has_slope and (id(site.layer), site.slot) not in held:
+            owner = site.place.chosen_as
+            yield SlopePlace(site.layer, site.slot, "activation", site.function, owner)
 
 
 def copied(model: keras.Model, chosen: Group) -> keras.Model:
@@ -154,7 +161,16 @@ def copied(model: keras.Model, chosen: Group) -> keras.Model:
         return conversion.swap(model, mapping, layers=lambda layer: id(layer) in owners)
 
 
-def sites_in(copy: keras.Model, chosen: Group) -> list[surrogate_sites.Site]:
-    """The sites of a copy that belong to a group."""
-    paths = {place.path for place in chosen.places}
-    return [site for site in surrogate_sites.sites(copy) if site.path in paths]
+def sites_in(
+    model: keras.Model, copy: keras.Model, chosen: Group
+) -> list[tuple[surrogate_sites.Site, SlopePlace]]:
+    """The sites of a copy that belong to a group, each with its place in the model."""
+    places = {(id(place.layer), place.slot): place for place in chosen.places}
+    # Layers that a class creates have other names in a copy.
+    originals = {id(other): id(layer) for _, layer, other in layer_tree.pairs(model, copy)}
+    found = []
+    for site in surrogate_sites.sites(copy):
+        place = places.get((originals.get(id(site.layer), 0), site.slot))
+        if place is not None:
+            found.append((site, place))
+    return found

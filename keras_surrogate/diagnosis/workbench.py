@@ -96,7 +96,8 @@ class Workbench:
         self.x = x
         self.y = y
         self.group = group
-        self.sites = sites_in(self.copy, group)
+        held = sites_in(model, self.copy, group)
+        self.sites = [site for site, _ in held]
         if not self.sites:
             raise ValueError(
                 f"recommend: the {group.in_words} are created by the code of a class and cannot be "
@@ -106,7 +107,8 @@ class Workbench:
         pairs = layer_tree.pairs(model, self.copy)
         counterparts = {id(layer): id(counterpart) for _, layer, counterpart in pairs}
         self.order = [counterparts[key] for key in calls if key in counterparts]
-        self._now = {place.path: place.now for place in group.places}
+        self._now = [place.now for _, place in held]
+        self._names = list(names.layer_variables(model, 1, calls))
         self.reference = ""
         # The loss does not depend on slopes, so that one traced function serves all of them.
         self._loss = passes.loss_function(self.copy, x, y)
@@ -116,6 +118,11 @@ class Workbench:
     def groups(self) -> dict[str, list[keras.Variable]]:
         """The trainable variables of each layer, first layer first."""
         return names.layer_variables(self.copy, 1, self.order)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the model's layers, by those of the copy's."""
+        return dict(zip(self.groups, self._names, strict=True))
 
     def objective(self) -> Callable[[object], tuple[tf.Tensor, float]]:
         """The compiled loss, as `passes.run` takes it."""
@@ -132,8 +139,8 @@ class Workbench:
 
     def put_present(self) -> None:
         """Give all sites the slope that the model has."""
-        for site in self.sites:
-            site.put(self._now[site.path] or Surrogate(site.plain.forward))
+        for site, pair in zip(self.sites, self._now, strict=True):
+            site.put(pair or Surrogate(site.plain.forward))
 
     def measure(self) -> Numbers:
         """The numbers of the slopes, weights and optimizer that the copy has now.
@@ -149,8 +156,10 @@ class Workbench:
         finally:
             balance.release()
         norms = [one.norm or 0.0 for one in balance.order]
-        if not norms or not all(map(math.isfinite, norms)):
-            raise ValueError("the gradient is not finite" if norms else "no gradient arrives")
+        if not norms:
+            raise ValueError("no gradient reaches an activation")
+        if not all(map(math.isfinite, norms)):
+            raise ValueError("the gradient is not finite")
         case = references.Case(copy, self.x, self.y, noted, seen.gradients, self.groups)
         cosines = [products.cosine for products in self._compared(case).values()]
         known = [cosine for cosine in cosines if cosine is not None]

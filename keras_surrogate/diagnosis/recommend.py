@@ -59,11 +59,13 @@ def recommend(
     and shift, which take no part in the step. What does not fit the model is in the table with the
     reason.
 
-    Options are ranked by their effect, then by their score. The effect of slopes, scales and rates
-    is that of the rule of `theory.effect`, with measured numbers for predicted ones; see
-    `examples/evidence` for how often it is right. Weights and normalisation help where they repair
-    a gradient that vanishes or explodes, or a signal that is lost (`keras_surrogate.thresholds`).
-    The score is the least cosine; under plain SGD divided by the decades that the ratio is off.
+    Options are ranked by their effect, then by their score; where the true slope is 0, "helps" and
+    "none" count alike. The effect of slopes, scales and rates is that of the rule of
+    `theory.effect`, with measured numbers for predicted ones; see `examples/evidence` for how often
+    it is right. Weights and normalisation help where they repair a gradient that vanishes or
+    explodes, or a signal that is lost (`keras_surrogate.thresholds`). The score is the least
+    cosine; under plain SGD divided by the decades that the ratio is off, of which the first is
+    free.
 
     All of it is the start of a training and one batch. It does not see what grows later, and a
     slope that is larger by a constant is a larger learning rate: tune that for each slope.

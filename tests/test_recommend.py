@@ -12,7 +12,7 @@ from rich.console import Console
 
 import keras_surrogate as ks
 from keras_surrogate import Surrogate, cli, datasets, diagnosis, functions, layers
-from keras_surrogate.diagnosis import recommend
+from keras_surrogate.diagnosis import ranking, recommend, workbench
 from keras_surrogate.diagnosis.candidates import default_candidates, slope_name
 from keras_surrogate.functions import Boxcar, FastSigmoid, LeakyRelu
 
@@ -149,6 +149,7 @@ def test_deep_relus_with_hes_weights_keep_the_true_slope():
     assert result.best.kind == "true" and result.best.now
     assert result.verdict.startswith("Keep the true slope")
     assert result["leaky_relu(negative_slope=0.1)"].cosine > 0.9
+    assert result["a rate for each layer"].reason.startswith("the steps of Adam do not depend")
 
 
 def test_sigmoids_that_vanish_take_other_weights_first_and_then_a_larger_slope():
@@ -193,6 +194,49 @@ def test_dead_units_are_told():
     result = recommend(model, X, Y, [LeakyRelu(0.1)])
     assert result.dead == 1
     assert "units of an activation are dead" in result.verdict
+
+
+def option(name, kind="slope", cosine=0.5, ratio=1.0, effect="helps", score=0.5):
+    return diagnosis.Option(name, kind, None, ratio, cosine, cosine, 1.0, 0.1, effect, score)
+
+
+def setting(is_flat, rescaled=True):
+    name = "Adam" if rescaled else "SGD"
+    return ranking.Setting("f", is_flat, name, rescaled, 0.01, workbench.Signal(), 0.0, "smooth")
+
+
+def test_effects_come_before_scores_and_scores_before_kinds():
+    options = [
+        option("worse", effect="hurts", score=0.9),
+        option("unclear", effect="cannot tell", score=0.9),
+        option("slope", score=0.8),
+        option("weights", "weights", score=0.8),
+        option("better", score=0.81),
+        option("true", "true", effect=None, score=1.0),
+        diagnosis.Option("not measured", "rates", reason="of a reason"),
+    ]
+    names = [one.name for one in ranking.ranked(options, setting(False))]
+    expected = ["better", "weights", "slope", "true", "unclear", "worse", "not measured"]
+    assert names == expected
+
+
+def test_where_the_true_slope_is_0_a_small_gradient_is_no_reason_against_a_slope():
+    options = [
+        option("true", "true", None, 0.0, None, 0.0),
+        option("normalised", "normalisation", effect="none", score=0.9),
+        option("narrow", score=0.1),
+        option("wide", effect="none", score=0.8),
+    ]
+    ranked = ranking.ranked(options, setting(True))
+    assert [one.name for one in ranked] == ["wide", "narrow", "normalised", "true"]
+    assert "Take the slope of wide: of 2 slopes" in ranking.verdict(ranked, setting(True))
+    lost = [option("narrow", cosine=0.01, score=0.01), options[0]]
+    assert "None of the candidates keeps the direction" in ranking.verdict(lost, setting(True))
+
+
+def test_a_step_that_increases_the_loss_is_told():
+    worse = [diagnosis.Option("true slope", "true", ratio=1.0, kept=-0.5)]
+    assert "increases the loss of this batch" in ranking.verdict(worse, setting(False))
 
 
 # Models of any kind.
@@ -341,7 +385,7 @@ def test_mobilenet_is_measured():
 # Candidates.
 
 
-@some("name", functions.names(), ["relu", "sigmoid", "sign", "round", "dorefa", "tanh"])
+@some("name", functions.names(), ["relu", "relu6", "sigmoid", "sign", "ternary", "dorefa", "tanh"])
 def test_default_candidates_fit_the_forward_and_are_never_its_own_slope(name):
     forward = functions.get(name)
     found = default_candidates(forward)

@@ -29,7 +29,7 @@ def default_candidates(forward: Function) -> dict[str, Surrogate]:
        lowest and highest value.
     4. For a bounded function (sigmoid, tanh): its own slope scaled to 1 at its largest, and those
        of tanh, softsign and hard_tanh; for a range from 0 to 1 also that without flat spots.
-    5. For any other function (ReLU and its relatives): leaky ReLUs with 0.1 and 0.3, softplus,
+    5. For any other function (ReLU and its relatives, ReLU6): leaky ReLUs with 0.1 and 0.3, softplus,
        B-SiLU, NeLU.
 
     The forward's own slope is never among them.
@@ -55,7 +55,7 @@ def _fitting(forward: Function) -> list[Surrogate]:
     if tables.is_flat(forward):
         return [Surrogate(forward, backward) for backward in _for_flat(forward)]
     ends = tables.limits(forward)
-    if ends is None:
+    if ends is None or tables.is_rectifier(forward):
         leaky = [functions.LeakyRelu(0.1), functions.LeakyRelu(0.3)]
         return [Surrogate(forward, one) for one in (*leaky, "softplus", "bsilu", "nelu")]
     own = Surrogate(forward, scale=round(1 / tables.largest_slope(forward), 2))

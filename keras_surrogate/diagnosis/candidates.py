@@ -29,7 +29,7 @@ def default_candidates(forward: Function) -> dict[str, Surrogate]:
        lowest and highest value.
     4. For a bounded function (sigmoid, tanh): its own slope scaled to 1 at its largest, and those
        of tanh, softsign and hard_tanh; for a range from 0 to 1 also that without flat spots.
-    5. For any other function (ReLU and its relatives, ReLU6): leaky ReLUs with 0.1 and 0.3, softplus,
+    5. For any other function (ReLU, ReLU6, GELU): leaky ReLUs with 0.1 and 0.3, softplus,
        B-SiLU, NeLU.
 
     The forward's own slope is never among them.

@@ -243,7 +243,7 @@ def _beside_true(options: Sequence[Option], setting: Setting) -> list[str]:
 
 def _keep(options: Sequence[Option], setting: Setting) -> list[str]:
     tried = [one for one in options if one.kind == "slope" and one.reason is None]
-    sentences = [f"Keep the true slope: none of {len(tried)} slopes should train better."]
+    sentences = [f"Keep the true slope: of {len(tried)} slopes tried none should train better."]
     harmful = [one.name for one in tried if one.effect == "hurts"]
     if harmful:
         sentences.append(f"These should train worse: {', '.join(harmful)}.")

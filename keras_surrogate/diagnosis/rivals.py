@@ -196,7 +196,7 @@ def _rates(trial: Trial) -> Tried:
         )
     own = innermost(bench.copy.optimizer)
     if own is not bench.copy.optimizer:
-        raise ValueError("the optimizer is within another one already")
+        raise ValueError("the optimizer has loss scaling or layer rates already")
     factors = _factors(trial)
     if not factors:
         raise ValueError("the gradient ends before the first layer")

@@ -122,6 +122,16 @@ def calibrated():
     return ks.diagnosis.calibration_report(ks.diagnosis.calibrate(swapped(), X))
 
 
+@functools.cache
+def recommended():
+    hidden = [keras.layers.Dense(8, ks.get("ste_sign")) for _ in range(4)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(3)], name="a" * 60)
+    model.compile("sgd", "mse")
+    generator = np.random.default_rng(0)
+    batch = generator.normal(size=(16, 8)), generator.normal(size=(16, 3))
+    return ks.diagnosis.recommend(model, *batch, ["atan", "fast_sigmoid", "linear"])
+
+
 # One of each class, as large as they come.
 MAKE = {
     "Record": record,
@@ -160,6 +170,8 @@ MAKE = {
     "AlignedLayer": lambda: aligned()[0].rows[0],
     "FirstOrder": lambda: aligned()[1],
     "OneStep": lambda: aligned()[1].steps[0],
+    "Recommended": recommended,
+    "Option": lambda: recommended().options[0],
     "Difference": lambda: roundtrip.Difference(1e-7, 1e-7),
     "Surrogate": lambda: ks.get("sugar_bsilu"),
     "Function": functions.LeakyRelu,

@@ -4,7 +4,7 @@ A mistake of the user ends with one line on standard error and status 2.
 
 Files:
     one file for each command or group of commands, with `add`, which defines its options
-    loading.py, arrays.py    models and data from files
+    loading.py, arrays.py, batches.py    models and data from files
     outputs.py               checks of the files to write, and pictures
     console.py               printed tables and JSON
 """
@@ -27,13 +27,14 @@ from keras_surrogate.cli import (
     diagnose,
     plot_run,
     predict,
+    recommend,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # In the order in which the help lists them.
-_COMMANDS = (demo, collection, predict, diagnose, compare, plot_run, conversion)
+_COMMANDS = (demo, collection, predict, diagnose, recommend, compare, plot_run, conversion)
 
 _DESCRIPTION = """\
 Surrogate derivatives for TensorFlow/Keras.
@@ -49,6 +50,7 @@ examples:
   keras-surrogate list
   keras-surrogate predict --forward relu --backward bsilu --depth 50
   keras-surrogate diagnose model.keras --data digits
+  keras-surrogate recommend model.keras --data digits
 
 "keras-surrogate COMMAND --help" describes a command.
 """

@@ -229,15 +229,8 @@ def _row(
 
 def _measured_effect(row: CaseSummary, true: CaseSummary) -> Effect | None:
     """The effect from what was measured before training."""
-    if row.gradient_ratio is None:
-        return None
-    return verdicts.rule(
-        ratio=row.gradient_ratio,
-        # None where the true gradient is 0 in both layers.
-        true_ratio=true.gradient_ratio or 0.0,
-        cosine=1.0 if row.cosine is None else row.cosine,
-        rescaled=row.case.rescales,
-        rate=row.case.rate,
+    return verdicts.measured_effect(
+        row.gradient_ratio, true.gradient_ratio, row.cosine, row.case.rescales, row.case.rate
     )
 
 

@@ -247,7 +247,7 @@ class Balance:
         x: object,
         objective: Callable[[object], tuple[tf.Tensor, float]],
         targets: dict[str, float] | None = None,
-    ) -> None:
+    ) -> passes.Pass:
         """One forward and backward pass, which notes the norms of all sites.
 
         Args:
@@ -256,6 +256,9 @@ class Balance:
             targets: the norms to reach, by `family`: the factors of sites that are called once are
                 set in this pass, each before the gradient goes on to the sites before it. Default
                 None: all factors stay.
+
+        Returns:
+            The `Pass`, without calls of layers.
         """
         squares: dict[int, list[tf.Tensor]] = {}
         scales = []
@@ -276,7 +279,7 @@ class Balance:
         neurons = {id(one.site.layer): one for one in self.balanced if one.site.kind == "neuron"}
         try:
             with passes.unchanged(self._model), _inputs_seen(neurons, see):
-                passes.run(self._model, x, noted_objective, ())
+                seen = passes.run(self._model, x, noted_objective, ())
         finally:
             for one in self.balanced:
                 one.gain.listener = None
@@ -289,6 +292,7 @@ class Balance:
         # The backward pass meets the last site first.
         by_id = {id(one): one for one in self.balanced}
         self.order = [by_id[key] for key in reversed(squares)]
+        return seen
 
     def _passed(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -160,34 +160,64 @@ def first_order(
         objective = preparing.objective(model, x, y, 0)
         with passes.unchanged(model):
             seen = preparing.reporting(model, x, lambda: passes.run(model, x, objective, ()))
-        changes = passes.updates(model, seen.gradients)
-    variables = [one for one in model.trainable_variables if seen.gradients[id(one)] is not None]
-    gradient = [np.asarray(seen.gradients[id(one)], np.float64) for one in variables]
-    weights = [np.asarray(variable, np.float64) for variable in variables]
-    size = _norm(weights)
+        start = Start(model, seen.gradients, passes.loss_function(model, x, y))
+        own = start.of_optimizer()
+    steps = [start.along_gradient(length) for length in lengths if start.steepness > 0]
+    examples = keras.tree.flatten(x)[0].shape[0]
+    return FirstOrder(model.name, examples, start.loss, own, tuple(steps))
 
-    loss = passes.loss_function(model, x, y)
-    before = loss()
 
-    def step(name, change):
-        promised = -sum(
-            float(np.sum(one * other)) for one, other in zip(gradient, change, strict=True)
-        )
-        after = _loss_after(loss, variables, weights, change)
-        return OneStep(name, _norm(change) / size if size else np.inf, promised, before - after)
+class Start:
+    """The present weights of a model with one gradient, from which steps are tried.
 
-    own = [np.asarray(changes[id(variable)], np.float64) for variable in variables]
-    steepness = _norm(gradient)
-    steps = []
-    for length in lengths if steepness > 0 else ():
-        steps.append(step("gradient", [-length * size / steepness * one for one in gradient]))
-    return FirstOrder(
-        model.name,
-        keras.tree.flatten(x)[0].shape[0],
-        before,
-        step(type(model.optimizer).__name__, own),
-        tuple(steps),
-    )
+    Args:
+        model: a built and compiled Keras model.
+        gradients: from the ids of the trainable variables to their gradients, or None.
+        loss: the function of `passes.loss_function`.
+
+    Attributes:
+        loss: the loss at the present weights.
+        steepness: the norm of the gradient.
+    """
+
+    loss: float
+    steepness: float
+
+    def __init__(
+        self,
+        model: keras.Model,
+        gradients: Mapping[int, tf.Tensor | None],
+        loss: Callable[[], float],
+    ) -> None:
+        self._model = model
+        self._gradients = gradients
+        self._loss = loss
+        self._variables = [
+            one for one in model.trainable_variables if gradients[id(one)] is not None
+        ]
+        self._gradient = [np.asarray(gradients[id(one)], np.float64) for one in self._variables]
+        self._weights = [np.asarray(variable, np.float64) for variable in self._variables]
+        self._size = _norm(self._weights)
+        self.steepness = _norm(self._gradient)
+        self.loss = loss()
+
+    def of_optimizer(self) -> OneStep:
+        """The next step of the compiled optimizer."""
+        changes = passes.updates(self._model, dict(self._gradients))
+        own = [np.asarray(changes[id(variable)], np.float64) for variable in self._variables]
+        return self._step(type(self._model.optimizer).__name__, own)
+
+    def along_gradient(self, length: float) -> OneStep:
+        """A step along the negative gradient, whose norm is `length` times that of the weights."""
+        factor = -length * self._size / self.steepness
+        return self._step("gradient", [factor * one for one in self._gradient])
+
+    def _step(self, name: str, change: Sequence[np.ndarray]) -> OneStep:
+        products = zip(self._gradient, change, strict=True)
+        promised = -sum(float(np.sum(one * other)) for one, other in products)
+        after = _loss_after(self._loss, self._variables, self._weights, change)
+        length = _norm(change) / self._size if self._size else np.inf
+        return OneStep(name, length, promised, self.loss - after)
 
 
 def _norm(arrays: Sequence[np.ndarray]) -> float:

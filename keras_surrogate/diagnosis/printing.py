@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
+import numpy as np
 from rich.console import Console
 
 
@@ -23,3 +24,14 @@ def as_html(print_to: Callable[[Console], None], width: int) -> str:
     return console.export_html(
         inline_styles=True, code_format='<pre style="overflow-x: auto">{code}</pre>'
     )
+
+
+def plain(value: object) -> object:
+    """A structure in which NaN and infinity are strings, since JSON has no such numbers."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value

@@ -136,7 +136,8 @@ def flat(
     return np.concatenate(parts)
 
 
-def _exact(case: Case, gradients: Mapping[int, tf.Tensor | None]) -> dict[str, Products]:
+def exact(case: Case, gradients: Mapping[int, tf.Tensor | None]) -> dict[str, Products]:
+    """The products of each layer with gradients that are known without an error."""
     found = {}
     for name, variables in case.groups.items():
         own = case.own(name)
@@ -171,7 +172,7 @@ class TrueSlopes(Reference):
 
     def compare(self, case: Case) -> dict[str, Products]:
         with true_gradients(case.model):
-            return _exact(case, gradients_of(case))
+            return exact(case, gradients_of(case))
 
 
 class Smooth(Reference):
@@ -185,7 +186,7 @@ class Smooth(Reference):
 
     def compare(self, case: Case) -> dict[str, Products]:
         with smooth_forward(case.model):
-            return _exact(case, gradients_of(case))
+            return exact(case, gradients_of(case))
 
 
 class Noise(Reference):

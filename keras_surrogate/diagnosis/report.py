@@ -13,7 +13,7 @@ from rich.text import Text
 
 from keras_surrogate import checks
 from keras_surrogate.diagnosis.cases import SEVERITIES
-from keras_surrogate.diagnosis.printing import as_html, short
+from keras_surrogate.diagnosis.printing import as_html, plain, short
 from keras_surrogate.records import shortened
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Diagnosis:
 
         NaN and infinity are strings, since JSON has no such numbers.
         """
-        return _plain(
+        return plain(
             {
                 "model": self.model,
                 "batch": dataclasses.asdict(self.batch),
@@ -220,13 +220,3 @@ def _in_words(number: int, finding: Finding) -> Text:
     for line in finding.advice:
         text.append(f"\n   - {line}")
     return text
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value

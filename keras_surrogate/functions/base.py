@@ -134,6 +134,16 @@ class Function:
         """The name in tables and pictures."""
         return self.registered_name()
 
+    @property
+    def described(self) -> str:
+        """The title, with the parameters of a function of the collection."""
+        parameters = [
+            f"{field.name}={getattr(self, field.name)}" for field in dataclasses.fields(self)
+        ]
+        if not parameters or self.title not in COLLECTION:
+            return self.title
+        return f"{self.title}({', '.join(parameters)})"
+
     def value(self, x: tf.Tensor) -> tf.Tensor:
         """The value at `x`, a floating tensor, in its shape and dtype."""
         raise TypeError(f"{type(self).__name__} does not define value(x).")

@@ -63,7 +63,7 @@ class Recommendation(Shown):
         pair = self.surrogate
         backward = "true slope"
         if pair.backward != pair.forward:
-            backward = f"slope of {_described(pair.backward)}"
+            backward = f"slope of {pair.backward.described}"
         return backward if pair.scale == 1 else f"{pair.scale:.3g} x {backward}"
 
     @property
@@ -268,16 +268,6 @@ def _ranked(items: Sequence[Recommendation]) -> list[Recommendation]:
             -round(item.share, 2),
         ),
     )
-
-
-def _described(function: Function) -> str:
-    """The title of a function, with the parameters of a function of the collection."""
-    parameters = [
-        f"{field.name}={getattr(function, field.name)}" for field in dataclasses.fields(function)
-    ]
-    if not parameters or function.title not in functions.names():
-        return function.title
-    return f"{function.title}({', '.join(parameters)})"
 
 
 def _advice(forward: Function, reference: Prediction, options: Mapping[str, Any]) -> str:

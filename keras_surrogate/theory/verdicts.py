@@ -204,6 +204,34 @@ def rule(
     return "helps" if rate * ratio < _LARGEST_STEP else "cannot tell"
 
 
+def measured_effect(
+    ratio: float | None,
+    true_ratio: float | None,
+    cosine: float | None,
+    rescaled: bool,
+    rate: float,
+    weights_too_small: bool = False,
+) -> Effect | None:
+    """The effect by `rule` from measured numbers, of which some may be undefined.
+
+    Args:
+        ratio: as in `rule`; None where it was not measured, and then there is no effect.
+        true_ratio: as in `rule`; None where the true gradient is 0 in both layers.
+        cosine: as in `rule`; None where there is nothing to compare with.
+        rescaled, rate, weights_too_small: as in `rule`.
+    """
+    if ratio is None:
+        return None
+    return rule(
+        ratio=ratio,
+        true_ratio=true_ratio or 0.0,
+        cosine=1.0 if cosine is None else cosine,
+        rescaled=rescaled,
+        rate=rate,
+        weights_too_small=weights_too_small,
+    )
+
+
 def _check_prediction(prediction: Prediction, name: str) -> None:
     if not hasattr(prediction, "gradient_ratio"):
         raise ValueError(
@@ -224,6 +252,11 @@ def worth(prediction: Prediction) -> float:
 
     The first decade is free, and a negative cosine counts as 0.
     """
-    ratio = prediction.gradient_ratio
-    decades = abs(math.log10(ratio)) if ratio > 0 else math.inf
-    return max(0.0, _cosine(prediction)) / max(1.0, decades)
+    return max(0.0, _cosine(prediction)) / decades_off(prediction.gradient_ratio)
+
+
+def decades_off(ratio: float) -> float:
+    """The decades between a ratio of norms and 1, at least 1; infinite for a ratio of 0."""
+    if not 0 < ratio < math.inf:
+        return math.inf
+    return max(1.0, abs(math.log10(ratio)))

@@ -35,10 +35,11 @@ def names():
 
 
 def rows_of(name):
-    """The rows of a grid; where it has several learning rates, each slope with the one that suits it best."""
+    """The rows of a grid; where it has several learning rates and images held out, each slope with its best rate."""
     grid = comparison.load_grid(FOLDER / f"{name}.py")
     has_rates = len({case.without_rate for case in grid.cases}) < len(grid.cases)
-    return comparison.summarize(grid, comparison.read(RESULTS / f"{name}.jsonl"), tune=has_rates)
+    tune = has_rates and all(case.validation for case in grid.cases)
+    return comparison.summarize(grid, comparison.read(RESULTS / f"{name}.jsonl"), tune=tune)
 
 
 def markdown(heading, lines):
@@ -99,17 +100,28 @@ def right(counts):
 
 
 def record(rows_by_name):
-    """Markdown: how often the theory was right, by grid, and what it said against what was shown."""
-    counts = {name: comparison.record(found) for name, found in rows_by_name.items()}
-    counts = {name: found for name, found in counts.items() if found}
-    total = sum(counts.values(), collections.Counter())
-    by_grid = [_of_grid(name, found) for name, found in {**counts, "all": total}.items()]
-    said = [*EFFECTS, UNKNOWN]
-    crossed = [(one, *(total[one, shown] for shown in EFFECTS)) for one in said]
-    heading = ["grid", "slopes", "theory says something", "and is right", "always the commonest"]
-    return "\n".join(
-        [markdown(heading, by_grid), markdown(["theory says \\ shown", *EFFECTS], crossed)]
-    )
+    """Markdown: how often the rule was right, by grid, and what it said against what was shown.
+
+    From predicted numbers, where the theory applies; and from those measured at the start.
+    """
+    tables = []
+    for number, measured in enumerate((False, True)):
+        counts = {
+            name: comparison.record(found, measured=measured)
+            for name, found in rows_by_name.items()
+        }
+        counts = {name: found for name, found in counts.items() if found}
+        total = sum(counts.values(), collections.Counter())
+        by_grid = [_of_grid(name, found) for name, found in {**counts, "all": total}.items()]
+        first = ("grid", "grid, numbers measured")[number]
+        heading = [first, "slopes", "the rule says something", "and is right"]
+        tables.append(markdown([*heading, "always the commonest"], by_grid))
+        said = [*EFFECTS, UNKNOWN]
+        crossed = [(one, *(total[one, shown] for shown in EFFECTS)) for one in said]
+        tables.append(
+            markdown([("it says \\ shown", "measured \\ shown")[number], *EFFECTS], crossed)
+        )
+    return "\n".join(tables)
 
 
 def _of_grid(name, counts):

@@ -268,12 +268,14 @@ def _cell(run: dict[str, object]) -> str:
     of_dead = counts["learned, born dead"]
     alive = counts["networks"] - dead
     of_alive = counts["learned"] - of_dead
-    return f"{of_dead} of {dead}; {of_alive} of {alive} at {chosen(run):g}"
+    rates = RATES[run["optimizer"]]
+    beyond = " or beyond" if chosen(run) in (rates[0], rates[-1]) else ""
+    return f"{of_dead} of {dead}; {of_alive} of {alive} at {chosen(run):g}{beyond}"
 
 
 def draw(sampled: list[dict[str, object]], trained: list[dict[str, object]], path: Path) -> None:
     """The shares of networks born dead over the depth, and those that learn by method."""
-    axes = panels(1 + len(RATES))
+    axes = panels(1 + len(RATES), columns=1 + len(RATES))
     depths = np.arange(1, max(DEPTHS) + 1)
     for number, width in enumerate(WIDTHS):
         color = f"C{number}"
@@ -283,7 +285,7 @@ def draw(sampled: list[dict[str, object]], trained: list[dict[str, object]], pat
             label = f"width {width}" if kind == "one input" else None
             numbers = [100 * one["dead"] for one in found]
             axes[0].plot([one["depth"] for one in found], numbers, marker, color=color, label=label)
-    axes[0].set(xlabel="depth", ylabel="born dead in %")
+    axes[0].set(xlabel="depth", ylabel="born dead in %", xticks=DEPTHS)
     axes[0].set_title("one input: line, o; 24 points: x; asymmetric: ^", fontsize="small")
     axes[0].legend(fontsize="small", frameon=False)
     for ax, optimizer in zip(axes[1:], RATES, strict=True):

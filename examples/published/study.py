@@ -21,9 +21,9 @@ RESULTS = Path(__file__).parent / "results"
 Settings = Mapping[str, Any]
 
 
-def read(name: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
+def read(name: str, folder: Path | None = None) -> list[dict[str, Any]]:
     """The finished runs of a study: their settings, results and seconds."""
-    return [json.loads(line) for line in _complete_lines(folder / f"{name}.jsonl")]
+    return [json.loads(line) for line in _complete_lines((folder or RESULTS) / f"{name}.jsonl")]
 
 
 def _complete_lines(path: Path) -> list[str]:
@@ -36,7 +36,7 @@ def run(
     name: str,
     settings: Iterable[Settings],
     train: Callable[..., dict[str, Any]],
-    folder: Path = RESULTS,
+    folder: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Train what the results of a study lack.
 
@@ -49,6 +49,7 @@ def run(
     Returns:
         The runs with these settings, in their order.
     """
+    folder = folder or RESULTS
     folder.mkdir(exist_ok=True)
     found = []
     for wanted in settings:
@@ -110,7 +111,7 @@ def markdown(heading: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
 
 
-def write(name: str, text: str, folder: Path = RESULTS) -> None:
+def write(name: str, text: str, folder: Path | None = None) -> None:
     """Write a table beside the results, and print it."""
-    (folder / f"{name}.md").write_text(text)
+    ((folder or RESULTS) / f"{name}.md").write_text(text)
     print(text)

@@ -56,10 +56,10 @@ class Method:
         forward: the function of the values.
         backward: that of the slope; None for the forward's own.
         leak: the negative slope of "leaky_relu".
-        calibrated: `callbacks.Calibration`, before each task and then every 100 steps.
+        calibrated: `callbacks.Calibration`, before each task and then every 100 of its steps.
         annealed: the slope goes over to the true one in the first half of each task.
-        recycled: the steps between two calls of `callbacks.RecycleUnits` (ReDo, threshold 0.025);
-            0 for none.
+        recycled: the steps, over all tasks, between two calls of `callbacks.RecycleUnits` (ReDo,
+            threshold 0.025), at the end of an epoch; 0 for none.
         asymmetric: `initializers.RandomizedAsymmetric` instead of He's weights.
         decay: the loss has decay / 2 * sum(kernel**2) besides.
         normalized: LayerNormalization before each activation.
@@ -267,14 +267,15 @@ class Learner:
         y = tf.constant(y)
         for epoch in range(tasks.epochs):
             places = random.permutation(len(x))[: steps * BATCH].reshape(steps, BATCH)
-            done = (epoch * steps + np.arange(steps)) / (steps * tasks.epochs)
-            blends = np.maximum(0, 1 - 2 * done).astype("float32")
+            passed = (epoch * steps + np.arange(steps)) / (steps * tasks.epochs)
+            blends = np.maximum(0, 1 - 2 * passed).astype("float32")
             loss = self._train(tf.constant(places), x, y, tf.constant(blends))
             if not np.isfinite(loss):
                 break
-            if redo is not None and _is_due(self.method.recycled, epoch, steps):
+            done = (number * tasks.epochs + epoch) * steps
+            if redo is not None and _is_due(self.method.recycled, done, steps):
                 redo.recycle()
-            if self._calibration is not None and _is_due(CALIBRATED, epoch, steps):
+            if self._calibration is not None and _is_due(CALIBRATED, epoch * steps, steps):
                 self._calibration.calibrate()
         return 0 if redo is None else sum(len(one.units) for one in redo.recycled)
 
@@ -312,9 +313,9 @@ class Learner:
         }
 
 
-def _is_due(every: int, epoch: int, steps: int) -> bool:
-    """True after the epoch in which so many steps are full, as the callbacks count them."""
-    return epoch * steps // every < (epoch + 1) * steps // every
+def _is_due(every: int, done: int, steps: int) -> bool:
+    """True if another `every` steps are full after an epoch of `steps`, with `done` before it."""
+    return done // every < (done + steps) // every
 
 
 @functools.lru_cache(maxsize=1)

@@ -181,7 +181,7 @@ def _revival(row):
 def dying(found):
     """Markdown: dead units and accuracy at every learning rate, a table for each optimizer.
 
-    In brackets the number of seeds that diverged.
+    In brackets the number of seeds that diverged. Their units count as dead.
     """
     parts = []
     for optimizer, group in _by_optimizer(found).items():

@@ -230,10 +230,11 @@ class Learner:
         return found
 
     def _reset(self, seed: int) -> None:
-        """Give all variables their initial values, and the kernels those of a seed."""
+        """Give all variables but the rate their initial values, and the kernels those of a seed."""
+        rate = np.array(self._optimizer.learning_rate)
         for variable, value in zip(self._variables, self._initial, strict=True):
             variable.assign(value)
-        rate = np.array(self._optimizer.learning_rate)
+        self._optimizer.learning_rate = rate
         for number, layer in enumerate(self._dense):
             own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
             is_hidden = number < DEPTH
@@ -247,7 +248,6 @@ class Learner:
             else:
                 kernel = keras.initializers.GlorotUniform(own)
             layer.kernel.assign(kernel(layer.kernel.shape))
-        self._optimizer.learning_rate = rate
 
     def _learn(self, x: np.ndarray, y: np.ndarray, tasks: Tasks, number: int) -> int:
         """Train one task; returns the number of units that began anew."""
@@ -484,19 +484,21 @@ def _at_rate(row: Row, runs: list[dict[str, object]]) -> str:
 def draw(found: list[Row], path: Path) -> None:
     """A panel for each sequence of tasks and optimizer: accuracy over the tasks, a line a method."""
     parts = groups(found)
-    axes = panels(len(parts))
-    for ax, ((tasks, optimizer), group) in zip(axes, parts.items(), strict=True):
+    # The last panel has the legend of all.
+    axes = panels(len(parts) + 1, columns=3)
+    for ax, ((tasks, optimizer), group) in zip(axes[:-1], parts.items(), strict=True):
         for row in group:
             number = list(METHODS).index(row.method)
             style = {"color": f"C{number % 10}", "ls": "-" if number < 10 else "--"}
             if row.method in (TRUE, RESTART):
                 style = {"color": "black", "lw": 2.5, "ls": "-" if row.method == TRUE else ":"}
             accuracy = 100 * row.accuracy.mean(axis=0)
-            ax.plot(range(1, COUNT + 1), accuracy, label=f"{row.method}, {row.rate:g}", **style)
+            ax.plot(range(1, COUNT + 1), accuracy, label=row.method, **style)
         ax.set(title=f"{tasks}, {optimizer}", xlabel="task")
         ax.set(ylabel=f"accuracy in %, {Tasks.known[tasks].measured}")
         ax.grid(alpha=0.25)
-        ax.legend(fontsize="xx-small", frameon=False, ncols=2)
+    axes[-1].axis("off")
+    axes[-1].legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="center left")
     plots.save(axes, path, dpi=100)
 
 

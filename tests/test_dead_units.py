@@ -194,6 +194,7 @@ def test_a_method_trains_all_tasks_and_a_seed_gives_the_same(
     plasticity, small, method, monkeypatch
 ):
     monkeypatch.setattr(plasticity, "COUNT", 2)
+    monkeypatch.setattr(plasticity, "PROBED", 40)
     learner = plasticity.Learner(plasticity.METHODS[method], "adam")
     tasks = plasticity.Permuted(small, seed=1)
     first = learner.train(tasks, 0.0003)

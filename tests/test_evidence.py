@@ -21,8 +21,13 @@ every_grid = pytest.mark.parametrize("name", NAMES)
 
 
 def test_every_grid_has_results():
-    grids = {path.stem for path in FOLDER.glob("*.py")} - {"report", "law", "which_reference"}
-    assert grids and grids == set(NAMES)
+    assert NAMES and report.grid_names() == NAMES
+
+
+def test_scripts_without_a_grid_are_told_apart():
+    others = [path for path in FOLDER.glob("*.py") if path.stem not in report.grid_names()]
+    assert others
+    assert not [path for path in others if "Grid(" in path.read_text()]
 
 
 @every_grid
@@ -44,9 +49,9 @@ def test_the_report_is_what_the_results_say(tmp_path, monkeypatch):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     report.main()
-    for name in ("grids.md", "summary.md", "record.md", "revival.md"):
+    for name in ("grids.md", "summary.md", "record.md", "revival.md", "dying_rates.md"):
         assert (tmp_path / name).read_text() == (committed / name).read_text()
-    for name in ("direction.png", "revival.png"):
+    for name in ("direction.png", "revival.png", "dying.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
         assert (committed / name).exists()
 

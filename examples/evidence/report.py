@@ -31,7 +31,20 @@ FIELDS = [field.name for field in dataclasses.fields(comparison.Case)]
 
 def names():
     """Of all grids that have results."""
-    return sorted(path.stem for path in RESULTS.glob("*.jsonl"))
+    return [name for name in grid_names() if (RESULTS / f"{name}.jsonl").exists()]
+
+
+def grid_names():
+    """Of all scripts in this folder that define a grid. The others are studies of their own."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if _defines_grid(path))
+
+
+def _defines_grid(path):
+    """True if a script assigns to `grid`; it is not run."""
+    assignments = (
+        node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)
+    )
+    return any(ast.unparse(target) == "grid" for one in assignments for target in one.targets)
 
 
 def rows_of(name):
@@ -40,6 +53,12 @@ def rows_of(name):
     has_rates = len({case.without_rate for case in grid.cases}) < len(grid.cases)
     tune = has_rates and all(case.validation for case in grid.cases)
     return comparison.summarize(grid, comparison.read(RESULTS / f"{name}.jsonl"), tune=tune)
+
+
+def every_rate(name):
+    """The rows of a grid, with all its learning rates."""
+    grid = comparison.load_grid(FOLDER / f"{name}.py")
+    return comparison.summarize(grid, comparison.read(RESULTS / f"{name}.jsonl"))
 
 
 def markdown(heading, lines):
@@ -171,6 +190,47 @@ def _revival(row):
     ]
 
 
+def dying(found):
+    """Markdown: dead units and accuracy at every learning rate, a table for each optimizer.
+
+    In brackets the number of seeds that diverged. Their units count as dead.
+    """
+    parts = []
+    for optimizer, group in _by_optimizer(found).items():
+        rates = sorted({row.case.rate for row in group})
+        cells = {(_network(row), row.case.rate): _dying(row) for row in group}
+        lines = [
+            [network, *(cells.get((network, rate), "") for rate in rates)]
+            for network in dict.fromkeys(map(_network, group))
+        ]
+        heading = [f"dead %; accuracy % with {optimizer}", *(f"{rate:g}" for rate in rates)]
+        parts.append(markdown(heading, lines))
+    return "\n".join(parts)
+
+
+def _by_optimizer(found):
+    """Rows by the optimizer's name, without its rate."""
+    groups = collections.defaultdict(list)
+    for row in found:
+        groups[row.case.optimizer.partition(":")[0]].append(row)
+    return groups
+
+
+def _network(row):
+    """The forward, slope and normalisation of a row in words."""
+    case = row.case
+    if case.forward != "relu":
+        return f"{case.forward} forward"
+    words = "true slope" if case.backward == "true" else f"slope {case.backward}"
+    return words if case.normalization == "none" else f"{words}, {case.normalization} norm"
+
+
+def _dying(row):
+    """Dead units after training, and the accuracy."""
+    text = f"{100 * _dead(row)[-1]:.0f}; {100 * row.accuracy.mean:.1f}"
+    return f"{text} ({row.diverged})" if row.diverged else text
+
+
 def _dead(row):
     """The mean share of dead units over the epochs, from the start on; all are dead in a network that diverged."""
     shares = np.ones((len(row.runs), row.case.epochs + 1))
@@ -214,6 +274,29 @@ def draw_revival(found, path):
         ax.set(ylim=(-3, 103), xlim=(0, group[0].case.epochs))
         ax.grid(alpha=0.25)
     axes[-1].legend(fontsize="small", frameon=False, loc="lower right")
+    plots.save(axes, path, dpi=100)
+
+
+def draw_dying(found, path):
+    """Dead units and accuracy over the learning rate, a column for each optimizer, a line a network."""
+    groups = _by_optimizer(found)
+    axes = panels(2 * len(groups))
+    for column, (optimizer, group) in enumerate(groups.items()):
+        for number, network in enumerate(dict.fromkeys(map(_network, found))):
+            rows = sorted(
+                (row for row in group if _network(row) == network), key=lambda row: row.case.rate
+            )
+            rates = [row.case.rate for row in rows]
+            style = {"color": f"C{number}", "marker": "o", "ms": 4, "label": network}
+            style["ls"] = "--" if "norm" in network else "-"
+            axes[column].plot(rates, [100 * _dead(row)[-1] for row in rows], **style)
+            axes[column + 2].plot(rates, [100 * row.accuracy.mean for row in rows], **style)
+        axes[column].set(ylabel="dead units in %", ylim=(-3, 103))
+        axes[column + 2].set(ylabel="test accuracy in %")
+        for ax in axes[column::2]:
+            ax.set(xscale="log", xlabel=f"learning rate of {optimizer}")
+            ax.grid(alpha=0.25)
+    axes[0].legend(fontsize="small", frameon=False)
     plots.save(axes, path, dpi=100)
 
 
@@ -277,6 +360,9 @@ def main():
     write(RESULTS / "record.md", record(found))
     write(RESULTS / "revival.md", revival(found["dead"]))
     draw_revival(found["dead"], RESULTS / "revival.png")
+    every = every_rate("dying")
+    write(RESULTS / "dying_rates.md", dying(every))
+    draw_dying(every, RESULTS / "dying.png")
     draw_direction(found["relu_he"], RESULTS / "direction.png")
     for name in ("summary.md", "record.md", "revival.md"):
         print((RESULTS / name).read_text())

@@ -21,9 +21,9 @@ RESULTS = Path(__file__).parent / "results"
 Settings = Mapping[str, Any]
 
 
-def read(name: str) -> list[dict[str, Any]]:
+def read(name: str, folder: Path | None = None) -> list[dict[str, Any]]:
     """The finished runs of a study: their settings, results and seconds."""
-    return [json.loads(line) for line in _complete_lines(RESULTS / f"{name}.jsonl")]
+    return [json.loads(line) for line in _complete_lines((folder or RESULTS) / f"{name}.jsonl")]
 
 
 def _complete_lines(path: Path) -> list[str]:
@@ -33,28 +33,33 @@ def _complete_lines(path: Path) -> list[str]:
 
 
 def run(
-    name: str, settings: Iterable[Settings], train: Callable[..., dict[str, Any]]
+    name: str,
+    settings: Iterable[Settings],
+    train: Callable[..., dict[str, Any]],
+    folder: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Train what the results of a study lack.
 
     Args:
-        name: the file in the folder `results`, without ".jsonl".
+        name: the file, without ".jsonl".
         settings: dictionaries of arguments of `train`, which identify a run.
         train: a function from settings to results, numbers or lists of numbers.
+        folder: that of the file; default `results`, beside this file.
 
     Returns:
         The runs with these settings, in their order.
     """
-    RESULTS.mkdir(exist_ok=True)
+    folder = folder or RESULTS
+    folder.mkdir(exist_ok=True)
     found = []
     for wanted in settings:
-        known = [one for one in read(name) if wanted.items() <= one.items()]
+        known = [one for one in read(name, folder) if wanted.items() <= one.items()]
         if not known:
             start = time.perf_counter()
             results = train(**wanted)
             seconds = round(time.perf_counter() - start, 1)
             known = [{**wanted, **results, "seconds": seconds}]
-            _append(RESULTS / f"{name}.jsonl", json.dumps(known[0]))
+            _append(folder / f"{name}.jsonl", json.dumps(known[0]))
             print(", ".join(f"{key} {_shown(value)}" for key, value in known[0].items()))
         found.append(known[0])
     return found
@@ -106,7 +111,7 @@ def markdown(heading: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     return "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows)
 
 
-def write(name: str, text: str) -> None:
+def write(name: str, text: str, folder: Path | None = None) -> None:
     """Write a table beside the results, and print it."""
-    (RESULTS / f"{name}.md").write_text(text)
+    ((folder or RESULTS) / f"{name}.md").write_text(text)
     print(text)

@@ -83,20 +83,30 @@ WIDER_SLOPE = (
     "is not 0 far below the threshold."
 )
 
-# Advice against dead units, in the order in which to try it.
+# Advice against dead units, in the order in which to try it. The numbers are those of
+# examples/evidence, dying.py and born_dead.py.
+NORMALISE_DEAD = (
+    f"{NORMALISE} With it none of the units were dead in ten ReLU layers, with Adam up to 0.01 and "
+    "SGD up to 1."
+)
 REVIVE = (
     "Lower the learning rate and start the biases at 0: a unit dies when a step makes its bias too "
-    "negative. Try this first, with ReLU.",
+    "negative. Try this first, with ReLU: of the units of ten layers 12 % were dead after training "
+    "with Adam at 0.001 (accuracy 79 %), and 73 % at 0.03 (50 %).",
     "If units still die, use leaky_relu or elu, whose slope is not 0 for negative inputs (Maas et "
-    "al. 2013; Clevert et al. 2015, arXiv:1511.07289). The outputs of elu are closer to centred; "
-    "leaky_relu is cheaper, which matters in large networks.",
+    "al. 2013; Clevert et al. 2015, arXiv:1511.07289). Of 200 narrow networks of ten layers, 123 "
+    "of them born dead, 195 learned |x| under Adam with leaky_relu, and 31 with ReLU. The outputs "
+    "of elu are closer to centred; leaky_relu is cheaper, which matters in large networks.",
     "Use PReLU (He et al. 2015, arXiv:1502.01852) only with much data: it adds parameters.",
-    NORMALISE,
+    NORMALISE_DEAD,
 )
-LEAKY_BACKWARD = (
-    'To keep ReLU\'s values, use ks.get("leaky_backward"): dead units then receive a gradient for '
-    "their incoming weights. The outgoing weights of a dead unit get no gradient until its output "
-    "is no longer 0."
+KEEP_RELU = (
+    "To keep ReLU's values, use a slope: dead units then receive a gradient for their incoming "
+    "weights. The outgoing weights of a dead unit get no gradient until its output is no longer 0. "
+    'Of the same 200 networks 164 learned under Adam with ks.get("artificial_relu"), 101 with '
+    'ks.get("leaky_backward"), and 123 with initializers.RandomizedAsymmetric and no slope. Under '
+    "SGD it was 35, 37 and 70, and 107 with leaky_relu. Where many units die in training but the "
+    "layer is not dead, a slope revives units and raised no accuracy."
 )
 
 
@@ -129,6 +139,7 @@ def fitting(case: RuleInput, remedies: Sequence[str]) -> tuple[str, ...]:
     is_normalised = case.is_normalised_throughout
     has = {
         NORMALISE: is_normalised,
+        NORMALISE_DEAD: is_normalised,
         RESIDUAL: case.may_have_residuals,
         RECTIFIER: not case.has_squashing,
         RECTIFIER_NORMALISED: not case.has_squashing,

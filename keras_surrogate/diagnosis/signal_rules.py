@@ -95,7 +95,7 @@ def dead_units(case: RuleInput) -> Finding | None:
     consequence = "; no gradient passes this layer" if is_dead and not passes_gradient else ""
     remedies = (_REVIVED, *advice.REVIVE) if may_recover else advice.REVIVE
     if worst.activation == "relu" and not may_recover:
-        remedies = (*remedies, advice.LEAKY_BACKWARD)
+        remedies = (*remedies, advice.KEEP_RELU)
     return cases.finding(
         "dead_units",
         3 if is_dead else 2,

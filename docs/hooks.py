@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 PICTURES = {
     "pictures/demo.png": "examples/demo.png",
     "pictures/direction.png": "examples/evidence/results/direction.png",
+    "pictures/law.png": "examples/evidence/results/law.png",
     "pictures/revival.png": "examples/evidence/results/revival.png",
 }
 

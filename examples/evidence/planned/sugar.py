@@ -1,0 +1,20 @@
+"""SUGAR's comparison in small: convolutions on CIFAR-10, at the paper's one learning rate and at others (use --tune)."""
+
+from keras_surrogate.comparison import Grid
+
+# Horuz et al. 2025, arXiv:2505.22074: CIFAR-10, batches of 128, SGD at 0.001 for all slopes, no
+# augmentation. Theirs are a VGG-16 and a ResNet-18 and 50 epochs.
+TRAINING = {
+    "data": "cifar10",
+    "normalization": "batch",
+    "batch_size": 128,
+    "images": 10_000,
+    "epochs": 15,
+    "validation": 0.1,
+    "optimizer": ["sgd:0.001", "sgd:0.01", "sgd:0.1", "sgd:0.3"],
+    "backward": ["true", "bsilu", "nelu"],
+}
+
+grid = Grid(network="vgg", width=16, depth=6, **TRAINING) + Grid(
+    network="resnet", width=16, depth=8, residual=True, **TRAINING
+)

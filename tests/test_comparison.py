@@ -19,7 +19,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_surrogate import Surrogate, comparison, datasets, diagnosis, functions, plots
+from keras_surrogate import (
+    Surrogate,
+    __version__,
+    comparison,
+    datasets,
+    diagnosis,
+    functions,
+    plots,
+)
 from keras_surrogate.comparison import networks, notation
 from keras_surrogate.comparison import trainer as trainers
 from keras_surrogate.comparison.cases import Case
@@ -572,7 +580,7 @@ def fake(case=None, seed=0, **changes):
         "diverged": False,
         "predicted_effect": None,
         "history": {"loss": [1.0]},
-        "versions": {"keras_surrogate": "0.1.0"},
+        "versions": {"keras_surrogate": __version__},
     }
     return comparison.Run(**{**numbers, **others, "case": case or Case(), "seed": seed, **changes})
 

@@ -49,7 +49,7 @@ def test_the_report_is_what_the_results_say(tmp_path, monkeypatch):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     report.main()
-    for name in ("grids.md", "summary.md", "record.md", "revival.md", "dying_rates.md"):
+    for name in ("grids.md", "summary.md", "record.md", "revival.md", "calibration.md", "dying_rates.md"):
         assert (tmp_path / name).read_text() == (committed / name).read_text()
     for name in ("direction.png", "revival.png", "dying.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

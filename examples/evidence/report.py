@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_surrogate import comparison, datasets, files, plots
 from keras_surrogate.comparison.outlook import Outlook
+from keras_surrogate.comparison.statistics import interval
 from keras_surrogate.plots.axes import panels
 
 FOLDER = Path(__file__).parent
@@ -112,6 +113,46 @@ def _cell(row):
     return " ".join(parts) + (
         f", {row.diverged} of {len(row.runs)} diverged" if row.diverged else ""
     )
+
+
+NETWORKS = {
+    "sign": "8 layers of signs",
+    "staircase:4": "8 layers, two bits",
+    "step": "4 spiking layers",
+}
+
+
+def calibration(found):
+    """Markdown: each slope as it is, calibrated, and with a learning rate for each layer, each at its best rate."""
+    groups = collections.defaultdict(dict)
+    for row in found:
+        case = row.case
+        kind = "rates" if case.layer_rate != 1 else "calibrated" if case.calibrated else "raw"
+        key = case.forward, case.backward.rpartition("*")[2], case.optimizer.partition(":")[0]
+        groups[key][kind] = row
+    lines = []
+    for (forward, slope, optimizer), rows in groups.items():
+        cells = [f"{NETWORKS[forward]}, {slope}", optimizer, _at(rows["raw"])]
+        for kind in ("calibrated", "rates"):
+            cells += [_at(rows[kind]), _gain(rows[kind], rows["raw"])]
+        lines.append(cells)
+    heading = ["network and slope", "optimizer", "as it is", "calibrated", "gain"]
+    return markdown([*heading, "a rate for each layer", "gain"], lines)
+
+
+def _at(row):
+    """The accuracy and its learning rate; a star where this is the smallest or largest tried."""
+    edge = r" \*" if row.at_edge else ""
+    return f"{100 * row.accuracy.mean:.1f} at {row.case.rate:g}{edge}"
+
+
+def _gain(row, raw):
+    """The difference of two rows in points, over the same starts, with its interval."""
+    before = {run.seed: run.accuracy for run in raw.runs}
+    gain = interval([100 * (run.accuracy - before[run.seed]) for run in row.runs])
+    text = f"{gain.mean:+.1f}"
+    is_shown = gain.low > 0 or gain.high < 0
+    return f"{f'**{text}**' if is_shown else text} ({gain.low:+.1f} to {gain.high:+.1f})"
 
 
 def right(counts):
@@ -359,6 +400,7 @@ def main():
     write(RESULTS / "grids.md", grids(found))
     write(RESULTS / "record.md", record(found))
     write(RESULTS / "revival.md", revival(found["dead"]))
+    write(RESULTS / "calibration.md", calibration(found["calibrated"]))
     draw_revival(found["dead"], RESULTS / "revival.png")
     every = every_rate("dying")
     write(RESULTS / "dying_rates.md", dying(every))

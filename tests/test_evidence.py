@@ -49,7 +49,14 @@ def test_the_report_is_what_the_results_say(tmp_path, monkeypatch):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     report.main()
-    for name in ("grids.md", "summary.md", "record.md", "revival.md", "calibration.md", "dying_rates.md"):
+    for name in (
+        "grids.md",
+        "summary.md",
+        "record.md",
+        "revival.md",
+        "calibration.md",
+        "dying_rates.md",
+    ):
         assert (tmp_path / name).read_text() == (committed / name).read_text()
     for name in ("direction.png", "revival.png", "dying.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
@@ -105,3 +112,22 @@ def test_a_planned_grid_can_be_read_and_what_is_trained_belongs_to_it(path):
     trained = path.with_suffix(".jsonl")
     if trained.exists():
         assert set(comparison.read(trained)) < set(grid.runs), "complete: it belongs into results"
+
+
+def test_the_table_of_the_references_is_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setitem(sys.modules, "report", report)
+    which = importlib.import_module("which_reference")
+    with which.FILE.open() as file:
+        found = list(csv.DictReader(file))
+    text = "\n".join([which.table(found), which.slopes(found)])
+    assert (report.RESULTS / "which_reference.md").read_text() == text
+    rows = {
+        (row.case.forward, str(row.case.depth), row.case.backward): row
+        for row in report.rows_of("small")
+    }
+    assert len(found) == len(rows)
+    forwards = {family: forward for forward, family in which.FAMILIES.items()}
+    for one in found:
+        row = rows[forwards[one["family"]], one["depth"], one["slope"]]
+        assert float(one["accuracy"]) == pytest.approx(row.accuracy.mean, abs=1e-4)

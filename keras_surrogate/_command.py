@@ -30,7 +30,9 @@ def is_running() -> bool:
     if sys.argv[0] == "-m":
         # Python does not know yet which file it will run. Its own arguments end with the module's
         # name and the arguments of the module.
-        return sys.orig_argv[-len(sys.argv)].removeprefix("-m") == "keras_surrogate"
+        # One text for the module and those after it; fewer in an interpreter that was forked.
+        given = sys.orig_argv[-len(sys.argv) :][:1]
+        return [text.removeprefix("-m") for text in given] == ["keras_surrogate"]
     script = Path(sys.argv[0])
     return script.stem == "keras-surrogate" or script == Path(__file__).with_name("__main__.py")
 

@@ -12,6 +12,7 @@ Writes results/plasticity.jsonl, plasticity.md, plasticity_fixed.md and plastici
 
 from __future__ import annotations
 
+import abc
 import argparse
 import dataclasses
 import functools
@@ -112,7 +113,7 @@ TRUE = "true slope"
 RESTART = "restart"
 
 
-class Tasks:
+class Tasks(abc.ABC):
     """A sequence of tasks. Subclasses are found by being defined.
 
     Attributes:
@@ -143,9 +144,9 @@ class Tasks:
     def random(self, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, 1, number])
 
+    @abc.abstractmethod
     def arrays(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Images and labels to train with, and those to measure the accuracy with."""
-        raise NotImplementedError
 
 
 class Permuted(Tasks):

@@ -19,6 +19,7 @@ from keras_surrogate.comparison.probe import Probe, compiled
 from keras_surrogate.comparison.results import Run
 from keras_surrogate.diagnosis import preparing
 from keras_surrogate.diagnosis.balancing import Balance, NoGradientError
+from keras_surrogate.diagnosis.calibration import Settings, measured
 from keras_surrogate.diagnosis.surrogate_sites import sites
 
 if TYPE_CHECKING:
@@ -32,10 +33,8 @@ _CHUNK = 50
 _PROBED = 256
 _WATCHED = 1000
 _EVALUATED = 500
-# The settings of `diagnosis.calibrate`.
-_LIMIT = 1e4
-_TOLERANCE = 1.1
-_ITERATIONS = 10
+# Those of `diagnosis.calibrate`.
+_CALIBRATION = Settings()
 
 
 class Trainer:
@@ -75,7 +74,9 @@ class Trainer:
         # The scales of calibrated slopes are variables, before anything is traced.
         self._balance = None
         if case.calibrated:
-            self._balance = Balance(self.network.model, sites(self.network.model), _LIMIT)
+            self._balance = Balance(
+                self.network.model, sites(self.network.model), _CALIBRATION.limit
+            )
         self._optimizer = networks.build_optimizer(case, self.network)
         self.network.model.compile(self._optimizer, self._loss)
         self._blends = []
@@ -113,7 +114,7 @@ class Trainer:
         x = self._x[:_PROBED]
         objective = preparing.objective(model, x, self._y[:_PROBED], seed=0)
         with contextlib.suppress(NoGradientError):
-            self._balance.run(x, objective, _TOLERANCE, _ITERATIONS)
+            measured(self._balance, model, x, objective, _CALIBRATION)
 
     def run(self, seed: int, progress: Callable[[int], object] = lambda steps: None) -> Run:
         """Train from a seed; `progress` is called with the number of steps since its last call."""

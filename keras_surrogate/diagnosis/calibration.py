@@ -203,11 +203,11 @@ def calibration_report(model: keras.Model) -> Calibrated:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The checked numbers of a calibration, as `calibrate` takes them."""
+    """The checked numbers of a calibration, with the defaults of `calibrate`."""
 
-    tolerance: float
-    iterations: int
-    limit: float
+    tolerance: float = 1.1
+    iterations: int = 10
+    limit: float = 1e4
     share: float | None = None
 
 

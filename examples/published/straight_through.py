@@ -90,11 +90,16 @@ def network(activation: ks.Surrogate | str) -> keras.Model:
     )
 
 
+def with_channels(x: np.ndarray) -> np.ndarray:
+    """Grey images with one channel, coloured ones as they are."""
+    return x[..., None] if x.ndim == 3 else x
+
+
 def fit(
     model: keras.Model, data: datasets.Dataset, rate: float, epochs: int
 ) -> tuple[float, float]:
     """Train with a rate that falls to zero by a cosine; validation and test accuracy."""
-    x = data.x_train[..., None]
+    x = with_channels(data.x_train)
     steps = epochs * (-(-(len(x) - VALIDATION) // 128))
     schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     model.compile(
@@ -107,7 +112,9 @@ def fit(
     validation = model.evaluate(
         x[-VALIDATION:], data.y_train[-VALIDATION:], verbose=0, return_dict=True
     )
-    test = model.evaluate(data.x_test[..., None], data.y_test, verbose=0, return_dict=True)
+    test = model.evaluate(
+        with_channels(data.x_test), data.y_test, verbose=0, return_dict=True
+    )
     return validation["accuracy"], test["accuracy"]
 
 

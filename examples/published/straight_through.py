@@ -112,9 +112,7 @@ def fit(
     validation = model.evaluate(
         x[-VALIDATION:], data.y_train[-VALIDATION:], verbose=0, return_dict=True
     )
-    test = model.evaluate(
-        with_channels(data.x_test), data.y_test, verbose=0, return_dict=True
-    )
+    test = model.evaluate(with_channels(data.x_test), data.y_test, verbose=0, return_dict=True)
     return validation["accuracy"], test["accuracy"]
 
 

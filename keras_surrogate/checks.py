@@ -28,6 +28,23 @@ def integer(number: object, name: str, least: int = 1) -> int:
     return int(number)
 
 
+def one_tensor(shape: Sequence[object], name: str) -> None:
+    """Refuse the shapes of several tensors, such as spikes and potentials.
+
+    Args:
+        shape: what Keras passes to `build`: the shape of the input, or those of several.
+        name: the layer's name in the message, such as "SpikeCount".
+
+    Raises:
+        ValueError: there are several.
+    """
+    if shape and not isinstance(shape[0], int | None):
+        raise ValueError(
+            f"{name} needs one tensor, but got {len(shape)}. Of a layer with return_potential=True "
+            "take one output: spikes, potentials = layer(x)."
+        )
+
+
 def one_of(value: _Value, name: str, valid: Sequence[_Value]) -> _Value:
     """Return `value` if it is one of the valid values.
 

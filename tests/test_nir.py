@@ -362,6 +362,39 @@ def test_padding_counts_in_the_mean():
     )
 
 
+def test_images_without_channels_stay_as_they_are(tmp_path):
+    """The same images go into the model and into the written equations."""
+    model = keras.Sequential(
+        [
+            keras.Input((4, 6)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(5),
+            layers.ConstantCurrent(9),
+            layers.LIF(reset="zero"),
+            keras.layers.Dense(3),
+        ]
+    )
+    graph = conversion.to_nir(model, DT)
+    images = np.random.default_rng(0).normal(0, 1, (2, 4, 6)).astype("float32")
+    assert list(graph.nodes["input"].input_type["input"]) == [4, 6]
+    expected = [integrated(graph, np.repeat(one[None], 9, axis=0), DT) for one in images]
+    np.testing.assert_allclose(model(images), expected, rtol=1e-4, atol=1e-5)
+    back = conversion.from_nir(graph)
+    np.testing.assert_allclose(back(np.repeat(images[:, None], 9, axis=1)), model(images), 1e-5)
+
+
+def test_two_axes_with_thresholds_of_their_own():
+    thresholds = np.arange(1.0, 7).reshape(2, 3)
+    graph = graph_of(lif((2, 3), v_threshold=thresholds))
+    model = conversion.from_nir(graph)
+    currents = np.full((1, 30, 2, 3), 4.5, "float32")
+    expected = integrated(graph, currents[0], DT)
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(model(currents)[0], expected)
+    again = conversion.to_nir(model)
+    np.testing.assert_allclose(again.nodes["lif"].v_threshold, thresholds, 1e-6)
+
+
 # ------------------------------------------------------------------------------------- errors
 
 
@@ -398,6 +431,16 @@ def long_loop():
             lambda: graph_of(lif(tau=5e-5)),
             {},
             "tau of 5e-05 s is smaller than the step dt = 0.0001",
+        ),
+        (
+            lambda: graph_of(lif(tau=np.array([1e-3, 1e-4, 1e-3]))),
+            {},
+            "different leaks, which become weights, and these cannot hold 0",
+        ),
+        (
+            lambda: graph_of(lif(v_threshold=np.array([1, -0.5, 1]))),
+            {},
+            "different thresholds, .* cannot hold -0.5",
         ),
         (lambda: graph_of(lif()), {"dt": 0}, "dt must be a positive number"),
         (lambda: graph_of(lif()), {"steps": 0}, "steps must be an integer of at least 1"),
@@ -445,6 +488,7 @@ OVER = layers.OverTime
         ),
         (lambda: sequential(OVER(keras.layers.Dense(2))), "put a Flatten before"),
         (lambda: sequential(layers.IF(go_backwards=True)), "go_backwards"),
+        (lambda: sequential(keras.layers.TimeDistributed(layers.IF())), "without TimeDistributed"),
         (lambda: sequential(layers.IF(surrogate=ks.Surrogate("sign", "atan"))), "values of sign"),
         (lambda: sequential(OVER(keras.layers.Flatten())), "a Dense must follow"),
         (lambda: sequential(OVER(keras.layers.Conv2D(2, (3, 1)))), "takes kernels for square"),

@@ -150,6 +150,61 @@ def test_large_slopes_of_every_neuron(backwards, learn):
         assert 0 < large.mean() < 1
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_large_slopes_of_padded_steps_do_not_count(backwards):
+    """Padding of -1 would lower the potentials of the steps after it."""
+    currents = np.full((1, 7, 2), 0.1, "float32")
+    padded = currents.copy()
+    padded[:, :3] = -1
+    layer = layers.LIF(leak=1.0, surrogate="superspike", go_backwards=backwards)
+    layer.build(currents.shape)
+    mask = tf.constant([[False] * 3 + [True] * 4])
+    alone = firing.large_slopes(layer, tf.constant(currents[:, 3:]))
+    found = firing.large_slopes(layer, tf.constant(padded), mask)
+    np.testing.assert_array_equal(found, tf.reshape(alone, [4, 2]))
+
+    # The logger passes the mask on.
+    last = keras.layers.Dense(1)
+    model = keras.Sequential(
+        [keras.Input((7, 2)), keras.layers.Masking(-1.0), layer, layers.SpikeCount(), last]
+    )
+    model.compile("sgd", "mse")
+    logger = GradientNormLogger(also="slopes")
+    model.fit(padded, np.zeros((1, 1)), verbose=0, callbacks=[logger])
+    assert logger.record["large_slopes"][0, 0] == pytest.approx(np.mean(alone))
+
+
+class TwoThresholds(layers.neurons.SpikingNeuron):
+    """Spikes of 1 and of -1."""
+
+    def step(self, state, current):
+        potential = state[0] + current
+        up = self.fired(potential - self.threshold)
+        down = self.fired(-potential - self.threshold)
+        return (potential - up + down,), up - down
+
+
+class NoThreshold(layers.neurons.SpikingNeuron):
+    """A neuron that never asks whether it fires."""
+
+    def step(self, state, current):
+        return state, current
+
+
+@pytest.mark.parametrize(
+    ("neuron", "expected"), [(TwoThresholds(), 1.0), (NoThreshold(), float("nan"))]
+)
+def test_large_slopes_of_a_neuron_of_ones_own(neuron, expected):
+    spiking = layers.Spiking(neuron)
+    last = keras.layers.Dense(1)
+    model = keras.Sequential([keras.Input((3, 2)), spiking, layers.SpikeCount(), last])
+    model.compile("sgd", "mse")
+    logger = GradientNormLogger(also="slopes")
+    x = np.array([[[0.9, -0.9], [0, 0], [0, 0]]])
+    model.fit(x, np.zeros((1, 1)), verbose=0, callbacks=[logger])
+    np.testing.assert_equal(logger.record["large_slopes"], [[expected]])
+
+
 def test_models_without_spikes_have_no_columns():
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
@@ -278,6 +333,8 @@ def test_raster_with_potentials():
         ((np.zeros((2, 3, 4)), np.zeros((2, 4, 4))), "the same shape"),
         ((np.zeros((2, 3)), None, 1.0), "a threshold needs potentials"),
         ((np.zeros((2, 3, 4)), None, None, None, 5), "there are 2 examples"),
+        ((np.full((2, 3), np.nan),), "spikes must be finite"),
+        ((np.zeros((2, 3)), np.full((2, 3), np.inf)), "potentials must be finite"),
     ],
 )
 def test_raster_of_bad_input(arguments, message):

@@ -292,7 +292,30 @@ def test_stateful_batches_cut_anywhere_are_one_run(cls):
             np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, 1e-6)
             layer.reset_state()
     with pytest.raises(ValueError, match=r"keeps no state.*stateful=True"):
-        cls().reset_state()
+        cls().reset_states()
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_a_stateful_layer_takes_batches_of_its_own_size_only(unroll):
+    """A batch of one would be broadcast to the size of the state."""
+    layer = layers.LIF(stateful=True, unroll=unroll)
+    model = keras.Sequential([keras.Input(batch_shape=(4, 5, 3)), layer, layers.SpikeCount()])
+    x = np.ones((5, 5, 3), "float32")
+    for call in (
+        lambda: layer(x[:1]),
+        lambda: model.predict(x, batch_size=4, verbose=0),
+        lambda: tf.function(layer, input_signature=[tf.TensorSpec([None, 5, 3])])(x[:2]),
+    ):
+        with pytest.raises(Exception, match="each batch must have 4 samples"):
+            call()
+    assert model.predict(x[:4], verbose=0).shape == (4, 3)
+
+
+def test_masks_of_numbers():
+    x = CURRENTS.astype("float32")
+    mask = np.arange(27).reshape(3, 9) % 4 > 0
+    expected = layers.LIF(go_backwards=True)(x, mask=mask)
+    np.testing.assert_array_equal(layers.LIF(go_backwards=True)(x, mask=mask * 1.0), expected)
 
 
 def test_go_backwards_is_the_reversed_input():
@@ -432,6 +455,12 @@ def test_a_neuron_of_ones_own(tmp_path):
     np.testing.assert_allclose(expected[0], np.maximum(layers.LI(0.5)(x), 0), 1e-6)
 
 
+def test_the_name_in_files_does_not_depend_on_the_module():
+    """That of a script is `__main__`, and another one when the next script imports it."""
+    assert keras.saving.get_registered_name(Leaky) == "Custom>Leaky"
+    assert keras.saving.get_registered_name(neurons.LIFNeuron) == "keras_surrogate>LIFNeuron"
+
+
 # ------------------------------------------------------------------------------------------
 # recurrent
 
@@ -472,6 +501,13 @@ def test_cell_is_the_loop_of_its_equations(tmp_path):
         (lambda: layers.LIF(reset="substract"), "Did you mean 'subtract'"),
         (lambda: layers.LIF(reset_delay=1), "reset_delay must be True or False, but is 1"),
         (lambda: layers.LIF(surrogate="superspke"), "Did you mean 'superspike'"),
+        (lambda: layers.LIF(tf.exp(-0.1)), r"LIF: leak .* is a tensor. Pass float\(\)"),
+        (lambda: layers.LIF(threshold=tf.constant(-1.0)), "LIF: threshold .* is a tensor"),
+        (
+            lambda: layers.SpikingCell(3, neurons.LIFNeuron(leak=tf.constant(0.5))),
+            "leak .* is a tensor",
+        ),
+        (lambda: layers.LI(return_potential=True), "its output is the potential"),
         (lambda: layers.LIF(surrogate="atan"), 'slope of its own forward.*"step", "atan"'),
         (lambda: layers.LIF(1.0, learn_leak=True), "must start inside its range, but leak is 1.0"),
         (lambda: layers.LIF(learn_leak="units"), "Did you mean 'unit'"),

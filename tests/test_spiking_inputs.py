@@ -18,6 +18,7 @@ LAYERS = {
     layers.LastPotential: {},
     layers.MaxPotential: {},
 }
+CELL = layers.SpikingCell(3, layers.neurons.LIFNeuron())
 X = np.random.default_rng(0).uniform(size=(2, 5, 3)).astype("float32")
 
 
@@ -89,6 +90,35 @@ def test_delta():
     np.testing.assert_array_equal(both[0, :, 0], [0, 1, 0, -1, 0])
 
 
+def test_delta_of_padded_steps():
+    """Padding before, within and after: only changes between two real steps count."""
+    x = np.array([[0, 0, 5, 6, 9, 6, 0], [3, 6, 0, 9, 9, 12, 0]], "float32")[..., None]
+    mask = np.array([[0, 0, 1, 1, 1, 1, 0], [1, 1, 0, 1, 1, 1, 0]])
+    for kind in ("bool", "int32"):
+        spikes = layers.DeltaEncoder(1, signed=True)(x, mask=tf.constant(mask, kind))
+        expected = [[0, 0, 0, 1, 1, -1, 0], [0, 1, 0, 0, 0, 1, 0]]
+        np.testing.assert_array_equal(spikes[..., 0], expected)
+
+
+def test_delta_of_integers():
+    frames = np.array([250, 2, 3, 255], "uint8").reshape(1, 4, 1)
+    spikes = layers.DeltaEncoder(10, signed=True)(frames)
+    np.testing.assert_array_equal(spikes[0, :, 0], [0, -1, 0, 1])
+
+
+def test_encoders_see_the_whole_input_under_mixed_precision():
+    signal = np.array([3000, 3000.5, 3001, 3001.5, 1e5, 2e5]).reshape(1, 6, 1)
+    likely = np.full((1, 20_000), 0.998)
+    early = np.linspace(0.1, 1, 40).reshape(1, 40)
+    for layer, x in (
+        (layers.DeltaEncoder(0.3, dtype="mixed_float16"), signal),
+        (layers.LatencyEncoder(1001, dtype="mixed_bfloat16"), early),
+        (layers.PoissonEncoder(5, seed=1, dtype="mixed_bfloat16"), likely),
+    ):
+        full = type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+        np.testing.assert_array_equal(tf.cast(layer(x), "float32"), full(x))
+
+
 MASK = np.array([[True, True, True, False, False], [False, True, False, True, True]])
 
 
@@ -109,6 +139,16 @@ def test_readouts_leave_masked_steps_out():
     ):
         got = layer(X, mask=tf.constant(MASK))
         np.testing.assert_allclose(got, [expected(steps, axis=0) for steps in present], 1e-6)
+        of_numbers = layer(X, mask=tf.constant(MASK, "float32"))
+        np.testing.assert_array_equal(of_numbers, got)
+
+
+@pytest.mark.parametrize("cls", [layers.SpikeCount, layers.LastPotential, layers.MaxPotential])
+def test_a_sample_that_is_masked_altogether_gives_0(cls):
+    mask = tf.constant([[False] * 5, [True] * 5])
+    y = cls()(X, mask=mask)
+    np.testing.assert_array_equal(y[0], np.zeros(3))
+    assert np.all(y[1] > 0)
 
 
 # ------------------------------------------------------------------------------------------ OverTime
@@ -147,6 +187,14 @@ def test_over_time_passes_training_on():
     assert np.any(dropped[:, 0] != dropped[:, 1])
 
 
+@pytest.mark.parametrize("outer", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("inner", ["float32", "mixed_float16"])
+def test_over_time_has_the_dtype_that_keras_tells(inner, outer):
+    layer = layers.OverTime(keras.layers.Dense(2, dtype=inner), dtype=outer)
+    model = keras.Sequential([keras.Input((5, 3)), layer])
+    assert model.outputs[0].dtype == layer(X).dtype.name == layer.compute_dtype
+
+
 def test_normalisation_over_time_leaves_masked_steps_out():
     x = np.random.default_rng(1).normal(size=(2, 5, 3)).astype("float32")
     x[~MASK] = 1000
@@ -170,6 +218,13 @@ def test_normalisation_over_time_leaves_masked_steps_out():
         (lambda: layers.MaxPotential()(np.zeros(2)), r"\(batch, time, ...\)"),
         (lambda: layers.OverTime("dense"), "needs a Keras layer.*got 'dense'"),
         (lambda: layers.OverTime(keras.layers.Dense(2))(np.zeros((2, 3))), "ConstantCurrent"),
+        (lambda: layers.OverTime(layers.LIF()), "LIF runs over the time axis by itself"),
+        (lambda: layers.OverTime(layers.SpikeCount()), "SpikeCount runs over the time axis"),
+        (lambda: layers.OverTime(layers.ConstantCurrent(3)), "ConstantCurrent runs over"),
+        (lambda: layers.OverTime(keras.layers.RNN(CELL)), "RNN runs over the time axis"),
+        (lambda: layers.SpikeCount()(layers.LIF(return_potential=True)(X)), "take one output"),
+        (lambda: layers.DeltaEncoder()(layers.LIF(return_potential=True)(X)), "one tensor"),
+        (lambda: layers.LIF()(layers.LIF(return_potential=True)(X)), "LIF needs one tensor"),
     ],
 )
 def test_mistakes_are_explained(make, message):

@@ -228,6 +228,10 @@ def test_initializers_can_be_saved(initializer):
     ("call", "message"),
     [
         (lambda: theory.predict_spiking(ALIFNeuron(), 3), "LIFNeuron or IFNeuron"),
+        (
+            lambda: theory.predict_spiking(LIFNeuron(surrogate=ks.Surrogate("sign", "atan")), 3),
+            "must fire spikes of 1",
+        ),
         (lambda: theory.predict_spiking(LIFNeuron(), 0), "depth must be an integer"),
         (lambda: theory.predict_spiking(LIFNeuron(), 3, 0), "steps must be an integer"),
         (lambda: theory.predict_spiking(LIFNeuron(), 3, weight_variance=0), "weight_variance"),

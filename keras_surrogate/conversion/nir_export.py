@@ -12,10 +12,11 @@ import numpy as np
 
 from keras_surrogate import files, functions
 from keras_surrogate.conversion import choosing
+from keras_surrogate.conversion.nir_axes import Axes
 from keras_surrogate.conversion.nir_neurons import Unfit, nir_package, node_of, warn_of_resets
 from keras_surrogate.layers import encoders, readouts
 from keras_surrogate.layers.neuron_layer import NeuronLayer
-from keras_surrogate.layers.over_time import OverTime
+from keras_surrogate.layers.over_time import OverTime, is_over_time
 from keras_surrogate.layers.spiking_cell import SpikingCell
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from keras_surrogate._types import PathLike
     from keras_surrogate.layers.neurons import Neuron
 
-_ENCODERS = (encoders._Encoder, encoders.DeltaEncoder)
+_ENCODERS = (encoders.Encoder, encoders.DeltaEncoder)
 # Layers that do nothing in inference.
 _IDENTITIES = (
     keras.layers.Dropout,
@@ -62,8 +63,10 @@ def to_nir(model: keras.Model, dt: float = 1e-4, path: PathLike | None = None) -
     same in all steps then.
 
     NIR has the channels first. So images (height, width, channels) become (channels, height,
-    width), kernels are transposed, and the weights after a Flatten are put into the order of NIR's
-    Flatten. The inputs of other programs must have their channels first, too.
+    width), signals (length, channels) of a model with Conv1D become (channels, length), kernels are
+    transposed, and the weights after a Flatten are put into the order of NIR's Flatten. The inputs
+    of other programs must have their channels first, too. Images (height, width) without channels
+    stay as they are.
 
     NIR's neurons fire where v > v_threshold. Ours fire at the threshold, too, so the written
     threshold is the next lower float32 number. NIR resets v to 0. Another reset is written into the
@@ -90,7 +93,9 @@ def to_nir(model: keras.Model, dt: float = 1e-4, path: PathLike | None = None) -
     if path is not None:
         files.check_writable(path)
     layers = _without_ends(_chain(model))
-    chain = _Chain(dt)
+    kinds = keras.layers.Conv1D | keras.layers.ZeroPadding1D
+    axes = Axes(any(isinstance(getattr(one, "layer", one), kinds) for one in layers))
+    chain = _Chain(dt, axes)
     problems = []
     of_time = not any(isinstance(layer, encoders.ConstantCurrent) for layer in layers)
     for layer in layers:
@@ -151,7 +156,7 @@ def _without_ends(layers: list[keras.layers.Layer]) -> list[keras.layers.Layer]:
     if layers and isinstance(layers[0], _ENCODERS):
         left_out.append(layers[0])
         layers = layers[1:]
-    if layers and isinstance(layers[-1], readouts._Readout):
+    if layers and isinstance(layers[-1], readouts.Readout):
         left_out.append(layers[-1])
         layers = layers[:-1]
     told = [one.name for one in left_out if not isinstance(one, encoders.ConstantCurrent)]
@@ -171,14 +176,16 @@ class _Chain:
 
     Args:
         dt: the length of a step.
+        axes: the orders of a step's axes.
 
     Attributes:
         neurons: the neurons by the names of their layers.
     """
 
-    def __init__(self, dt: float) -> None:
+    def __init__(self, dt: float, axes: Axes) -> None:
         self._nir = nir_package()
         self._dt = dt
+        self._axes = axes
         self._nodes: dict[str, nir.NIRNode] = {}
         self.neurons: dict[str, Neuron] = {}
         # Shapes of a step in Keras's order.
@@ -238,9 +245,10 @@ class _Chain:
     def _check_shapes(self, node: nir.NIRNode, shape_in: tuple, shape_out: tuple) -> None:
         for types, shape in ((node.input_type, shape_in), (node.output_type, shape_out)):
             (known,) = types.values()
-            if known is not None and tuple(known) != _channels_first(shape):
+            wanted = self._axes.to_nir(shape)
+            if known is not None and tuple(known) != wanted:
                 raise Unfit(
-                    f"nir {self._nir.version} takes the shape {_channels_first(shape)} for "
+                    f"nir {self._nir.version} takes the shape {wanted} for "
                     f"{tuple(map(int, known))}: it takes kernels for square, and ignores groups"
                 )
 
@@ -260,9 +268,9 @@ class _Chain:
     def with_ends(self) -> tuple[dict[str, nir.NIRNode], list[tuple[str, str]]]:
         """The nodes with input and output, and the edges."""
         nodes = {
-            "input": self._nir.Input(np.array(_channels_first(self._input_shape))),
+            "input": self._nir.Input(np.array(self._axes.to_nir(self._input_shape))),
             **self._nodes,
-            "output": self._nir.Output(np.array(_channels_first(self._output_shape))),
+            "output": self._nir.Output(np.array(self._axes.to_nir(self._output_shape))),
         }
         names = list(nodes)
         return nodes, list(itertools.pairwise(names))
@@ -370,11 +378,11 @@ class _Chain:
             return None
         _check_channels_last(layer)
         places = np.arange(np.prod(shape_in)).reshape(shape_in)
-        order = np.moveaxis(places, -1, 0).ravel()
+        order = self._axes.array_to_nir(places).ravel()
         if not np.array_equal(order, np.arange(len(order))):
             self._order = order
             self._flatten = layer
-        return self._nir.Flatten(np.array(_channels_first(shape_in)), start_dim=0, end_dim=-1)
+        return self._nir.Flatten(np.array(self._axes.to_nir(shape_in)), start_dim=0, end_dim=-1)
 
     def neuron_layer(self, layer: NeuronLayer, shape_in: tuple, _: tuple) -> nir.NIRNode:
         if layer.go_backwards:
@@ -422,7 +430,7 @@ class _Chain:
         if self._order is not None:
             return array[self._order]
         # A copy, because broadcast arrays share memory.
-        return np.array(np.moveaxis(array, -1, 0))
+        return np.array(self._axes.array_to_nir(array))
 
 
 _MAKERS: dict[type, Callable] = {
@@ -467,6 +475,8 @@ def _in_each_step(layer: keras.layers.Layer, of_time: bool) -> keras.layers.Laye
     if not of_time:
         return layer
     if isinstance(layer, OverTime | keras.layers.TimeDistributed):
+        if is_over_time(layer.layer):
+            raise Unfit(f"it runs over time by itself: use it without {type(layer).__name__}")
         return layer.layer
     if type(layer) in _MAKERS and not isinstance(layer, _OF_ANY_RANK):
         raise Unfit("it takes time for an axis of its own: wrap it in layers.OverTime")
@@ -482,7 +492,3 @@ def _check_linear(layer: Any) -> None:
 def _check_channels_last(layer: Any) -> None:
     if getattr(layer, "data_format", None) == "channels_first":
         raise Unfit("channels first")
-
-
-def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[-1], *shape[:-1])

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_surrogate import checks, functions
+from keras_surrogate.conversion.nir_axes import Axes
 from keras_surrogate.conversion.nir_neurons import Unfit, described, nir_package
 from keras_surrogate.layers.neuron_layer import NeuronLayer
 from keras_surrogate.layers.neurons import (
@@ -51,8 +52,9 @@ def from_nir(
     `layers.SpikingCell`.
 
     NIR has the channels first, and Keras has them last. So inputs and outputs of
-    (channels, height, width) become (time, height, width, channels), kernels are transposed, and
-    the weights after a Flatten are put into Keras's order.
+    (channels, height, width) become (time, height, width, channels), those of (channels, length) in
+    a graph with Conv1d become (time, length, channels), kernels are transposed, and the weights
+    after a Flatten are put into Keras's order. Two axes without a Conv1d stay as they are.
 
     Neurons fire where v > v_threshold, and are reset to 0 at once, unless the node's metadata say
     otherwise, as those of `to_nir` do. Parameters that differ between the units become weights that
@@ -90,7 +92,8 @@ def from_nir(
         for link in links
         if type(link.node).__name__ not in _MAKERS
     ]
-    builder = _Builder(shape, steps, dt, surrogate)
+    axes = Axes(any(type(link.node).__name__ == "Conv1d" for link in links))
+    builder = _Builder(axes, shape, steps, dt, surrogate)
     # A node after one that does not fit may have another shape.
     for link in links if not problems else ():
         try:
@@ -244,6 +247,7 @@ class _Builder:
     """A functional model that grows by a layer for each node.
 
     Args:
+        axes: the orders of a step's axes.
         shape: the shape of the graph's input, channels first.
         steps: the number of time steps, or None.
         dt: the length of a step.
@@ -251,11 +255,17 @@ class _Builder:
     """
 
     def __init__(
-        self, shape: tuple[int, ...], steps: int | None, dt: float, surrogate: SurrogateLike | None
+        self,
+        axes: Axes,
+        shape: tuple[int, ...],
+        steps: int | None,
+        dt: float,
+        surrogate: SurrogateLike | None,
     ) -> None:
+        self._axes = axes
         self._dt = dt
         self._surrogate = surrogate
-        self._input = keras.Input((steps, *_channels_last(shape)))
+        self._input = keras.Input((steps, *axes.to_keras(shape)))
         self._tensor = self._input
         # After a Flatten, the place in NIR's order of each place in Keras's.
         self._order: np.ndarray | None = None
@@ -365,8 +375,8 @@ class _Builder:
             return
         if link.node.output_type["output"] is not None and len(link.node.output_type["output"]) > 1:
             raise Unfit("it must flatten all axes")
-        places = np.arange(math.prod(shape)).reshape(_channels_first(shape))
-        order = np.moveaxis(places, 0, -1).ravel()
+        places = np.arange(math.prod(shape)).reshape(self._axes.to_nir(shape))
+        order = self._axes.array_to_keras(places).ravel()
         if not np.array_equal(order, np.arange(len(order))):
             self._order = order
         self._apply(OverTime(keras.layers.Flatten(), name=name))
@@ -376,12 +386,15 @@ class _Builder:
         if found.gain != 1:
             layer = keras.layers.Rescaling(found.gain, name=f"{name}_resistance")
             self._apply(layer)
-        shape = _channels_first(self._shape)
+        shape = self._axes.to_nir(self._shape)
         numbers = {
             key: self._arranged(np.broadcast_to(value, shape))
             for key, value in found.numbers.items()
         }
         learn = {key: _sharing(value) for key, value in numbers.items()}
+        for key, sharing in learn.items():
+            if sharing:
+                _check_inside(found.neuron, key, numbers[key])
         fixed = {key: float(value.flat[0]) for key, value in numbers.items()}
         if link.back is None:
             flags = {f"learn_{key}": sharing for key, sharing in learn.items()}
@@ -407,7 +420,7 @@ class _Builder:
         """Numbers of the units, from NIR's order to Keras's."""
         if self._order is not None:
             return array[self._order]
-        return np.moveaxis(array, 0, -1)
+        return self._axes.array_to_keras(array)
 
 
 _LAYERS: dict[type[Neuron], type[NeuronLayer]] = {
@@ -443,6 +456,18 @@ def _sharing(values: np.ndarray) -> Learn:
     return "unit"
 
 
+def _check_inside(neuron: type[Neuron], parameter: str, values: np.ndarray) -> None:
+    """Refuse numbers that the weight of a learned parameter cannot stand for."""
+    valid = neuron.ranges()[parameter]
+    for number in np.unique(values):
+        if not valid.inside(float(number)):
+            raise Unfit(
+                f"its units have different {parameter}s, which become weights, and these cannot "
+                f"hold {number:.4g}. Only a layer of equal units can have that, if it is "
+                f"{valid.meaning}"
+            )
+
+
 def _assign(
     owner: NeuronLayer | SpikingCell, parameter: str, values: np.ndarray, sharing: Learn
 ) -> None:
@@ -462,11 +487,3 @@ def _float32(array: Any) -> np.ndarray:
 def _per_axis(setting: Any, axes: int) -> tuple[int, ...]:
     """An int for each axis, from one number or several."""
     return tuple(map(int, np.broadcast_to(np.asarray(setting), axes)))
-
-
-def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (*shape[1:], shape[0])
-
-
-def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[-1], *shape[:-1])

@@ -8,13 +8,15 @@ import keras
 import tensorflow as tf
 
 from keras_surrogate import checks, functions
+from keras_surrogate.layers.time_loop import over_units
 
 
-class _Encoder(keras.layers.Layer):
+class Encoder(keras.layers.Layer):
     """The base of the encoders that add a time axis of `steps` steps, axis 1."""
 
     def __init__(self, steps: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Keras would cast the input to half precision under mixed precision.
+        super().__init__(autocast=False, **kwargs)
         self.steps = checks.integer(steps, f"{type(self).__name__}: steps")
 
     def build(self, input_shape: Any) -> None:
@@ -26,8 +28,8 @@ class _Encoder(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "steps": self.steps}
 
-    def _repeated(self, inputs: tf.Tensor) -> tf.Tensor:
-        inputs = tf.cast(inputs, self.compute_dtype)
+    def _repeated(self, inputs: tf.Tensor, dtype: str) -> tf.Tensor:
+        inputs = tf.cast(inputs, dtype)
         shape = tf.shape(inputs)
         wanted = tf.concat([shape[:1], [self.steps], shape[1:]], axis=0)
         repeated = tf.broadcast_to(tf.expand_dims(inputs, 1), wanted)
@@ -35,7 +37,7 @@ class _Encoder(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
-class ConstantCurrent(_Encoder):
+class ConstantCurrent(Encoder):
     """The input as the current of every step.
 
         y[:, t] = x
@@ -54,11 +56,11 @@ class ConstantCurrent(_Encoder):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self._repeated(inputs)
+        return self._repeated(inputs, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
-class PoissonEncoder(_Encoder):
+class PoissonEncoder(Encoder):
     """Random spikes: the input is the probability of a spike of 1 in each step.
 
         P(y[:, t] = 1) = clip(x, 0, 1)
@@ -86,7 +88,7 @@ class PoissonEncoder(_Encoder):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         # In float32, where half precision has few values in [0, 1).
-        probability = tf.cast(self._repeated(inputs), "float32")
+        probability = self._repeated(inputs, "float32")
         draws = keras.random.uniform(tf.shape(probability), seed=self.seed_generator)
         return tf.cast(draws < probability, self.compute_dtype)
 
@@ -95,7 +97,7 @@ class PoissonEncoder(_Encoder):
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
-class LatencyEncoder(_Encoder):
+class LatencyEncoder(Encoder):
     """One spike for each input, the earlier the larger the input: the time to the first spike.
 
         linear:  t = round((steps - 1) * (1 - clip(x, 0, 1)))
@@ -161,14 +163,15 @@ class DeltaEncoder(keras.layers.Layer):
 
         y[:, t] = 1 where x[:, t] - x[:, t-1] >= threshold, else 0;    y[:, 0] = 0
 
-    No gradient passes to the input.
+    The change is computed in float32, in float64 for inputs of float64. A masked step has no spike,
+    nor has the step after it. No gradient passes to the input.
 
     Args:
         threshold: the least change, in (0, inf), default 0.1.
         signed: True also gives -1 where the signal falls by the threshold; default False.
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
 
-    Input: a signal of shape (batch, time, ...). Output: the same shape.
+    Input: a signal of shape (batch, time, ...), integers too. Output: the same shape.
 
     Raises:
         ValueError: `threshold` is not above 0, `signed` is not a bool, or the input has no time.
@@ -177,7 +180,8 @@ class DeltaEncoder(keras.layers.Layer):
     """
 
     def __init__(self, threshold: float = 0.1, signed: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Keras would cast the input to half precision under mixed precision.
+        super().__init__(autocast=False, **kwargs)
         self.threshold = functions.real_number(
             threshold, "DeltaEncoder", "threshold", "a positive number", lambda number: number > 0
         )
@@ -187,6 +191,7 @@ class DeltaEncoder(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
+        checks.one_tensor(input_shape, "DeltaEncoder")
         if len(input_shape) < 2:
             raise ValueError(
                 "DeltaEncoder needs inputs of shape (batch, time, ...), but got "
@@ -194,9 +199,14 @@ class DeltaEncoder(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         inputs = tf.convert_to_tensor(inputs)
+        if inputs.dtype != tf.float64:
+            inputs = tf.cast(inputs, "float32")
         change = inputs[:, 1:] - inputs[:, :-1]
+        if mask is not None:
+            mask = over_units(mask, inputs)
+            change = tf.where(mask[:, 1:] & mask[:, :-1], change, tf.zeros_like(change))
         spikes = tf.cast(change >= self.threshold, self.compute_dtype)
         if self.signed:
             spikes -= tf.cast(change <= -self.threshold, self.compute_dtype)

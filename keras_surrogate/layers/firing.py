@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import methods
@@ -44,7 +45,9 @@ def spikes_among(layer: keras.layers.Layer, outputs: Sequence[tf.Tensor]) -> Seq
     return outputs[::outputs_of_a_call]
 
 
-def large_slopes(layer: NeuronLayer, currents: tf.Tensor) -> tf.Tensor:
+def large_slopes(
+    layer: NeuronLayer, currents: tf.Tensor, mask: tf.Tensor | None = None
+) -> tf.Tensor:
     """1 where the slope at the threshold is at least a tenth of its largest, otherwise 0.
 
     The layer's neuron runs once more, from the state before the first step.
@@ -52,17 +55,21 @@ def large_slopes(layer: NeuronLayer, currents: tf.Tensor) -> tf.Tensor:
     Args:
         layer: a layer that `fires`.
         currents: its input, shape (batch, time, ...).
+        mask: its mask, shape (batch, time), or None.
 
     Returns:
-        A float tensor of the shape of the currents.
+        A float tensor with the elements of the currents in the steps that are not masked.
     """
     currents = tf.cast(tf.stop_gradient(currents), state_dtype(layer))
+    if mask is not None:
+        mask = tf.cast(mask, "bool")
     if layer.go_backwards:
         currents = tf.reverse(currents, [1])
+        mask = None if mask is None else tf.reverse(mask, [1])
     probe = _Probe(layer.effective_neuron())
     state = probe.neuron.initial_state(time_loop.zeros_of_a_step(currents))
-    (large,), _ = time_loop.run(probe, currents, state, unroll=layer.unroll)
-    return large
+    (large,), _ = time_loop.run(probe, currents, state, mask, unroll=layer.unroll)
+    return large if mask is None else tf.boolean_mask(large, mask)
 
 
 class _Probe:
@@ -90,5 +97,9 @@ class _Probe:
 
         with methods.replaced([self.neuron], "fired", seeing):
             state, _ = self.neuron.step(state, current)
-        (excess,) = seen
-        return state, tf.cast(tf.abs(self._slope(excess)) >= self._least, excess.dtype)
+        large = [tf.abs(self._slope(excess)) >= self._least for excess in seen]
+        if not large:
+            # A neuron that has no threshold of this kind.
+            return state, tf.fill(tf.shape(current), tf.constant(np.nan, current.dtype))
+        # A neuron of one's own may have several thresholds.
+        return state, tf.cast(tf.reduce_any(large, axis=0), current.dtype)

@@ -21,10 +21,17 @@ def check(neuron: Neuron, learn: Mapping[str, Learn]) -> dict[str, Learn]:
     """`learn` without what is not learned.
 
     Raises:
-        ValueError: the neuron has no such parameter, or learning cannot start at its number.
+        ValueError: the neuron has no such parameter, learning cannot start at its number, or a
+            parameter is a tensor, which no file can hold.
     """
     title = neuron.title()
     ranges = neuron.ranges()
+    for name in ranges:
+        if tf.is_tensor(getattr(neuron, name)):
+            raise ValueError(
+                f"{title}: {name} must be {ranges[name].meaning}, but is a tensor. Pass float() of "
+                "it."
+            )
     for name, sharing in learn.items():
         one_of(name, f"{title}: a learned parameter", list(ranges))
         one_of(sharing, f"{title}: learn_{name}", _VALID)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from keras_surrogate import checks
 from keras_surrogate.layers import learned, time_loop
 from keras_surrogate.layers.neurons import Neuron
 
@@ -55,6 +56,7 @@ class NeuronLayer(keras.layers.Layer):
 
     def _check_shape(self, shape: tuple[int | None, ...]) -> None:
         name = type(self).__name__
+        checks.one_tensor(shape, name)
         if len(shape) < 3:
             raise ValueError(
                 f"{name} needs inputs of shape (batch, time, ...), such as (None, 25, 100), but "
@@ -99,6 +101,9 @@ class NeuronLayer(keras.layers.Layer):
             zeros = tf.zeros(variable.shape, variable.dtype)
             variable.assign(self.neuron.initial_state(zeros)[index])
 
+    # `keras.layers.RNN` has both names.
+    reset_states = reset_state
+
     def parameters(self) -> dict[str, Any]:
         """The parameters of the neuron as they are now, learned ones as NumPy arrays."""
         return learned.values(self.neuron, self._weights_of_parameters, state_dtype(self))
@@ -114,7 +119,7 @@ class NeuronLayer(keras.layers.Layer):
         currents = tf.cast(inputs, state_dtype(self))
         if self.go_backwards:
             currents = tf.reverse(currents, [1])
-            mask = None if mask is None else tf.reverse(mask, [1])
+            mask = None if mask is None else tf.reverse(tf.convert_to_tensor(mask), [1])
         state = self._initial_state(neuron, currents)
 
         results, state = time_loop.run(
@@ -128,8 +133,21 @@ class NeuronLayer(keras.layers.Layer):
 
     def _initial_state(self, neuron: Neuron, currents: tf.Tensor) -> tuple[tf.Tensor, ...]:
         if self.stateful:
+            self._check_batch(currents)
             return tuple(tf.convert_to_tensor(variable) for variable in self._state)
         return neuron.initial_state(time_loop.zeros_of_a_step(currents))
+
+    def _check_batch(self, currents: tf.Tensor) -> None:
+        """Refuse a batch of another size than the state, which would be broadcast."""
+        size = self._state[0].shape[0]
+        message = (
+            f"{self.name}: with stateful=True each batch must have {size} samples, the size of the "
+            "state. Drop the rest of the last batch."
+        )
+        if currents.shape[0] not in (size, None):
+            raise ValueError(f"{message} This one has {currents.shape[0]}.")
+        if currents.shape[0] is None:
+            tf.debugging.assert_equal(tf.shape(currents)[0], size, message)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         if previous_mask is not None and self.go_backwards:

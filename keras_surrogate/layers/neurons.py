@@ -86,7 +86,10 @@ class Neuron:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-        package = cls.__module__.partition(".")[0]
+        # A user's class has Keras's own package, which does not depend on the module: a class of a
+        # script is imported under another name by the next one.
+        is_ours = cls.__module__.partition(".")[0] == "keras_surrogate"
+        package = "keras_surrogate" if is_ours else "Custom"
         keras.saving.register_keras_serializable(package=package)(cls)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_surrogate.layers.encoders import DeltaEncoder, Encoder
+from keras_surrogate.layers.neuron_layer import NeuronLayer
+from keras_surrogate.layers.readouts import Readout
+from keras_surrogate.layers.spiking_cell import SpikingCell
+
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
 class OverTime(keras.layers.Wrapper):
@@ -21,20 +26,27 @@ class OverTime(keras.layers.Wrapper):
 
     Args:
         layer: a Keras layer with one input and one output: Dense, Conv2D, pooling, normalisation,
-            dropout, a model.
+            dropout, a Sequential or functional model. Not a layer that runs over the time axis
+            itself: spiking layers, encoders, readouts.
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
 
     Input: shape (batch, time, ...), time may be unknown. Output: shape (batch, time, ...), with the
     rest as `layer` makes it.
 
     Raises:
-        ValueError: `layer` is no Keras layer, or the input has no axis besides batch and time.
+        ValueError: `layer` is no Keras layer, or has a time axis of its own, or the input has no
+            axis besides batch and time.
     """
 
     def __init__(self, layer: keras.layers.Layer, **kwargs: Any) -> None:
         if not isinstance(layer, keras.layers.Layer):
             raise ValueError(
                 f"OverTime needs a Keras layer, such as keras.layers.Dense(10), but got {layer!r}."
+            )
+        if is_over_time(layer):
+            raise ValueError(
+                f"OverTime: {type(layer).__name__} runs over the time axis by itself. Use it "
+                "without OverTime."
             )
         super().__init__(layer, **kwargs)
         self.supports_masking = True
@@ -54,6 +66,9 @@ class OverTime(keras.layers.Wrapper):
         folded = tf.reshape(inputs, tf.concat([[-1], shape[2:]], axis=0))
         folded = tf.ensure_shape(folded, [None, *inputs.shape[2:]])
         outputs = self.layer(folded, **self._arguments(training, mask, folded.shape.rank))
+        if outputs.dtype.is_floating:
+            # The dtype that Keras tells of this layer.
+            outputs = tf.cast(outputs, self.compute_dtype)
         unfolded = tf.reshape(outputs, tf.concat([shape[:2], tf.shape(outputs)[1:]], axis=0))
         return tf.ensure_shape(unfolded, [*inputs.shape[:2], *outputs.shape[1:]])
 
@@ -71,6 +86,12 @@ class OverTime(keras.layers.Wrapper):
     def compute_output_shape(self, input_shape: Any) -> Any:
         shape = self.layer.compute_output_shape(_of_a_step(input_shape))
         return (*input_shape[:2], *shape[1:])
+
+
+def is_over_time(layer: keras.layers.Layer) -> bool:
+    """True for this package's layers that have a time axis of their own."""
+    is_recurrent = isinstance(getattr(layer, "cell", None), SpikingCell)
+    return is_recurrent or isinstance(layer, NeuronLayer | Encoder | DeltaEncoder | Readout)
 
 
 def _of_a_step(shape: Any) -> tuple[int | None, ...]:

@@ -7,8 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_surrogate import checks
+from keras_surrogate.layers.time_loop import over_units
 
-class _Readout(keras.layers.Layer):
+
+class Readout(keras.layers.Layer):
     """The base of the readouts, which remove the time axis, axis 1.
 
     A subclass defines `readout(inputs, mask)`, with a mask of the shape (batch, time, 1, ..., 1) or
@@ -21,6 +24,7 @@ class _Readout(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         name = type(self).__name__
+        checks.one_tensor(input_shape, name)
         if len(input_shape) < 2:
             raise ValueError(
                 f"{name} needs inputs of shape (batch, time, ...), but got {tuple(input_shape)}."
@@ -34,8 +38,7 @@ class _Readout(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         inputs = tf.convert_to_tensor(inputs)
         if mask is not None:
-            ones = tf.ones(inputs.shape.rank - 2, tf.int32)
-            mask = tf.reshape(mask, tf.concat([tf.shape(mask), ones], axis=0))
+            mask = over_units(mask, inputs)
         return self.readout(inputs, mask)
 
     def readout(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
@@ -49,7 +52,7 @@ class _Readout(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
-class SpikeCount(_Readout):
+class SpikeCount(Readout):
     """The number of spikes of each unit.
 
         y = sum over t of x[:, t]
@@ -87,7 +90,7 @@ class SpikeCount(_Readout):
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
-class LastPotential(_Readout):
+class LastPotential(Readout):
     """The potential after the last step, or after the last step that is not masked.
 
         y = x[:, -1]
@@ -113,7 +116,7 @@ class LastPotential(_Readout):
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
-class MaxPotential(_Readout):
+class MaxPotential(Readout):
     """The largest potential over time.
 
         y = max over t of x[:, t]
@@ -121,7 +124,8 @@ class MaxPotential(_Readout):
     Args:
         kwargs: `name`, `dtype`, `trainable` of any Keras layer.
 
-    Input: shape (batch, time, ...); masked steps do not count. Output: shape (batch, ...).
+    Input: shape (batch, time, ...); masked steps do not count. Output: shape (batch, ...); 0 for
+    samples that are masked altogether.
 
     Raises:
         ValueError: the input has no time.
@@ -130,6 +134,8 @@ class MaxPotential(_Readout):
     """
 
     def readout(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        if mask is not None:
-            inputs = tf.where(mask, inputs, tf.constant(inputs.dtype.min, inputs.dtype))
-        return tf.reduce_max(inputs, axis=1)
+        if mask is None:
+            return tf.reduce_max(inputs, axis=1)
+        lowest = tf.constant(inputs.dtype.min, inputs.dtype)
+        largest = tf.reduce_max(tf.where(mask, inputs, lowest), axis=1)
+        return tf.where(tf.reduce_any(mask, axis=1), largest, tf.zeros_like(largest))

@@ -265,7 +265,7 @@ class LI(_NamedNeuronLayer):
     steps. `LastPotential` and `MaxPotential` make one prediction of them.
 
     Raises:
-        ValueError: as in `LIF`.
+        ValueError: as in `LIF`; `return_potential`, because the output is the potential.
 
     Source: the usual readout of spiking networks, as in Bellec et al. 2018, arXiv:1803.09574.
     """
@@ -281,6 +281,8 @@ class LI(_NamedNeuronLayer):
         unroll: bool | None = None,
         **kwargs: Any,
     ) -> None:
+        if "return_potential" in kwargs:
+            raise ValueError("LI has no return_potential: its output is the potential.")
         super().__init__(locals())
 
     def get_config(self) -> dict[str, Any]:

@@ -29,7 +29,9 @@ class SpikingCell(keras.layers.Layer):
 
     Without recurrent weights `layers.LIF` and the others do the same faster. Under mixed precision
     pass dtype="float32" to the cell and to the RNN, which would otherwise round the state. Where
-    the number of steps is known, pass unroll=True to the RNN: it is faster.
+    the number of steps is known, pass unroll=True to the RNN: it is faster. With masks pass
+    zero_output_for_mask=True to it: otherwise it repeats the last output in masked steps, and so
+    spikes are counted that do not exist.
 
     Args:
         units: the number of neurons, which is that of the currents; at least 1.

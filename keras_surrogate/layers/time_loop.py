@@ -22,6 +22,12 @@ def zeros_of_a_step(currents: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(zeros, currents.shape[:1] + currents.shape[2:])
 
 
+def over_units(mask: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
+    """A mask of the shape (batch, time) as booleans of the shape (batch, time, 1, ..., 1)."""
+    ones = tf.ones(inputs.shape.rank - 2, tf.int32)
+    return tf.reshape(tf.cast(mask, "bool"), tf.concat([tf.shape(mask), ones], axis=0))
+
+
 def run(
     neuron: Neuron,
     currents: tf.Tensor,
@@ -36,8 +42,8 @@ def run(
         neuron: the equations.
         currents: shape (batch, time, ...).
         state: the state before the first step, tensors of shape (batch, ...).
-        mask: None, or booleans of shape (batch, time). A step where it is False leaves the state,
-            and its output is 0.
+        mask: None, or booleans (or 0 and 1) of shape (batch, time). A step where it is False leaves
+            the state, and its output is 0.
         potentials: True also returns the potentials.
         unroll: True writes the steps one after another into the graph, False makes a loop. None
             unrolls up to 32 steps.
@@ -56,9 +62,7 @@ def run(
         )
     sequences = [currents]
     if mask is not None:
-        # From (batch, time) to (batch, time, 1, ..., 1).
-        ones = tf.ones(currents.shape.rank - 2, tf.int32)
-        sequences.append(tf.reshape(mask, tf.concat([tf.shape(mask), ones], axis=0)))
+        sequences.append(over_units(mask, currents))
 
     def step(state, current, mask=None):
         after, output = neuron.step(state, current)

@@ -47,8 +47,8 @@ def raster(
         The axes.
 
     Raises:
-        ValueError: a shape without time and units, potentials of another shape, a threshold
-            without potentials, or no such example.
+        ValueError: a shape without time and units, NaN or infinity, potentials of another shape, a
+            threshold without potentials, or no such example.
     """
     spikes = _of_example("spikes", spikes, example)
     if potentials is None:
@@ -72,6 +72,8 @@ def _of_example(name: str, values: Any, example: int) -> np.ndarray:
             f"raster: {name} must have the shape (batch, time, ...) or (time, units), but have "
             f"{values.shape}."
         )
+    if not np.isfinite(values).all():
+        raise ValueError(f"raster: {name} must be finite, but have NaN or infinity.")
     if values.ndim == 2:
         return values
     example = checks.integer(example, "raster: example", least=0)

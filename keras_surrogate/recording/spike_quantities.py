@@ -2,7 +2,7 @@
 
 Their columns are those of the layers that run a neuron over time: `layers.LIF` and the others,
 `layers.Spiking`, and `keras.layers.RNN` of a `layers.SpikingCell`; other models have none. A masked
-step counts as one without a spike.
+step counts as one without a spike; with an RNN pass zero_output_for_mask=True to it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class LargeSlopes(LayerQuantity, ask_for="slopes"):
     """The share of neurons and time steps whose slope is at least a tenth of its largest.
 
     Elsewhere next to no gradient passes the threshold. The neurons run a second time for it,
-    forward only. Layers in a `keras.layers.RNN`, and stateful ones, have no such column.
+    forward only. Masked steps do not count. Layers in a `keras.layers.RNN`, and stateful ones, have
+    no such column.
     """
 
     name = "large_slopes"
@@ -88,7 +89,8 @@ class LargeSlopes(LayerQuantity, ask_for="slopes"):
             inputs = step.inputs.get(id(layer))
             share = tf.constant(np.nan, tf.float64)
             if inputs:
-                share = mean([firing.large_slopes(layer, currents) for currents in inputs])
+                calls = zip(inputs, step.masks[id(layer)], strict=True)
+                share = mean([firing.large_slopes(layer, *call) for call in calls])
             shares.append(share)
         return tf.convert_to_tensor(shares, tf.float64)
 

@@ -42,6 +42,7 @@ class TracedStep:
         rehearsed: the inner products that `rehearsal.Rehearsals` computed before the step, with a
             row for each of the variables whose ids are `rehearsed_variables`.
         inputs: from an observed layer's id to its first input, a list over its calls.
+        masks: the same for the mask of that input, a tensor or None.
         input_deltas: the same as `deltas` for these inputs.
     """
 
@@ -53,6 +54,7 @@ class TracedStep:
     rehearsed: tf.Tensor
     rehearsed_variables: list[int]
     inputs: dict[int, list[tf.Tensor]]
+    masks: dict[int, list[tf.Tensor | None]]
     input_deltas: dict[int, list[tf.Tensor]]
 
     def __init__(self, applied: AppliedGradients | None = None) -> None:
@@ -62,14 +64,15 @@ class TracedStep:
         self.outputs = {}
         self.deltas = {}
         self.inputs = {}
+        self.masks = {}
         self.input_deltas = {}
         self._applied = applied
         self._graph = _graph()
 
     def add(
-        self, where: dict[int, list[tf.Tensor]], layer: keras.layers.Layer, tensor: tf.Tensor
+        self, where: dict[int, list[Any]], layer: keras.layers.Layer, tensor: tf.Tensor | None
     ) -> None:
-        """Add a tensor of a layer to `outputs`, `inputs` or their deltas.
+        """Add a tensor of a layer to `outputs`, `inputs`, their masks or their deltas.
 
         Tensors within a loop or branch are left out, because they cannot leave it.
         """
@@ -242,7 +245,8 @@ class Taps:
             step = getattr(self._thread, "step", None)
             is_observed = step is not None and id(layer) in self._observed
             if is_observed and args:
-                args = (self._see_input(step, layer, args[0]), *args[1:])
+                mask = kwargs.get("mask")
+                args = (self._see_input(step, layer, args[0], mask), *args[1:])
             outputs = call(*args, **kwargs)
             if step is None:
                 return outputs
@@ -253,10 +257,11 @@ class Taps:
 
         return calling
 
-    def _see_input(self, step: TracedStep, layer: keras.layers.Layer, x: Any) -> Any:
+    def _see_input(self, step: TracedStep, layer: keras.layers.Layer, x: Any, mask: Any) -> Any:
         if not tf.is_tensor(x) or not x.dtype.is_floating:
             return x
         step.add(step.inputs, layer, x)
+        step.add(step.masks, layer, mask)
         if not self._input_deltas:
             return x
         return _watched(x, lambda delta: step.add(step.input_deltas, layer, delta))

@@ -336,6 +336,12 @@ def _backwards(direct: np.ndarray, factors: np.ndarray) -> np.ndarray:
 
 
 def _leak(asking: str, neuron: SpikingNeuron) -> float:
+    forward = getattr(getattr(neuron, "surrogate", None), "forward", None)
+    if forward is not None and not isinstance(forward, functions.Step):
+        raise ValueError(
+            f"{asking}: the neuron must fire spikes of 1, by the forward function step, but it has "
+            f"{forward!r}."
+        )
     if type(neuron) is IFNeuron:
         return 1.0
     if type(neuron) is LIFNeuron:

@@ -424,6 +424,16 @@ def until(condition, seconds=60):
 
 
 @pytest.mark.slow
+def test_a_process_is_renewed_after_many_tasks(monkeypatch):
+    """TensorFlow never frees some graphs."""
+    monkeypatch.setattr(processes, "_MOST_TASKS", 2)
+    with processes.own(1) as (slot,):
+        # The first task has compared the versions.
+        first, *others = [slot.submit(os.getpid).result() for _ in range(4)]
+        assert len({first, *others}) == 3 and others[0] == others[1]
+
+
+@pytest.mark.slow
 def test_two_processes_give_the_results_of_one_to_the_last_bit(tmp_path, capfd):
     expected = serial(MIXED, tmp_path)
     before = multiprocessing.active_children()

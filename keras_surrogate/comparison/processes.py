@@ -19,6 +19,9 @@ _HOW_TO_START = (
     'A script must call it below if __name__ == "__main__":, because each process imports the '
     "script."
 )
+# TensorFlow never frees graphs with a custom gradient, 10 to 30 MB a case, so that a process is
+# renewed after some tasks, one training each. The start takes as long as a few trainings.
+_MOST_TASKS = 500
 _HOW_TO_INSTALL = "They need this version of keras_surrogate, and of all that it imports."
 
 
@@ -35,7 +38,7 @@ class Slot(Protocol):
 
 
 class OwnProcess:
-    """A `Slot` with a process of its own, which is started again when it has died.
+    """A `Slot` with a process of its own, started again when it has died and after many tasks.
 
     It is a pool of one process, because a death breaks the whole pool. So it costs one training,
     that of the dead process, and the trainings of other processes go on.
@@ -55,8 +58,13 @@ class OwnProcess:
             1, mp_context=context, initializer=worker.start, initargs=(self._share,)
         )
         self._process: BaseProcess | None = None
+        self._tasks = 0
 
     def submit(self, function: Callable[..., Any], *arguments: object) -> futures.Future:
+        if self._tasks == _MOST_TASKS:
+            self.stop()
+            self._start()
+        self._tasks += 1
         if self._process is not None:
             return self._pool.submit(function, *arguments)
         # The first task starts the process.

@@ -9,9 +9,9 @@ TRAINING = {
     "normalization": "batch",
     "batch_size": 128,
     "images": 10_000,
-    "epochs": 15,
+    "epochs": 10,
     "validation": 0.1,
-    "optimizer": ["sgd:0.001", "sgd:0.01", "sgd:0.1", "sgd:0.3"],
+    "optimizer": ["sgd:0.001", "sgd:0.01", "sgd:0.1"],
     "backward": ["true", "bsilu", "nelu"],
 }
 

@@ -26,7 +26,7 @@ RESULTS = FOLDER / "results"
 EFFECTS = ("helps", "none", "hurts")
 UNKNOWN = "cannot tell"
 # What stands in the columns of a summary, if it varies.
-ACROSS = ("forward", "depth", "normalization", "optimizer", "epochs")
+ACROSS = ("data", "images", "forward", "depth", "normalization", "optimizer", "epochs")
 FIELDS = [field.name for field in dataclasses.fields(comparison.Case)]
 
 

@@ -154,6 +154,37 @@ def test_a_shared_layer_and_a_model_within():
     assert {"shared_range", "shared_range_1"} <= ranges(quantized)
 
 
+def tokens(*shape):
+    return np.random.default_rng(0).integers(0, 5000, shape).astype("float32")
+
+
+def test_numbers_of_tokens_and_categories_are_not_rounded():
+    inputs = keras.Input((6,), name="ids")
+    nested_inputs = keras.Input((6,))
+    nested = keras.Model(nested_inputs, L.Embedding(5000, 4)(L.Reshape((6,))(nested_inputs)))
+    parts = [
+        L.Embedding(5000, 4)(inputs[:, 1:3]),
+        nested(L.Flatten()(inputs)),
+        L.TimeDistributed(L.CategoryEncoding(5000))(inputs[:, :2, None]),
+    ]
+    summed = [L.Dense(2)(L.Flatten()(part)) for part in parts]
+    model = keras.Model(inputs, L.Add()([*summed, L.Dense(2)(inputs / 5000.0)]))
+    x = tokens(64, 6)
+    quantized = conversion.quantize(model, x)
+    assert np.corrcoef(np.ravel(model(x)), np.ravel(quantized(x)))[0, 1] > 0.999
+    # The Dense layer after the division takes rounded numbers.
+    assert "ids_range" in ranges(quantized)
+
+
+def test_the_mark_of_a_masking_is_not_rounded():
+    model = keras.Sequential([keras.Input((None, 3)), L.Masking(-1.0), L.LSTM(4), L.Dense(2)])
+    x = 2 * np.random.default_rng(0).normal(size=(32, 6, 3)).astype("float32")
+    x[:, 3:] = -1
+    quantized = conversion.quantize(model, x)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.05)
+    np.testing.assert_allclose(quantized(x[:, :3]), quantized(x), atol=1e-5)
+
+
 def test_ranges_move_in_training_only(trained, digits):
     model = conversion.quantize(trained, digits[0][:100])
     layer = model.get_layer("sum_range")

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_surrogate import checks, functions
 from keras_surrogate.conversion import choosing, folding, layer_tree, rebuilding, reports
-from keras_surrogate.conversion.range_places import Graph, is_fused
+from keras_surrogate.conversion.range_places import ExactCall, Graph, as_functional, is_fused
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 from keras_surrogate.layers.within import everything_within
 from keras_surrogate.surrogate import Surrogate
@@ -43,9 +43,10 @@ def quantize(
     Kernels and embeddings become `SurrogateWeights`. With b bits they have the 2**b - 1 levels from
     -max(abs(w)) to max(abs(w)), with one maximum for each output channel; for Dense and depthwise
     layers with one for the kernel, as LiteRT demands. With 1 bit they have the two levels of their
-    sign times mean(abs(w)). Activations are rounded by `FakeQuantize` within moving ranges: after
-    an activation, a sum or a mean, but not after layers that only pass values on, such as a pooling
-    by maxima. Biases stay float.
+    sign times mean(abs(w)). Activations are rounded by `FakeQuantize` within moving ranges: the
+    floating inputs and outputs of the model, and what follows an activation, a sum or a mean, but
+    not after layers that only pass values on, such as a pooling by maxima. Numbers of tokens and
+    categories, such as the input of an Embedding or a Masking, are not rounded. Biases stay float.
 
     The compilation is that of the model, with a new optimizer. `report(quantized)` lists every
     layer.
@@ -209,8 +210,10 @@ class _Conversion:
         # The plan of each new layer, by its id; and each plan with its new layer.
         self._plans: dict[int, _Plan] = {}
         self._made: list[tuple[_Plan, Any]] = []
-        # The rounded tensor of each floating input of the model, by the input's id.
-        self._rounded_inputs: dict[int, keras.KerasTensor] = {}
+        # Each tensor that is rounded only where a layer may take rounded numbers, with the name of
+        # its range, by the tensor's id; and its rounded tensor, once there is one.
+        self._exact: dict[int, tuple[keras.KerasTensor, str]] = {}
+        self._rounded_later: dict[int, keras.KerasTensor] = {}
         self._names: collections.Counter[str] = collections.Counter()
         self.changes: list[reports.Change] = []
         self.kept: list[reports.Unreached] = []
@@ -223,9 +226,9 @@ class _Conversion:
         return quantized
 
     def _graph_of(self, model: keras.Model, is_outermost: bool = False) -> keras.Model:
-        if type(model) is keras.Sequential:
-            model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+        model = as_functional(model)
         graph = Graph(model, self._fold)
+        exact_calls = iter(graph.exact_calls)
         clones: dict[int, Any] = {}
 
         def cloned(layer: Any) -> Any:
@@ -234,24 +237,31 @@ class _Conversion:
             return clones[id(layer)]
 
         def called(clone: Any, *args: Any, **kwargs: Any) -> Any:
-            args = keras.tree.map_structure(self._of_input, args)
-            return self._called(clone, *args, **kwargs)
+            # Keras makes the calls in the same order as before in `Graph`.
+            return self._called(next(exact_calls), clone, *args, **kwargs)
 
         inputs = keras.tree.map_structure(_new_input, model.input)
-        if is_outermost and self._activation_bits is not None:
-            self._round_inputs(keras.tree.flatten(inputs))
+        for tensor, is_exact in zip(keras.tree.flatten(inputs), graph.exact_inputs, strict=True):
+            if is_outermost or is_exact:
+                self._add_exact(tensor, tensor.name)
+            if is_outermost and not is_exact:
+                self._of_exact(tensor)
         return keras.models.clone_model(
             model, input_tensors=inputs, clone_function=cloned, call_function=called
         )
 
-    def _round_inputs(self, inputs: Sequence[keras.KerasTensor]) -> None:
-        for tensor in inputs:
-            if tf.as_dtype(tensor.dtype).is_floating:
-                self._rounded_inputs[id(tensor)] = self._rounded(tensor, tensor.name)
+    def _add_exact(self, tensor: keras.KerasTensor, name: str) -> None:
+        """Let a floating tensor be rounded where it is first taken as a rounded one."""
+        if self._activation_bits is not None and tf.as_dtype(tensor.dtype).is_floating:
+            self._exact[id(tensor)] = (tensor, name)
 
-    def _of_input(self, tensor: Any) -> Any:
-        """The rounded value of an input of the model; every other argument unchanged."""
-        return self._rounded_inputs.get(id(tensor), tensor)
+    def _of_exact(self, tensor: Any) -> Any:
+        """The rounded value of a tensor that is not rounded yet; all other values unchanged."""
+        if id(tensor) not in self._exact:
+            return tensor
+        if id(tensor) not in self._rounded_later:
+            self._rounded_later[id(tensor)] = self._rounded(*self._exact[id(tensor)])
+        return self._rounded_later[id(tensor)]
 
     def _cloned(self, layer: Any, graph: Graph) -> Any:
         is_rounded = self._activation_bits is not None and graph.is_rounded(layer)
@@ -259,6 +269,9 @@ class _Conversion:
             # An operation, such as x + y.
             plan = _Plan(layer, is_rounded=is_rounded)
             clone = type(layer).from_config(layer.get_config())
+        elif rebuilding.is_graph(layer) and id(layer) in graph.exact:
+            plan = _Plan(layer)
+            clone = rebuilding.rebuilt(layer, {}, {})
         elif rebuilding.is_graph(layer):
             plan = _Plan(layer)
             clone = self._graph_of(layer)
@@ -294,8 +307,13 @@ class _Conversion:
             return layer
         return _wrapped(layer, plan.bits, self._backward)
 
-    def _called(self, clone: Any, *args: Any, **kwargs: Any) -> Any:
+    def _called(self, exact: ExactCall, clone: Any, *args: Any, **kwargs: Any) -> Any:
         plan = self._plans[id(clone)]
+        taken = [
+            argument if is_exact else self._of_exact(argument)
+            for argument, is_exact in zip(keras.tree.flatten(args), exact.arguments, strict=True)
+        ]
+        args = keras.tree.pack_sequence_as(args, taken)
         outputs = args[0] if plan.is_folded else clone(*args, **kwargs)
         name = plan.layer.name
         if plan.activation is not None:
@@ -304,6 +322,9 @@ class _Conversion:
             outputs = layer(outputs)
         if plan.is_rounded:
             outputs = self._rounded(outputs, name)
+        elif exact.outputs:
+            for tensor in keras.tree.flatten(outputs):
+                self._add_exact(tensor, name)
         return outputs
 
     def _rounded(self, outputs: Any, name: str) -> Any:

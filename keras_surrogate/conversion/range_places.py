@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from keras_surrogate import activations, functions
 from keras_surrogate.conversion import folding, rebuilding
+from keras_surrogate.layers.within import everything_within
 
 # Layers that hand values on: no new range is needed after them.
 _PASSING = (
@@ -38,6 +40,17 @@ _PASSING = (
     keras.layers.Cropping2D,
     keras.layers.Cropping3D,
 )
+# Layers whose input is a number of a category or a mark, of which rounding would make another one.
+_EXACT = (
+    keras.layers.CategoryEncoding,
+    keras.layers.Discretization,
+    keras.layers.Embedding,
+    keras.layers.HashedCrossing,
+    keras.layers.Hashing,
+    keras.layers.IntegerLookup,
+    keras.layers.Masking,
+    keras.layers.StringLookup,
+)
 # Activations that LiteRT computes together with the layer before them.
 _FUSED = (functions.Relu, functions.Relu6, functions.Linear)
 
@@ -55,6 +68,63 @@ def _is_fused_layer(layer: Any) -> bool:
     return applied is not None and type(applied.function) in _FUSED
 
 
+def as_functional(model: keras.Model) -> keras.Model:
+    """A functional model with the layers of a Sequential or functional one."""
+    if type(model) is keras.Sequential:
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
+
+
+def _is_floating(tensor: keras.KerasTensor) -> bool:
+    return tf.as_dtype(tensor.dtype).is_floating
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """A call of a layer, model or operation, with its tensors."""
+
+    layer: Any
+    arguments: Sequence[Any]
+    outputs: Sequence[keras.KerasTensor]
+
+
+def _taken_exactly(call: _Call, is_exact: bool) -> tuple[bool, ...]:
+    """For each argument of a call, True if it must not be rounded.
+
+    Args:
+        call: the call.
+        is_exact: True if its outputs must not be rounded.
+    """
+    if rebuilding.is_graph(call.layer) and not is_exact:
+        inner = Graph(as_functional(call.layer), fold=False).exact_inputs
+        # Behind the inputs, `training` or a mask may follow.
+        others = (False,) * len(call.arguments)
+        return (*inner, *others)[: len(call.arguments)]
+    is_taken = is_exact or _needs_exact(call)
+    return (is_taken,) * len(call.arguments)
+
+
+def _needs_exact(call: _Call) -> bool:
+    """True if the layer that is called, or one within it, must not get rounded numbers."""
+    if not isinstance(call.layer, keras.layers.Layer):
+        # A comparison, of which Keras makes masks, or a number of a category.
+        return not any(_is_floating(tensor) for tensor in call.outputs)
+    return any(isinstance(one, _EXACT) for one in (call.layer, *everything_within(call.layer)))
+
+
+@dataclasses.dataclass(frozen=True)
+class ExactCall:
+    """What must not be rounded in a call.
+
+    Attributes:
+        arguments: for each tensor or number in the arguments, True if it must not be rounded.
+        outputs: True if the outputs must not be rounded.
+    """
+
+    arguments: tuple[bool, ...]
+    outputs: bool
+
+
 class Graph:
     """The calls of the layers of a functional model, and the normalisations that are folded.
 
@@ -65,14 +135,22 @@ class Graph:
     Attributes:
         folds: from the id of a layer to the BatchNormalization after it that is folded into it.
         folded: the ids of these normalisations.
+        exact: the ids of the layers whose outputs must not be rounded, because a layer such as
+            Embedding takes them, maybe after other layers without weights.
+        exact_inputs: for each input of the model, True if the same holds for it.
+        exact_calls: the same for each call, in the order of the calls.
     """
 
     folds: dict[int, keras.layers.BatchNormalization]
     folded: set[int]
+    exact: set[int]
+    exact_inputs: tuple[bool, ...]
+    exact_calls: list[ExactCall]
 
     def __init__(self, model: keras.Model, fold: bool) -> None:
         self._consumers: dict[int, list[Any]] = collections.defaultdict(list)
         self._outputs: dict[int, list[keras.KerasTensor]] = collections.defaultdict(list)
+        self._calls: list[_Call] = []
         clone = keras.models.clone_model(
             model, clone_function=lambda layer: layer, call_function=self._note
         )
@@ -84,13 +162,34 @@ class Graph:
                 if self._can_fold(layer, following):
                     self.folds[id(layer)] = following[0]
         self.folded = {id(layer) for layer in self.folds.values()}
+        self._find_exact(clone.inputs)
 
     def _note(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = layer(*args, **kwargs)
         for tensor in keras.tree.flatten((args, kwargs)):
             self._consumers[id(tensor)].append(layer)
         self._outputs[id(layer)] += keras.tree.flatten(outputs)
+        call = _Call(layer, keras.tree.flatten(args), keras.tree.flatten(outputs))
+        self._calls.append(call)
         return outputs
+
+    def _find_exact(self, inputs: Sequence[keras.KerasTensor]) -> None:
+        """Follow the calls back from each layer that needs exact numbers."""
+        exact: set[int] = set()
+        self.exact = set()
+        self.exact_calls = []
+        for call in reversed(self._calls):
+            # The output of a layer with weights, which are rounded, is not exact anyway.
+            has_weights = bool(getattr(call.layer, "weights", ()))
+            is_exact = not has_weights and any(id(tensor) in exact for tensor in call.outputs)
+            if is_exact:
+                self.exact.add(id(call.layer))
+            taken = _taken_exactly(call, is_exact)
+            arguments = zip(call.arguments, taken, strict=True)
+            exact.update(id(argument) for argument, is_taken in arguments if is_taken)
+            self.exact_calls.append(ExactCall(taken, is_exact))
+        self.exact_calls.reverse()
+        self.exact_inputs = tuple(id(tensor) in exact for tensor in inputs)
 
     def consumers(self, layer: Any) -> list[Any]:
         """The layers that take the outputs of a layer; [] if an output is one of the model."""
@@ -109,8 +208,10 @@ class Graph:
         """True if the output of a layer needs a range of its own."""
         if isinstance(layer, _PASSING) or rebuilding.is_graph(layer):
             return False
+        if id(layer) in self.exact:
+            return False
         outputs = self._outputs[id(layer)]
-        if not all(tf.as_dtype(tensor.dtype).is_floating for tensor in outputs):
+        if not all(_is_floating(tensor) for tensor in outputs):
             return False
         following = self.consumers(layer)
         is_taken_over = [

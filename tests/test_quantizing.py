@@ -185,6 +185,28 @@ def test_the_mark_of_a_masking_is_not_rounded():
     np.testing.assert_allclose(quantized(x[:, :3]), quantized(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_confident_errors_keep_their_gradient(activation):
+    loss = keras.losses.CategoricalCrossentropy()
+    if activation == "sigmoid":
+        loss = keras.losses.BinaryCrossentropy()
+    head = keras.Sequential([keras.Input((4,)), L.Dense(3, activation), L.Reshape((3,))])
+    x = np.eye(4, dtype="float32")[:3]
+    labels = np.roll(np.eye(3, dtype="float32"), 1, axis=1)
+    # Keras finds logits of any size, but not before a Reshape.
+    for last, logit in ((L.Dense(3, activation), 40), (head, 8)):
+        model = keras.Sequential([keras.Input((4,)), last])
+        model.set_weights([logit * np.eye(4, 3), np.zeros(3)])
+        gradients = []
+        for one in (model, conversion.quantize(model, x)):
+            with tf.GradientTape() as tape:
+                value = loss(labels, one(x, training=True))
+            gradients.append(tape.gradient(value, one.trainable_variables))
+        assert np.abs(gradients[0][0]).max() > 0.05
+        for expected, got in zip(*gradients, strict=True):
+            np.testing.assert_allclose(got, expected, atol=0.003)
+
+
 def test_ranges_move_in_training_only(trained, digits):
     model = conversion.quantize(trained, digits[0][:100])
     layer = model.get_layer("sum_range")
@@ -299,11 +321,13 @@ def test_litert_computes_separate_activations(digits, tmp_path):
     x = L.Dense(16, "tanh")(L.Flatten()(inputs))
     x = L.Dense(16)(x)
     x = L.Activation("sigmoid")(x)
-    model = keras.Model(inputs, L.Dense(10, "softmax")(x))
-    quantized = conversion.quantize(model, digits[0][:500])
-    conversion.export_litert(quantized, tmp_path / "model.tflite")
-    _, got = run_litert(tmp_path / "model.tflite", digits[2][:50])
-    np.testing.assert_allclose(got, quantized(digits[2][:50]), atol=3 / 255)
+    for last in ("softmax", "sigmoid"):
+        model = keras.Model(inputs, L.Dense(10, last)(x))
+        quantized = conversion.quantize(model, digits[0][:500])
+        conversion.export_litert(quantized, tmp_path / "model.tflite")
+        interpreter, got = run_litert(tmp_path / "model.tflite", digits[2][:50])
+        np.testing.assert_allclose(got, quantized(digits[2][:50]), atol=3 / 255)
+        assert float_tensors(interpreter) == 2
 
 
 def test_litert_lists_the_layers_that_it_cannot_compute(tmp_path):

@@ -12,7 +12,13 @@ import tensorflow as tf
 
 from keras_surrogate import checks, functions
 from keras_surrogate.conversion import choosing, folding, layer_tree, rebuilding, reports
-from keras_surrogate.conversion.range_places import ExactCall, Graph, as_functional, is_fused
+from keras_surrogate.conversion.range_places import (
+    ExactCall,
+    Graph,
+    as_functional,
+    gives_probabilities,
+    is_fused,
+)
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 from keras_surrogate.layers.within import everything_within
 from keras_surrogate.surrogate import Surrogate
@@ -46,7 +52,9 @@ def quantize(
     sign times mean(abs(w)). Activations are rounded by `FakeQuantize` within moving ranges: the
     floating inputs and outputs of the model, and what follows an activation, a sum or a mean, but
     not after layers that only pass values on, such as a pooling by maxima. Numbers of tokens and
-    categories, such as the input of an Embedding or a Masking, are not rounded. Biases stay float.
+    categories, such as the input of an Embedding or a Masking, are not rounded, nor is a softmax or
+    sigmoid at the end of the model, so that small probabilities keep their gradient. Biases stay
+    float.
 
     The compilation is that of the model, with a new optimizer. `report(quantized)` lists every
     layer.
@@ -220,12 +228,21 @@ class _Conversion:
 
     def run(self, model: keras.Model) -> keras.Model:
         """The quantised model, with the weights of the float model."""
-        quantized = self._graph_of(model, is_outermost=True)
+        quantized = self._graph_of(model, is_outermost=True, is_last=True)
         for plan, layer in self._made:
             _transfer(plan, layer)
         return quantized
 
-    def _graph_of(self, model: keras.Model, is_outermost: bool = False) -> keras.Model:
+    def _graph_of(
+        self, model: keras.Model, is_outermost: bool = False, is_last: bool = False
+    ) -> keras.Model:
+        """The quantised copy of a graph.
+
+        Args:
+            model: a Sequential or functional model.
+            is_outermost: True for the whole model.
+            is_last: True if its outputs are those of the whole model.
+        """
         model = as_functional(model)
         graph = Graph(model, self._fold)
         exact_calls = iter(graph.exact_calls)
@@ -233,7 +250,7 @@ class _Conversion:
 
         def cloned(layer: Any) -> Any:
             if id(layer) not in clones:
-                clones[id(layer)] = self._cloned(layer, graph)
+                clones[id(layer)] = self._cloned(layer, graph, is_last)
             return clones[id(layer)]
 
         def called(clone: Any, *args: Any, **kwargs: Any) -> Any:
@@ -263,8 +280,12 @@ class _Conversion:
             self._rounded_later[id(tensor)] = self._rounded(*self._exact[id(tensor)])
         return self._rounded_later[id(tensor)]
 
-    def _cloned(self, layer: Any, graph: Graph) -> Any:
+    def _cloned(self, layer: Any, graph: Graph, is_last: bool) -> Any:
+        is_last = is_last and graph.reaches_end(layer)
         is_rounded = self._activation_bits is not None and graph.is_rounded(layer)
+        if is_last and gives_probabilities(layer):
+            # Keras finds the logits behind it, and LiteRT has a fixed range for it.
+            is_rounded = False
         if not isinstance(layer, keras.layers.Layer):
             # An operation, such as x + y.
             plan = _Plan(layer, is_rounded=is_rounded)
@@ -274,7 +295,7 @@ class _Conversion:
             clone = rebuilding.rebuilt(layer, {}, {})
         elif rebuilding.is_graph(layer):
             plan = _Plan(layer)
-            clone = self._graph_of(layer)
+            clone = self._graph_of(layer, is_last=is_last)
         else:
             plan = _Plan(
                 layer,

@@ -68,6 +68,16 @@ def _is_fused_layer(layer: Any) -> bool:
     return applied is not None and type(applied.function) in _FUSED
 
 
+def gives_probabilities(layer: Any) -> bool:
+    """True for a layer whose last function is a softmax or sigmoid."""
+    if isinstance(layer, keras.layers.Wrapper):
+        return gives_probabilities(layer.layer)
+    if isinstance(layer, keras.layers.Softmax):
+        return True
+    activation = getattr(layer, "activation", None)
+    return activation in (keras.activations.softmax, keras.activations.sigmoid)
+
+
 def as_functional(model: keras.Model) -> keras.Model:
     """A functional model with the layers of a Sequential or functional one."""
     if type(model) is keras.Sequential:
@@ -197,6 +207,13 @@ class Graph:
         if self._ends.intersection(outputs):
             return []
         return [consumer for output in outputs for consumer in self._consumers[output]]
+
+    def reaches_end(self, layer: Any) -> bool:
+        """True if an output of a layer is one of the model, maybe after layers that pass it on."""
+        if self._ends.intersection(id(tensor) for tensor in self._outputs[id(layer)]):
+            return True
+        passing = [one for one in self.consumers(layer) if isinstance(one, _PASSING)]
+        return any(self.reaches_end(one) for one in passing)
 
     def _can_fold(self, layer: Any, following: Sequence[Any]) -> bool:
         if len(following) != 1 or type(following[0]) is not keras.layers.BatchNormalization:

@@ -442,6 +442,29 @@ def test_nothing_is_assigned_in_inference():
     assert not [operation for operation in graph.get_operations() if "Assign" in operation.type]
 
 
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN])
+def test_states_of_a_stateful_layer_move_on(kind):
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+
+    def made(layer):
+        model = keras.Sequential([keras.Input(batch_shape=(4, 5, 3)), layer])
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        return model
+
+    plain = made(kind(2, stateful=True))
+    model = made(SurrogateWeights(kind(2, stateful=True), "linear"))
+    model.set_weights(plain.get_weights())
+    for _ in range(2):
+        np.testing.assert_allclose(model(x), plain(x), atol=1e-6)
+        for one in (model, plain):
+            one.fit(x, np.zeros((4, 2)), batch_size=4, verbose=0)
+        got, expected = (one.predict(x, batch_size=4, verbose=0) for one in (model, plain))
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+    model.layers[0].layer.reset_state()
+    plain.layers[0].reset_state()
+    np.testing.assert_allclose(model(x), plain(x), atol=1e-6)
+
+
 def test_masks():
     tokens = keras.Input((4,), dtype="int32")
     embedding = SurrogateWeights(keras.layers.Embedding(5, 2, mask_zero=True), "ste_sign")

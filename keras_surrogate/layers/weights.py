@@ -305,12 +305,10 @@ class SurrogateWeights(keras.layers.Wrapper):
         values = {id(weight): effective[name] for name, weight in self._replaced().items()}
         # All variables, because a scope within another one hides the values of the outer one.
         mapping = [(one, values.get(id(one), one.value)) for one in variables]
-        scope = keras.StatelessScope(mapping, collect_losses=True)
-        before = {id(one): scope.get_current_value(one) for one in variables}
+        scope = _NotingScope(mapping, collect_losses=True)
         with scope:
             outputs = self.layer(*args, **kwargs)
-        changed = [one for one in variables if scope.get_current_value(one) is not before[id(one)]]
-        for variable in changed:
+        for variable in scope.assigned.values():
             if id(variable) in values:
                 raise _assigned(self.layer, variable)
             variable.assign(scope.get_current_value(variable))
@@ -339,6 +337,27 @@ class SurrogateWeights(keras.layers.Wrapper):
             "scale": self.scale,
             "per": self.per,
         }
+
+
+class _NotingScope(keras.StatelessScope):
+    """A scope that notes what is assigned, also to variables that no layer lists.
+
+    Such are the states of a stateful recurrent layer.
+
+    Attributes:
+        assigned: each variable that was assigned to, by its id.
+    """
+
+    assigned: dict[int, keras.Variable]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.assigned = {}
+
+    def add_update(self, update: tuple[keras.Variable, Any]) -> None:
+        variable, _ = update
+        self.assigned[id(variable)] = variable
+        super().add_update(update)
 
 
 class _Positive(keras.constraints.Constraint):

@@ -250,6 +250,17 @@ def test_strip_bakes_the_values(trained, digits, tmp_path):
     np.testing.assert_array_equal(loaded(digits[2]), model(digits[2]))
 
 
+def test_a_range_of_zeros(tmp_path):
+    dead = L.Dense(4, "relu", kernel_initializer="zeros", name="dead")
+    model = keras.Sequential([keras.Input((4,)), dead, L.Dense(2, bias_initializer="ones")])
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    quantized = conversion.quantize(model, x)
+    np.testing.assert_array_equal(quantized(x), np.ones((32, 2)))
+    np.testing.assert_array_equal(conversion.strip(quantized)(x), quantized(x))
+    with pytest.raises(ValueError, match="dead_range of sequential saw only zeros"):
+        conversion.export_litert(quantized, tmp_path / "model.tflite")
+
+
 def test_it_trains_and_is_saved(trained, digits, tmp_path):
     model = conversion.quantize(trained, digits[0][:100], bits=2, ends=8)
     before = model.evaluate(digits[0], digits[1], verbose=0)[0]

@@ -83,8 +83,8 @@ def export_litert(model: keras.Model, path: PathLike) -> None:
             or not at all.
 
     Raises:
-        ValueError: `path` cannot be written; the model is not such a model, or has layers that
-            LiteRT would compute in float. The message lists all of them.
+        ValueError: `path` cannot be written; the model is not such a model, has layers that LiteRT
+            would compute in float, or ranges that saw only zeros. The message lists all of them.
     """
     choosing.check_model("export_litert", model)
     _check_path(path)
@@ -109,6 +109,13 @@ def _check_layers(model: keras.Model) -> None:
         raise ValueError(
             f"export_litert: {model.name} does not have activations of 8 bits. Call "
             "conversion.quantize(model, x, activation_bits=8) first, and train its result."
+        )
+    empty = [layer.name for layer in ranges if float(layer.low) == float(layer.high)]
+    if empty:
+        raise ValueError(
+            f"export_litert: {', '.join(empty)} of {model.name} saw only zeros, so that there is "
+            "no step between two integers. Remove the layer before it, or train it until its "
+            "outputs are not all 0."
         )
     reasons = {layer.name: _problem(layer) for layer in layers}
     problems = [f"{name} ({reason})" for name, reason in reasons.items() if reason]

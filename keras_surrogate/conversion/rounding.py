@@ -18,6 +18,11 @@ def plain_rounding(layer: FakeQuantize) -> keras.Model:
     """
     low = np.float32(layer.low.numpy())
     high = np.float32(layer.high.numpy())
+    inputs = keras.Input(batch_shape=layer.input.shape, dtype=layer.input.dtype)
+    if low == high:
+        # The layer has only seen zeros, and its step is 0.
+        return keras.Model(inputs, keras.ops.zeros_like(inputs), name=layer.name)
+
     highest_level = np.float32(2**layer.bits - 1)
     step = (high - low) / highest_level
     # The level of 0, a whole number: the range moves so that 0 is a level.
@@ -26,7 +31,6 @@ def plain_rounding(layer: FakeQuantize) -> keras.Model:
     high = (highest_level - zero_level) * step
     inverse = np.float32(1) / step
 
-    inputs = keras.Input(batch_shape=layer.input.shape, dtype=layer.input.dtype)
     x = keras.ops.cast(inputs, "float32")
     x = keras.ops.clip(x, float(low), float(high))
     x = (x - float(low)) * float(inverse)

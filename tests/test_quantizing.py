@@ -120,6 +120,31 @@ def test_folding_a_normalisation_does_not_change_the_outputs(digits):
         np.testing.assert_allclose(folded(x), model(x), rtol=1e-4, atol=1e-4)
 
 
+@keras.saving.register_keras_serializable(package="test_quantizing")
+class Doubled(L.Dense):
+    def call(self, inputs):
+        return super().call(2 * inputs)
+
+
+@keras.saving.register_keras_serializable(package="test_quantizing")
+class Negated(L.Flatten):
+    def call(self, inputs):
+        return -super().call(inputs)
+
+
+def test_subclasses_are_not_taken_for_their_base_class(tmp_path):
+    layers = [Doubled(4, name="doubled"), L.BatchNormalization(), Negated(name="negated")]
+    model = keras.Sequential([keras.Input((3,)), *layers, L.Dense(2)])
+    layers[1].set_weights([np.full(4, 2.0), np.ones(4), np.ones(4), np.full(4, 0.5)])
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
+    with pytest.warns(UserWarning, match="stays in float"):
+        quantized = conversion.quantize(model, x)
+    assert "negated_range" in ranges(quantized)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.05 * np.ptp(model(x)))
+    with pytest.raises(ValueError, match=r"doubled \(Doubled\), .*negated \(Negated\)"):
+        conversion.export_litert(quantized, tmp_path / "model.tflite")
+
+
 def test_the_report_says_what_was_done(trained):
     model = conversion.quantize(trained, bits=4, ends=8, layers={"third": None})
     text = str(conversion.report(model))

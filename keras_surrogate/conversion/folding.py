@@ -26,7 +26,8 @@ FOLDABLE = (*_PLAIN, *_TRANSPOSED, *_DEPTHWISE, *_SEPARABLE)
 
 def is_foldable(layer: keras.layers.Layer, normalization: keras.layers.Layer) -> bool:
     """True if a normalisation of a layer's output is a scale and a shift of its channels."""
-    if not isinstance(layer, FOLDABLE) or layer.activation is not keras.activations.linear:
+    # Not isinstance, because a subclass may use its kernel in another way.
+    if type(layer) not in FOLDABLE or layer.activation is not keras.activations.linear:
         return False
     channels = getattr(layer, "data_format", "channels_last")
     axis = normalization.axis

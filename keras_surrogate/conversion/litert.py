@@ -142,7 +142,7 @@ def _problem(layer: keras.layers.Layer) -> str | None:
         return _weight_problem(layer)
     if isinstance(layer, _INTEGER_WEIGHTS):
         return f"{type(layer).__name__} with weights in float"
-    if isinstance(layer, _INTEGER):
+    if type(layer) in _INTEGER:
         return None
     if getattr(layer, "activation", None) is keras.activations.softmax:
         return None

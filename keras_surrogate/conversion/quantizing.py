@@ -313,7 +313,7 @@ class _Conversion:
 
     def _separate_activation(self, layer: keras.layers.Layer) -> Any:
         """The activation of a layer that needs rounded values before it, or None."""
-        if self._activation_bits is None or not isinstance(layer, folding.FOLDABLE):
+        if self._activation_bits is None or type(layer) not in folding.FOLDABLE:
             return None
         return None if is_fused(layer.activation) else layer.activation
 

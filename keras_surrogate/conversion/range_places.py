@@ -14,7 +14,7 @@ from keras_surrogate import activations, functions
 from keras_surrogate.conversion import folding, rebuilding
 from keras_surrogate.layers.within import everything_within
 
-# Layers that hand values on: no new range is needed after them.
+# Layers that hand values on: no new range is needed after them. Their subclasses may do otherwise.
 _PASSING = (
     keras.layers.Flatten,
     keras.layers.Reshape,
@@ -212,7 +212,7 @@ class Graph:
         """True if an output of a layer is one of the model, maybe after layers that pass it on."""
         if self._ends.intersection(id(tensor) for tensor in self._outputs[id(layer)]):
             return True
-        passing = [one for one in self.consumers(layer) if isinstance(one, _PASSING)]
+        passing = [one for one in self.consumers(layer) if type(one) in _PASSING]
         return any(self.reaches_end(one) for one in passing)
 
     def _can_fold(self, layer: Any, following: Sequence[Any]) -> bool:
@@ -223,7 +223,7 @@ class Graph:
 
     def is_rounded(self, layer: Any) -> bool:
         """True if the output of a layer needs a range of its own."""
-        if isinstance(layer, _PASSING) or rebuilding.is_graph(layer):
+        if type(layer) in _PASSING or rebuilding.is_graph(layer):
             return False
         if id(layer) in self.exact:
             return False

@@ -352,6 +352,20 @@ def test_litert_computes_residual_blocks_with_integers(tmp_path):
     assert float_tensors(interpreter) == 2
 
 
+@pytest.mark.parametrize("bits", [1, 8])
+def test_litert_computes_sequences(bits, tmp_path):
+    layers = [L.Conv1D(5, 3, activation="relu"), L.MaxPooling1D(), L.Flatten(), L.Dense(2)]
+    model = keras.Sequential([keras.Input((12, 6)), *layers])
+    x = np.random.default_rng(0).normal(size=(20, 12, 6)).astype("float32")
+    quantized = conversion.quantize(model, x, bits=bits)
+    conversion.export_litert(quantized, tmp_path / "model.tflite")
+    interpreter, got = run_litert(tmp_path / "model.tflite", x)
+    last = quantized.layers[-1]
+    step = float(last.high - last.low) / 255
+    np.testing.assert_allclose(got, quantized(x), atol=2.5 * step)
+    assert float_tensors(interpreter) == 2
+
+
 def test_litert_computes_separate_activations(digits, tmp_path):
     inputs = keras.Input((8, 8, 1))
     x = L.Dense(16, "tanh")(L.Flatten()(inputs))

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_surrogate import activations, files, functions, methods
 from keras_surrogate.conversion import choosing, rebuilding
+from keras_surrogate.conversion.quantizing import ONE_STEP
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _weight_problem(wrapper: SurrogateWeights) -> str | None:
 
 def _one_step(wrapper: SurrogateWeights) -> bool:
     """True for a layer whose kernel has one step in LiteRT, and not one for each channel."""
-    return not isinstance(wrapper.layer, keras.layers.Conv1D | keras.layers.Conv2D)
+    return isinstance(wrapper.layer, ONE_STEP)
 
 
 def _unit(wrapper: SurrogateWeights) -> float | None:

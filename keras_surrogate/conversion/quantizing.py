@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from keras_surrogate._types import FunctionLike
 
 MOST_BITS = 8
+# Layers whose kernel has one step in LiteRT. Its converter breaks on several steps of a Conv1D.
+ONE_STEP = (keras.layers.Conv1D, keras.layers.Dense, keras.layers.DepthwiseConv2D)
 
 
 def quantize(
@@ -47,14 +49,15 @@ def quantize(
         conversion.strip(quantized).save("served.keras")        plain Keras with the rounded weights
 
     Kernels and embeddings become `SurrogateWeights`. With b bits they have the 2**b - 1 levels from
-    -max(abs(w)) to max(abs(w)), with one maximum for each output channel; for Dense and depthwise
-    layers with one for the kernel, as LiteRT demands. With 1 bit they have the two levels of their
-    sign times mean(abs(w)). Activations are rounded by `FakeQuantize` within moving ranges: the
-    floating inputs and outputs of the model, and what follows an activation, a sum or a mean, but
-    not after layers that only pass values on, such as a pooling by maxima. Numbers of tokens and
-    categories, such as the input of an Embedding or a Masking, are not rounded, nor is a softmax or
-    sigmoid at the end of the model, so that small probabilities keep their gradient. Biases stay
-    float.
+    -max(abs(w)) to max(abs(w)), with one maximum for each output channel; for Dense, Conv1D and
+    depthwise layers with one for the kernel, as LiteRT demands. With 1 bit they have the two levels
+    of their sign times mean(abs(w)). Biases stay float.
+
+    Activations are rounded by `FakeQuantize` within moving ranges: the floating inputs and outputs
+    of the model, and what follows an activation, a sum or a mean, but not after layers that only
+    pass values on, such as a pooling by maxima. Numbers of tokens and categories, such as the input
+    of an Embedding or a Masking, are not rounded, nor is a softmax or sigmoid at the end of the
+    model, so that small probabilities keep their gradient.
 
     The compilation is that of the model, with a new optimizer. `report(quantized)` lists every
     layer.
@@ -174,9 +177,7 @@ def _wrapped(
     layer: keras.layers.Layer, bits: int, backward: functions.Function
 ) -> SurrogateWeights:
     scale = "mean_abs" if bits == 1 else "max_abs"
-    # LiteRT has one step for the whole kernel there.
-    one_step = keras.layers.Dense | keras.layers.DepthwiseConv2D
-    per = "tensor" if isinstance(layer, one_step) else "channel"
+    per = "tensor" if isinstance(layer, ONE_STEP) else "channel"
     return SurrogateWeights(layer, _surrogate(bits, backward), scale=scale, per=per)
 
 

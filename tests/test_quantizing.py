@@ -286,6 +286,18 @@ def test_a_range_of_zeros(tmp_path):
         conversion.export_litert(quantized, tmp_path / "model.tflite")
 
 
+def test_ranges_that_were_never_set_are_an_error(trained, digits, tmp_path):
+    model = conversion.quantize(trained)
+    listed = "image_range, .*last_range saw no batch"
+    with pytest.raises(ValueError, match=f"strip: {listed}"):
+        conversion.strip(model)
+    with pytest.raises(ValueError, match=f"export_litert: {listed}"):
+        conversion.export_litert(model, tmp_path / "model.tflite")
+    model.fit(digits[0][:32], digits[1][:32], verbose=0)
+    conversion.strip(model)
+    conversion.export_litert(model, tmp_path / "model.tflite")
+
+
 def test_it_trains_and_is_saved(trained, digits, tmp_path):
     model = conversion.quantize(trained, digits[0][:100], bits=2, ends=8)
     before = model.evaluate(digits[0], digits[1], verbose=0)[0]

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import activations, files, functions, methods
-from keras_surrogate.conversion import choosing, rebuilding
+from keras_surrogate.conversion import choosing, rebuilding, rounding
 from keras_surrogate.conversion.quantizing import ONE_STEP
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 
@@ -85,7 +85,8 @@ def export_litert(model: keras.Model, path: PathLike) -> None:
 
     Raises:
         ValueError: `path` cannot be written; the model is not such a model, has layers that LiteRT
-            would compute in float, or ranges that saw only zeros. The message lists all of them.
+            would compute in float, or ranges that saw no batch or only zeros. The message lists all
+            of them.
     """
     choosing.check_model("export_litert", model)
     _check_path(path)
@@ -111,13 +112,6 @@ def _check_layers(model: keras.Model) -> None:
             f"export_litert: {model.name} does not have activations of 8 bits. Call "
             "conversion.quantize(model, x, activation_bits=8) first, and train its result."
         )
-    empty = [layer.name for layer in ranges if float(layer.low) == float(layer.high)]
-    if empty:
-        raise ValueError(
-            f"export_litert: {', '.join(empty)} of {model.name} saw only zeros, so that there is "
-            "no step between two integers. Remove the layer before it, or train it until its "
-            "outputs are not all 0."
-        )
     reasons = {layer.name: _problem(layer) for layer in layers}
     problems = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
     if problems:
@@ -125,6 +119,14 @@ def _check_layers(model: keras.Model) -> None:
             "export_litert: there is no integer arithmetic for "
             f"{', '.join(problems)}. Replace these layers, or write a float file: "
             "conversion.export(model, path), then tf.lite.TFLiteConverter.from_saved_model(path)."
+        )
+    rounding.check_ranges("export_litert", ranges)
+    empty = [layer.name for layer in ranges if float(layer.low) == float(layer.high)]
+    if empty:
+        raise ValueError(
+            f"export_litert: {', '.join(empty)} of {model.name} saw only zeros, so that there is "
+            "no step between two integers. Remove the layer before it, or train it until its "
+            "outputs are not all 0."
         )
 
 

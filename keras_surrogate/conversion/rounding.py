@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 
 from keras_surrogate.layers import FakeQuantize
+
+
+def check_ranges(asking: str, ranges: Iterable[FakeQuantize]) -> None:
+    """Raise a ValueError in the name of the function that asks if a range was never set."""
+    unset = [layer.name for layer in ranges if not layer.built or float(layer.batches_seen) == 0]
+    if unset:
+        raise ValueError(
+            f"{asking}: {', '.join(unset)} saw no batch, so that the range is not that of the "
+            "activations. Call conversion.quantize(model, x) with some inputs x, or train the "
+            "quantised model first; a layer that is called with training=False needs x."
+        )
 
 
 def plain_rounding(layer: FakeQuantize) -> keras.Model:

@@ -49,11 +49,13 @@ def strip(model: keras.Model) -> keras.Model:
 
     Raises:
         ValueError: a forward that Keras does not have (a step, a sign, "bsilu"), a layer that Keras
-            does not have (`SurrogateStep`), or a layer that cannot be copied. The message names
-            all of them.
+            does not have (`SurrogateStep`), a layer that cannot be copied, or a `FakeQuantize` that
+            saw no batch. The message names all of them.
     """
     choosing.check_model("strip", model)
     found = list(_surrogates(model))
+    ranges = [one.layer for one in found if isinstance(one.layer, layers.FakeQuantize)]
+    rounding.check_ranges("strip", ranges)
     _check_keras_has(found)
     slots = collections.defaultdict(dict)
     for surrogate in found:

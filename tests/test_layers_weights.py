@@ -692,6 +692,15 @@ def test_frozen_layers_are_replaced_too():
 # ------------------------------------------------------------------------------------ conversion
 
 
+def test_a_layer_may_be_created_frozen():
+    layer = SurrogateWeights(keras.layers.Dense(3), "ste_sign", scale="learned", trainable=False)
+    model = keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(1)])
+    assert len(model.trainable_variables) == 2
+    assert not layer.layer.trainable
+    layer.trainable = True
+    assert len(model.trainable_variables) == 5
+
+
 @pytest.mark.parametrize("name", ["sequential", "learned", "functional"])
 def test_strip_bakes_the_values_in(name, tmp_path):
     make, x = MODELS[name]

@@ -110,6 +110,9 @@ class SurrogateWeights(keras.layers.Wrapper):
         # Without `autocast` and in the dtype of the variables, because the surrogate needs the
         # latent weights in full precision. The wrapped layer casts inputs and weights itself.
         super().__init__(layer, autocast=False, dtype=layer.variable_dtype, **kwargs)
+        if not self.trainable:
+            # Keras freezes the layers within only where `trainable` is set later.
+            layer.trainable = False
         self.surrogate = presets.get(surrogate)
         self.scale = one_of(scale, "SurrogateWeights: scale", weight_scales.SCALES)
         self.per = one_of(per, "SurrogateWeights: per", ("channel", "tensor"))

@@ -232,6 +232,25 @@ def test_confident_errors_keep_their_gradient(activation):
             np.testing.assert_allclose(got, expected, atol=0.003)
 
 
+def test_losses_by_the_names_of_outputs(tmp_path):
+    inputs = keras.Input((4,))
+    hidden = L.Dense(8, "relu")(inputs)
+    outputs = [L.Dense(3, "softmax", name="a")(hidden), L.Dense(1, name="b")(hidden)]
+    losses = {"a": "sparse_categorical_crossentropy", "b": "mse"}
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    targets = {"a": np.arange(32) % 3, "b": x[:, :1]}
+    for names in (["a", "b"], ["b"]):
+        model = keras.Model(inputs, [outputs["ab".index(name)] for name in names])
+        model.compile("adam", {name: losses[name] for name in names})
+        quantized = conversion.quantize(model, x)
+        quantized.save(tmp_path / "model.keras")
+        for one in (quantized, keras.saving.load_model(tmp_path / "model.keras")):
+            assert one.output_names == names
+            # Keras takes no dictionary of targets for a single output.
+            one.fit(x, targets if names == ["a", "b"] else targets["b"], verbose=0)
+        assert conversion.strip(quantized).output_names == names
+
+
 def test_ranges_move_in_training_only(trained, digits):
     model = conversion.quantize(trained, digits[0][:100])
     layer = model.get_layer("sum_range")

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_surrogate import checks, functions
 from keras_surrogate.conversion import choosing, folding, layer_tree, rebuilding, reports
 from keras_surrogate.conversion.range_places import (
-    ExactCall,
+    CallPlace,
     Graph,
     as_functional,
     gives_probabilities,
@@ -59,7 +59,9 @@ def quantize(
     of an Embedding or a Masking, are not rounded, nor is a softmax or sigmoid at the end of the
     model, so that small probabilities keep their gradient.
 
-    The compilation is that of the model, with a new optimizer. `report(quantized)` lists every
+    The compilation is that of the model, with a new optimizer. Outputs keep their names, which are
+    those of their last layers: where a model has several outputs, or its loss is a dictionary, the
+    layer of an output "a" becomes "a_unrounded" and its range "a". `report(quantized)` lists every
     layer.
 
     Args:
@@ -98,7 +100,9 @@ def quantize(
     original = rebuilding.rebuilt(model, {}, {})
     bits_of = _bits_of_layers(original, bits, ends, layers or {})
 
-    conversion = _Conversion(bits_of, activation_bits, slope, fold)
+    # With one output, Keras needs no name.
+    named_outputs = len(model.outputs) > 1 or isinstance(getattr(model, "loss", None), dict)
+    conversion = _Conversion(bits_of, activation_bits, slope, fold, named_outputs)
     quantized = conversion.run(original)
     if x is not None:
         _calibrate(quantized, x)
@@ -211,11 +215,13 @@ class _Conversion:
         activation_bits: int | None,
         backward: functions.Function,
         fold: bool,
+        named_outputs: bool,
     ) -> None:
         self._bits = bits
         self._activation_bits = activation_bits
         self._backward = backward
         self._fold = fold
+        self._named_outputs = named_outputs
         # The plan of each new layer, by its id; and each plan with its new layer.
         self._plans: dict[int, _Plan] = {}
         self._made: list[tuple[_Plan, Any]] = []
@@ -245,8 +251,8 @@ class _Conversion:
             is_last: True if its outputs are those of the whole model.
         """
         model = as_functional(model)
-        graph = Graph(model, self._fold)
-        exact_calls = iter(graph.exact_calls)
+        graph = Graph(model, self._fold, named_outputs=is_outermost and self._named_outputs)
+        places = iter(graph.call_places)
         clones: dict[int, Any] = {}
 
         def cloned(layer: Any) -> Any:
@@ -256,7 +262,7 @@ class _Conversion:
 
         def called(clone: Any, *args: Any, **kwargs: Any) -> Any:
             # Keras makes the calls in the same order as before in `Graph`.
-            return self._called(next(exact_calls), clone, *args, **kwargs)
+            return self._called(next(places), clone, *args, **kwargs)
 
         inputs = keras.tree.map_structure(_new_input, model.input)
         for tensor, is_exact in zip(keras.tree.flatten(inputs), graph.exact_inputs, strict=True):
@@ -309,6 +315,10 @@ class _Conversion:
             clone = self._new_layer(plan)
             self._made.append((plan, clone))
             self._note(plan)
+        is_followed = plan.activation is not None or plan.is_rounded
+        if is_followed and not plan.is_folded and graph.is_named(layer):
+            # The last layer after it has its name.
+            clone.name = f"{layer.name}_unrounded"
         self._plans[id(clone)] = plan
         return clone
 
@@ -329,36 +339,47 @@ class _Conversion:
             return layer
         return _wrapped(layer, plan.bits, self._backward)
 
-    def _called(self, exact: ExactCall, clone: Any, *args: Any, **kwargs: Any) -> Any:
+    def _called(self, place: CallPlace, clone: Any, *args: Any, **kwargs: Any) -> Any:
         plan = self._plans[id(clone)]
         taken = [
             argument if is_exact else self._of_exact(argument)
-            for argument, is_exact in zip(keras.tree.flatten(args), exact.arguments, strict=True)
+            for argument, is_exact in zip(keras.tree.flatten(args), place.takes_exact, strict=True)
         ]
         args = keras.tree.pack_sequence_as(args, taken)
         outputs = args[0] if plan.is_folded else clone(*args, **kwargs)
         name = plan.layer.name
+        output_name = name if place.is_named else None
         if plan.activation is not None:
             outputs = self._rounded(outputs, f"{name}_before")
-            layer = keras.layers.Activation(plan.activation, name=f"{name}_activation")
-            outputs = layer(outputs)
+            is_last = not plan.is_rounded
+            activation_name = output_name if output_name and is_last else f"{name}_activation"
+            outputs = keras.layers.Activation(plan.activation, name=activation_name)(outputs)
         if plan.is_rounded:
-            outputs = self._rounded(outputs, name)
-        elif exact.outputs:
+            outputs = self._rounded(outputs, name, output_name)
+        elif place.is_exact:
             for tensor in keras.tree.flatten(outputs):
                 self._add_exact(tensor, name)
         return outputs
 
-    def _rounded(self, outputs: Any, name: str) -> Any:
-        """The rounded values of one or several outputs."""
-        return keras.tree.map_structure(lambda tensor: self._range(name)(tensor), outputs)
+    def _rounded(self, outputs: Any, name: str, output_name: str | None = None) -> Any:
+        """The rounded values of one or several outputs.
 
-    def _range(self, name: str) -> FakeQuantize:
+        Args:
+            outputs: tensors.
+            name: the name of the layer that gives them.
+            output_name: the name of the range; default None, that of the layer with "_range".
+        """
+        return keras.tree.map_structure(
+            lambda tensor: self._range(name, output_name)(tensor), outputs
+        )
+
+    def _range(self, name: str, output_name: str | None) -> FakeQuantize:
         # Keras demands different names, and a layer may be called several times.
         number = self._names[name]
         self._names[name] += 1
         suffix = f"_{number}" if number else ""
-        return FakeQuantize(self._activation_bits, name=f"{name}_range{suffix}")
+        range_name = output_name or f"{name}_range{suffix}"
+        return FakeQuantize(self._activation_bits, name=range_name)
 
     def _note(self, plan: _Plan) -> None:
         """Add what is done to a layer to the report."""

@@ -123,16 +123,18 @@ def _needs_exact(call: _Call) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExactCall:
-    """What must not be rounded in a call.
+class CallPlace:
+    """The place of a call in a graph.
 
     Attributes:
-        arguments: for each tensor or number in the arguments, True if it must not be rounded.
-        outputs: True if the outputs must not be rounded.
+        takes_exact: for each tensor or number in the arguments, True if it must not be rounded.
+        is_exact: True if the outputs must not be rounded.
+        is_named: True if the output is one of the graph that is looked up by the layer's name.
     """
 
-    arguments: tuple[bool, ...]
-    outputs: bool
+    takes_exact: tuple[bool, ...]
+    is_exact: bool
+    is_named: bool
 
 
 class Graph:
@@ -141,6 +143,8 @@ class Graph:
     Args:
         model: a functional model.
         fold: True folds each BatchNormalization that can be folded.
+        named_outputs: True if losses and targets look up the outputs by the names of the layers
+            that give them; default False.
 
     Attributes:
         folds: from the id of a layer to the BatchNormalization after it that is folded into it.
@@ -148,16 +152,17 @@ class Graph:
         exact: the ids of the layers whose outputs must not be rounded, because a layer such as
             Embedding takes them, maybe after other layers without weights.
         exact_inputs: for each input of the model, True if the same holds for it.
-        exact_calls: the same for each call, in the order of the calls.
+        call_places: the place of each call, in the order of the calls.
     """
 
     folds: dict[int, keras.layers.BatchNormalization]
     folded: set[int]
     exact: set[int]
     exact_inputs: tuple[bool, ...]
-    exact_calls: list[ExactCall]
+    call_places: list[CallPlace]
 
-    def __init__(self, model: keras.Model, fold: bool) -> None:
+    def __init__(self, model: keras.Model, fold: bool, named_outputs: bool = False) -> None:
+        self._named_outputs = named_outputs
         self._consumers: dict[int, list[Any]] = collections.defaultdict(list)
         self._outputs: dict[int, list[keras.KerasTensor]] = collections.defaultdict(list)
         self._calls: list[_Call] = []
@@ -187,7 +192,7 @@ class Graph:
         """Follow the calls back from each layer that needs exact numbers."""
         exact: set[int] = set()
         self.exact = set()
-        self.exact_calls = []
+        self.call_places = []
         for call in reversed(self._calls):
             # The output of a layer with weights, which are rounded, is not exact anyway.
             has_weights = bool(getattr(call.layer, "weights", ()))
@@ -197,20 +202,29 @@ class Graph:
             taken = _taken_exactly(call, is_exact)
             arguments = zip(call.arguments, taken, strict=True)
             exact.update(id(argument) for argument, is_taken in arguments if is_taken)
-            self.exact_calls.append(ExactCall(taken, is_exact))
-        self.exact_calls.reverse()
+            is_named = self.is_named(call.layer) and id(call.outputs[0]) in self._ends
+            self.call_places.append(CallPlace(taken, is_exact, is_named))
+        self.call_places.reverse()
         self.exact_inputs = tuple(id(tensor) in exact for tensor in inputs)
 
     def consumers(self, layer: Any) -> list[Any]:
         """The layers that take the outputs of a layer; [] if an output is one of the model."""
-        outputs = [id(tensor) for tensor in self._outputs[id(layer)]]
-        if self._ends.intersection(outputs):
+        if self.is_output(layer):
             return []
+        outputs = [id(tensor) for tensor in self._outputs[id(layer)]]
         return [consumer for output in outputs for consumer in self._consumers[output]]
+
+    def is_output(self, layer: Any) -> bool:
+        """True if an output of a layer is one of the model."""
+        return any(id(tensor) in self._ends for tensor in self._outputs[id(layer)])
+
+    def is_named(self, layer: Any) -> bool:
+        """True if the output of a layer is one of the model that is looked up by its name."""
+        return self._named_outputs and self.is_output(layer)
 
     def reaches_end(self, layer: Any) -> bool:
         """True if an output of a layer is one of the model, maybe after layers that pass it on."""
-        if self._ends.intersection(id(tensor) for tensor in self._outputs[id(layer)]):
+        if self.is_output(layer):
             return True
         passing = [one for one in self.consumers(layer) if type(one) in _PASSING]
         return any(self.reaches_end(one) for one in passing)

@@ -251,6 +251,33 @@ def test_losses_by_the_names_of_outputs(tmp_path):
         assert conversion.strip(quantized).output_names == names
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("is_global", [False, True])
+def test_other_dtypes(policy, is_global, tmp_path):
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    own = {} if is_global else {"dtype": policy}
+    default = keras.config.dtype_policy()
+    if is_global:
+        keras.config.set_dtype_policy(policy)
+    try:
+        inputs = keras.Input((8,))
+        y = L.BatchNormalization(**own)(L.Dense(8, **own)(inputs))
+        y = L.Dense(6, "tanh", **own)(L.ReLU(**own)(y))
+        model = keras.Model(inputs, L.Dense(4, **own, name="last")(y * 2))
+        quantized = conversion.quantize(model, x)
+        plain = conversion.strip(quantized)
+    finally:
+        keras.config.set_dtype_policy(default)
+    assert model.output.dtype == quantized.output.dtype == plain.output.dtype
+    expected, got = (np.array(one(x), "float64") for one in (quantized, plain))
+    # Numbers between two levels are frequent in bfloat16, and may be rounded either way.
+    assert (got != expected).mean() < 0.02
+    np.testing.assert_allclose(got, expected, atol=0.05)
+    np.testing.assert_allclose(np.array(model(x), "float64"), expected, atol=0.1)
+    with pytest.raises(ValueError, match=r"last_range \(FakeQuantize in .*float\d+, not in fl"):
+        conversion.export_litert(quantized, tmp_path / "model.tflite")
+
+
 def test_ranges_move_in_training_only(trained, digits):
     model = conversion.quantize(trained, digits[0][:100])
     layer = model.get_layer("sum_range")

@@ -85,8 +85,8 @@ def export_litert(model: keras.Model, path: PathLike) -> None:
 
     Raises:
         ValueError: `path` cannot be written; the model is not such a model, has layers that LiteRT
-            would compute in float, or ranges that saw no batch or only zeros. The message lists all
-            of them.
+            would compute in float, layers of another dtype than float32, or ranges that saw no
+            batch or only zeros. The message lists all of them.
     """
     choosing.check_model("export_litert", model)
     _check_path(path)
@@ -141,6 +141,8 @@ def _called_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 def _problem(layer: keras.layers.Layer) -> str | None:
     """The reason why LiteRT would not compute a layer with integers, or None."""
+    if layer.compute_dtype != "float32" and not isinstance(layer, keras.layers.InputLayer):
+        return f"{type(layer).__name__} in {layer.compute_dtype}, not in float32"
     if isinstance(layer, SurrogateWeights):
         return _weight_problem(layer)
     if isinstance(layer, _INTEGER_WEIGHTS):

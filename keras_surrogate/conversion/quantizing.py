@@ -353,7 +353,10 @@ class _Conversion:
             outputs = self._rounded(outputs, f"{name}_before")
             is_last = not plan.is_rounded
             activation_name = output_name if output_name and is_last else f"{name}_activation"
-            outputs = keras.layers.Activation(plan.activation, name=activation_name)(outputs)
+            activation = keras.layers.Activation(
+                plan.activation, name=activation_name, dtype=outputs.dtype
+            )
+            outputs = activation(outputs)
         if plan.is_rounded:
             outputs = self._rounded(outputs, name, output_name)
         elif place.is_exact:
@@ -370,16 +373,17 @@ class _Conversion:
             output_name: the name of the range; default None, that of the layer with "_range".
         """
         return keras.tree.map_structure(
-            lambda tensor: self._range(name, output_name)(tensor), outputs
+            lambda tensor: self._range(name, output_name, tensor.dtype)(tensor), outputs
         )
 
-    def _range(self, name: str, output_name: str | None) -> FakeQuantize:
+    def _range(self, name: str, output_name: str | None, dtype: str) -> FakeQuantize:
         # Keras demands different names, and a layer may be called several times.
         number = self._names[name]
         self._names[name] += 1
         suffix = f"_{number}" if number else ""
         range_name = output_name or f"{name}_range{suffix}"
-        return FakeQuantize(self._activation_bits, name=range_name)
+        # The dtype is that of the tensor, whatever the global policy.
+        return FakeQuantize(self._activation_bits, name=range_name, dtype=dtype)
 
     def _note(self, plan: _Plan) -> None:
         """Add what is done to a layer to the report."""

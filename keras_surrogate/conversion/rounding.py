@@ -34,7 +34,8 @@ def plain_rounding(layer: FakeQuantize) -> keras.Model:
     inputs = keras.Input(batch_shape=layer.input.shape, dtype=layer.input.dtype)
     if low == high:
         # The layer has only seen zeros, and its step is 0.
-        return keras.Model(inputs, keras.ops.zeros_like(inputs), name=layer.name)
+        zeros = keras.ops.zeros_like(inputs, dtype=layer.compute_dtype)
+        return keras.Model(inputs, zeros, name=layer.name)
 
     highest_level = np.float32(2**layer.bits - 1)
     step = (high - low) / highest_level
@@ -44,9 +45,11 @@ def plain_rounding(layer: FakeQuantize) -> keras.Model:
     high = (highest_level - zero_level) * step
     inverse = np.float32(1) / step
 
-    x = keras.ops.cast(inputs, "float32")
+    # A layer casts its input to its dtype first.
+    x = keras.ops.cast(inputs, layer.compute_dtype)
+    x = keras.ops.cast(x, "float32")
     x = keras.ops.clip(x, float(low), float(high))
     x = (x - float(low)) * float(inverse)
     level = keras.ops.floor(x - float(zero_level) + 0.5)
-    y = keras.ops.cast(level * float(step), layer.input.dtype)
+    y = keras.ops.cast(level * float(step), layer.compute_dtype)
     return keras.Model(inputs, y, name=layer.name)

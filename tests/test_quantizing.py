@@ -132,6 +132,25 @@ class Negated(L.Flatten):
         return -super().call(inputs)
 
 
+def test_layers_and_models_that_nested_models_share():
+    dense = L.Dense(4, name="dense")
+    base = keras.Sequential([keras.Input((4,)), dense, L.ReLU()], name="base")
+    i = keras.Input((4,))
+    first = keras.Model(i, base(i), name="first")
+    j = keras.Input((4,))
+    second = keras.Model(j, L.BatchNormalization()(dense(base(j))), name="second")
+    k = keras.Input((4,))
+    model = keras.Model(k, [first(k), second(k), L.Dense(2, name="last")(dense(k))])
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    with pytest.warns(UserWarning, match="stays in float"):
+        quantized = conversion.quantize(model, x)
+    assert len(quantized.trainable_variables) == len(model.trainable_variables)
+    for got, expected in zip(quantized(x), model(x), strict=True):
+        np.testing.assert_allclose(got, expected, atol=0.05 * np.ptp(expected))
+    for got, expected in zip(conversion.strip(quantized)(x), quantized(x), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
 def test_subclasses_are_not_taken_for_their_base_class(tmp_path):
     layers = [Doubled(4, name="doubled"), L.BatchNormalization(), Negated(name="negated")]
     model = keras.Sequential([keras.Input((3,)), *layers, L.Dense(2)])

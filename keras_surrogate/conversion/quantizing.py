@@ -16,6 +16,7 @@ from keras_surrogate.conversion.range_places import (
     CallPlace,
     Graph,
     as_functional,
+    count_calls,
     gives_probabilities,
     is_fused,
 )
@@ -222,8 +223,9 @@ class _Conversion:
         self._backward = backward
         self._fold = fold
         self._named_outputs = named_outputs
-        # The plan of each new layer, by its id; and each plan with its new layer.
-        self._plans: dict[int, _Plan] = {}
+        # From the ids of layers and models to their copies, of which there is one for all graphs.
+        self._clones: dict[int, Any] = {}
+        # Each plan with its new layer.
         self._made: list[tuple[_Plan, Any]] = []
         # Each tensor that is rounded only where a layer may take rounded numbers, with the name of
         # its range, by the tensor's id; and its rounded tensor, once there is one.
@@ -235,6 +237,7 @@ class _Conversion:
 
     def run(self, model: keras.Model) -> keras.Model:
         """The quantised model, with the weights of the float model."""
+        self._calls = count_calls(model)
         quantized = self._graph_of(model, is_outermost=True, is_last=True)
         for plan, layer in self._made:
             _transfer(plan, layer)
@@ -251,18 +254,23 @@ class _Conversion:
             is_last: True if its outputs are those of the whole model.
         """
         model = as_functional(model)
-        graph = Graph(model, self._fold, named_outputs=is_outermost and self._named_outputs)
+        named_outputs = is_outermost and self._named_outputs
+        graph = Graph(model, self._fold, self._calls, named_outputs)
         places = iter(graph.call_places)
-        clones: dict[int, Any] = {}
+        # From the ids of copies to their plans in this graph.
+        plans: dict[int, _Plan] = {}
 
         def cloned(layer: Any) -> Any:
-            if id(layer) not in clones:
-                clones[id(layer)] = self._cloned(layer, graph, is_last)
-            return clones[id(layer)]
+            plan = self._plan(layer, graph, is_last)
+            if id(layer) not in self._clones:
+                self._clones[id(layer)] = self._cloned(plan, graph, is_last)
+            clone = self._clones[id(layer)]
+            plans[id(clone)] = plan
+            return clone
 
         def called(clone: Any, *args: Any, **kwargs: Any) -> Any:
             # Keras makes the calls in the same order as before in `Graph`.
-            return self._called(next(places), clone, *args, **kwargs)
+            return self._called(plans[id(clone)], next(places), clone, *args, **kwargs)
 
         inputs = keras.tree.map_structure(_new_input, model.input)
         for tensor, is_exact in zip(keras.tree.flatten(inputs), graph.exact_inputs, strict=True):
@@ -287,31 +295,34 @@ class _Conversion:
             self._rounded_later[id(tensor)] = self._rounded(*self._exact[id(tensor)])
         return self._rounded_later[id(tensor)]
 
-    def _cloned(self, layer: Any, graph: Graph, is_last: bool) -> Any:
-        is_last = is_last and graph.reaches_end(layer)
+    def _plan(self, layer: Any, graph: Graph, is_last: bool) -> _Plan:
+        """What is done to a layer, a model or an operation in a graph."""
         is_rounded = self._activation_bits is not None and graph.is_rounded(layer)
-        if is_last and gives_probabilities(layer):
+        if is_last and graph.reaches_end(layer) and gives_probabilities(layer):
             # Keras finds the logits behind it, and LiteRT has a fixed range for it.
             is_rounded = False
+        if not isinstance(layer, keras.layers.Layer) or rebuilding.is_graph(layer):
+            return _Plan(layer, is_rounded=is_rounded)
+        return _Plan(
+            layer,
+            bits=self._bits.get(id(layer)),
+            normalization=graph.folds.get(id(layer)),
+            is_folded=id(layer) in graph.folded,
+            activation=self._separate_activation(layer),
+            is_rounded=is_rounded,
+        )
+
+    def _cloned(self, plan: _Plan, graph: Graph, is_last: bool) -> Any:
+        """The copy of a layer, a model or an operation."""
+        layer = plan.layer
         if not isinstance(layer, keras.layers.Layer):
             # An operation, such as x + y.
-            plan = _Plan(layer, is_rounded=is_rounded)
             clone = type(layer).from_config(layer.get_config())
         elif rebuilding.is_graph(layer) and id(layer) in graph.exact:
-            plan = _Plan(layer)
             clone = rebuilding.rebuilt(layer, {}, {})
         elif rebuilding.is_graph(layer):
-            plan = _Plan(layer)
-            clone = self._graph_of(layer, is_last=is_last)
+            clone = self._graph_of(layer, is_last=is_last and graph.reaches_end(layer))
         else:
-            plan = _Plan(
-                layer,
-                bits=self._bits.get(id(layer)),
-                normalization=graph.folds.get(id(layer)),
-                is_folded=id(layer) in graph.folded,
-                activation=self._separate_activation(layer),
-                is_rounded=is_rounded,
-            )
             clone = self._new_layer(plan)
             self._made.append((plan, clone))
             self._note(plan)
@@ -319,7 +330,6 @@ class _Conversion:
         if is_followed and not plan.is_folded and graph.is_named(layer):
             # The last layer after it has its name.
             clone.name = f"{layer.name}_unrounded"
-        self._plans[id(clone)] = plan
         return clone
 
     def _separate_activation(self, layer: keras.layers.Layer) -> Any:
@@ -339,8 +349,7 @@ class _Conversion:
             return layer
         return _wrapped(layer, plan.bits, self._backward)
 
-    def _called(self, place: CallPlace, clone: Any, *args: Any, **kwargs: Any) -> Any:
-        plan = self._plans[id(clone)]
+    def _called(self, plan: _Plan, place: CallPlace, clone: Any, *args: Any, **kwargs: Any) -> Any:
         taken = [
             argument if is_exact else self._of_exact(argument)
             for argument, is_exact in zip(keras.tree.flatten(args), place.takes_exact, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -90,15 +90,21 @@ def _is_floating(tensor: keras.KerasTensor) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Call:
-    """A call of a layer, model or operation, with its tensors."""
+class Call:
+    """A call of a layer, model or operation.
+
+    Attributes:
+        layer: what is called.
+        arguments: its positional arguments, flattened.
+        outputs: its outputs, flattened.
+    """
 
     layer: Any
     arguments: Sequence[Any]
     outputs: Sequence[keras.KerasTensor]
 
 
-def _taken_exactly(call: _Call, is_exact: bool) -> tuple[bool, ...]:
+def _taken_exactly(call: Call, is_exact: bool) -> tuple[bool, ...]:
     """For each argument of a call, True if it must not be rounded.
 
     Args:
@@ -106,7 +112,7 @@ def _taken_exactly(call: _Call, is_exact: bool) -> tuple[bool, ...]:
         is_exact: True if its outputs must not be rounded.
     """
     if rebuilding.is_graph(call.layer) and not is_exact:
-        inner = Graph(as_functional(call.layer), fold=False).exact_inputs
+        inner = Graph(as_functional(call.layer), False, {}).exact_inputs
         # Behind the inputs, `training` or a mask may follow.
         others = (False,) * len(call.arguments)
         return (*inner, *others)[: len(call.arguments)]
@@ -114,7 +120,7 @@ def _taken_exactly(call: _Call, is_exact: bool) -> tuple[bool, ...]:
     return (is_taken,) * len(call.arguments)
 
 
-def _needs_exact(call: _Call) -> bool:
+def _needs_exact(call: Call) -> bool:
     """True if the layer that is called, or one within it, must not get rounded numbers."""
     if not isinstance(call.layer, keras.layers.Layer):
         # A comparison, of which Keras makes masks, or a number of a category.
@@ -137,12 +143,25 @@ class CallPlace:
     is_named: bool
 
 
+def count_calls(model: keras.Model) -> collections.Counter[int]:
+    """The number of calls of each layer, by its id, in a graph and in those within it."""
+    calls: collections.Counter[int] = collections.Counter()
+    graphs = [model]
+    while graphs:
+        for call in Graph(as_functional(graphs.pop()), False, {}).calls:
+            calls[id(call.layer)] += 1
+            if rebuilding.is_graph(call.layer) and calls[id(call.layer)] == 1:
+                graphs.append(call.layer)
+    return calls
+
+
 class Graph:
     """The calls of the layers of a functional model, and the normalisations that are folded.
 
     Args:
         model: a functional model.
         fold: True folds each BatchNormalization that can be folded.
+        calls: the number of calls of each layer in all graphs, from `count_calls`.
         named_outputs: True if losses and targets look up the outputs by the names of the layers
             that give them; default False.
 
@@ -152,6 +171,7 @@ class Graph:
         exact: the ids of the layers whose outputs must not be rounded, because a layer such as
             Embedding takes them, maybe after other layers without weights.
         exact_inputs: for each input of the model, True if the same holds for it.
+        calls: the calls of the model, in their order.
         call_places: the place of each call, in the order of the calls.
     """
 
@@ -159,13 +179,21 @@ class Graph:
     folded: set[int]
     exact: set[int]
     exact_inputs: tuple[bool, ...]
+    calls: list[Call]
     call_places: list[CallPlace]
 
-    def __init__(self, model: keras.Model, fold: bool, named_outputs: bool = False) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        fold: bool,
+        calls: Mapping[int, int],
+        named_outputs: bool = False,
+    ) -> None:
+        self._calls_in_all = calls
         self._named_outputs = named_outputs
         self._consumers: dict[int, list[Any]] = collections.defaultdict(list)
         self._outputs: dict[int, list[keras.KerasTensor]] = collections.defaultdict(list)
-        self._calls: list[_Call] = []
+        self.calls = []
         clone = keras.models.clone_model(
             model, clone_function=lambda layer: layer, call_function=self._note
         )
@@ -184,8 +212,8 @@ class Graph:
         for tensor in keras.tree.flatten((args, kwargs)):
             self._consumers[id(tensor)].append(layer)
         self._outputs[id(layer)] += keras.tree.flatten(outputs)
-        call = _Call(layer, keras.tree.flatten(args), keras.tree.flatten(outputs))
-        self._calls.append(call)
+        call = Call(layer, keras.tree.flatten(args), keras.tree.flatten(outputs))
+        self.calls.append(call)
         return outputs
 
     def _find_exact(self, inputs: Sequence[keras.KerasTensor]) -> None:
@@ -193,7 +221,7 @@ class Graph:
         exact: set[int] = set()
         self.exact = set()
         self.call_places = []
-        for call in reversed(self._calls):
+        for call in reversed(self.calls):
             # The output of a layer with weights, which are rounded, is not exact anyway.
             has_weights = bool(getattr(call.layer, "weights", ()))
             is_exact = not has_weights and any(id(tensor) in exact for tensor in call.outputs)
@@ -232,7 +260,7 @@ class Graph:
     def _can_fold(self, layer: Any, following: Sequence[Any]) -> bool:
         if len(following) != 1 or type(following[0]) is not keras.layers.BatchNormalization:
             return False
-        calls = [len(self._outputs[id(one)]) for one in (layer, following[0])]
+        calls = [self._calls_in_all[id(one)] for one in (layer, following[0])]
         return calls == [1, 1] and folding.is_foldable(layer, following[0])
 
     def is_rounded(self, layer: Any) -> bool:

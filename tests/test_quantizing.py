@@ -457,6 +457,21 @@ def test_litert_computes_separate_activations(digits, tmp_path):
         assert float_tensors(interpreter) == 2
 
 
+def test_litert_lists_the_operations_that_it_would_compute_in_float(tmp_path):
+    inputs = keras.Input((8, 8, 2))
+    dilated = L.Conv2D(4, 3, dilation_rate=2, activation="relu")(inputs)
+    x = np.random.default_rng(0).normal(size=(20, 8, 8, 2)).astype("float32")
+    for output, listed in ((dilated, "CONV_2D"), (keras.ops.exp(-inputs), "NEG")):
+        model = keras.Model(inputs, L.Dense(2)(L.Flatten()(output)))
+        quantized = conversion.quantize(model, x)
+        with pytest.raises(ValueError, match=rf"would compute .*{listed} \(.* in float"):
+            conversion.export_litert(quantized, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+    # Operations with integer arithmetic are fine.
+    model = keras.Model(inputs, L.Dense(2)(L.Flatten()(inputs[:, :2] + inputs[:, 2:4])))
+    conversion.export_litert(conversion.quantize(model, x), tmp_path / "model.tflite")
+
+
 def test_litert_lists_the_layers_that_it_cannot_compute(tmp_path):
     inputs = keras.Input((4,))
     x = L.Dense(4, "gelu", name="curved")(inputs)

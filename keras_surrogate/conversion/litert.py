@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -84,9 +87,9 @@ def export_litert(model: keras.Model, path: PathLike) -> None:
             or not at all.
 
     Raises:
-        ValueError: `path` cannot be written; the model is not such a model, has layers that LiteRT
-            would compute in float, layers of another dtype than float32, or ranges that saw no
-            batch or only zeros. The message lists all of them.
+        ValueError: `path` cannot be written; the model is not such a model, has operations that
+            LiteRT would compute in float, layers of another dtype than float32, or ranges that saw
+            no batch or only zeros. The message lists all of them.
     """
     choosing.check_model("export_litert", model)
     _check_path(path)
@@ -94,6 +97,7 @@ def export_litert(model: keras.Model, path: PathLike) -> None:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([_inference(model)], model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     content = converter.convert()
+    _check_operations(content)
     with files.replacing_file(path) as unfinished:
         unfinished.write_bytes(content)
 
@@ -127,6 +131,31 @@ def _check_layers(model: keras.Model) -> None:
             f"export_litert: {', '.join(empty)} of {model.name} saw only zeros, so that there is "
             "no step between two integers. Remove the layer before it, or train it until its "
             "outputs are not all 0."
+        )
+
+
+def _check_operations(content: bytes) -> None:
+    """Raise a ValueError if a LiteRT model computes something in float between its ends."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        tf.lite.experimental.Analyzer.analyze(model_content=content)
+    description = printed.getvalue()
+    # Such as "T#10(functional/conv2d/convolution) shape_signature:[-1, 6, 6, 4], type:INT8".
+    tensors = re.findall(r"^ *T#(\d+)\((.*)\) shape.*?, type:(\w+)", description, re.MULTILINE)
+    names = {number: name for number, name, dtype in tensors if dtype.startswith("FLOAT")}
+    # Such as "Op#2 CONV_2D(T#8, T#9, T#6) -> [T#10]".
+    operations = re.findall(r"^ *Op#\d+ (\w+)\(.*\) -> \[(.*)\]", description, re.MULTILINE)
+    in_float = [
+        f"{kind} ({names[number]})"
+        for kind, outputs in operations
+        for number in re.findall(r"T#(\d+)", outputs)
+        if number in names and kind != "DEQUANTIZE"
+    ]
+    if in_float:
+        raise ValueError(
+            f"export_litert: LiteRT would compute {', '.join(in_float)} in float. Replace these "
+            "operations, or write a float file: conversion.export(model, path), then "
+            "tf.lite.TFLiteConverter.from_saved_model(path)."
         )
 
 

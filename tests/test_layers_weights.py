@@ -757,6 +757,23 @@ def test_strip_and_swap_reach_the_activations_within():
     np.testing.assert_array_equal(swapped(VECTORS), model(VECTORS))
 
 
+def test_strip_of_a_layer_that_is_also_used_without_its_wrapper():
+    inputs = keras.Input((4,))
+    dense = keras.layers.Dense(4, name="shared")
+    wrapped = SurrogateWeights(dense, "ste_sign", name="binary")
+    for other in (
+        dense,
+        SurrogateWeights(dense, "ste_tern", name="ternary"),
+        keras.Sequential([dense], name="within"),
+    ):
+        model = keras.Model(inputs, [wrapped(inputs), other(inputs)])
+        with pytest.raises(ValueError, match="shared is called both within binary"):
+            conversion.strip(model)
+    # One wrapper may be called twice.
+    model = keras.Model(inputs, wrapped(wrapped(inputs)))
+    np.testing.assert_array_equal(conversion.strip(model)(VECTORS), model(VECTORS))
+
+
 def test_strip_names_what_it_cannot_replace():
     model = keras.Sequential([keras.Input((4,)), layers.SurrogateActivation("ste_sign"), binary()])
     with pytest.raises(ValueError, match="Keras has nothing that computes"):

@@ -297,6 +297,49 @@ def test_other_dtypes(policy, is_global, tmp_path):
         conversion.export_litert(quantized, tmp_path / "model.tflite")
 
 
+class Unregistered(L.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = L.Dense(3)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 3)
+
+
+def test_functions_and_classes_that_are_not_registered():
+    factor = 2.0
+
+    def doubled_tanh(x):
+        return factor * keras.ops.tanh(x)
+
+    def absolute(target, output):
+        return keras.ops.mean(keras.ops.abs(target - output))
+
+    layers = [
+        L.TimeDistributed(Unregistered()),
+        L.LSTM(3, activation=doubled_tanh, return_sequences=True),
+        L.Lambda(lambda x: factor * x),
+        L.Flatten(),
+        L.Dense(2, doubled_tanh),
+    ]
+    x = np.random.default_rng(0).normal(size=(32, 5, 4)).astype("float32")
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((5, 4)), *layers])
+        model.compile("adam", absolute)
+    quantized = conversion.quantize(model, x)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.15)
+    assert quantized.distribute_strategy is strategy
+    quantized.fit(x, np.zeros((32, 2)), verbose=0)
+    np.testing.assert_allclose(conversion.strip(quantized)(x), quantized(x), atol=0.05)
+
+
 def test_ranges_move_in_training_only(trained, digits):
     model = conversion.quantize(trained, digits[0][:100])
     layer = model.get_layer("sum_range")

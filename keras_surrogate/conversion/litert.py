@@ -125,7 +125,7 @@ def _check_layers(model: keras.Model) -> None:
             "conversion.export(model, path), then tf.lite.TFLiteConverter.from_saved_model(path)."
         )
     rounding.check_ranges("export_litert", ranges)
-    empty = [layer.name for layer in ranges if float(layer.low) == float(layer.high)]
+    empty = [layer.name for layer in ranges if layer.low.numpy() == layer.high.numpy()]
     if empty:
         raise ValueError(
             f"export_litert: {', '.join(empty)} of {model.name} saw only zeros, so that there is "

@@ -104,11 +104,12 @@ def quantize(
     # With one output, Keras needs no name.
     named_outputs = len(model.outputs) > 1 or isinstance(getattr(model, "loss", None), dict)
     conversion = _Conversion(bits_of, activation_bits, slope, fold, named_outputs)
-    quantized = conversion.run(original)
-    if x is not None:
-        _calibrate(quantized, x)
-    if model.compiled:
-        quantized.compile_from_config(model.get_compile_config())
+    with rebuilding.as_in(model):
+        quantized = conversion.run(original)
+        if x is not None:
+            _calibrate(quantized, x)
+        if model.compiled:
+            quantized.compile_from_config(model.get_compile_config())
     reports.keep(quantized, reports.Report(tuple(conversion.changes), tuple(conversion.kept)))
     return quantized
 
@@ -339,12 +340,12 @@ class _Conversion:
         return None if is_fused(layer.activation) else layer.activation
 
     def _new_layer(self, plan: _Plan) -> keras.layers.Layer:
-        config = plan.layer.get_config()
+        changes: dict[str, object] = {}
         if plan.normalization is not None:
-            config["use_bias"] = True
+            changes["use_bias"] = True
         if plan.activation is not None:
-            config["activation"] = "linear"
-        layer = type(plan.layer).from_config(config)
+            changes["activation"] = "linear"
+        layer = rebuilding.layer_like(plan.layer, **changes)
         if plan.bits is None:
             return layer
         return _wrapped(layer, plan.bits, self._backward)

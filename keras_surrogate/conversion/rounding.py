@@ -12,7 +12,9 @@ from keras_surrogate.layers import FakeQuantize
 
 def check_ranges(asking: str, ranges: Iterable[FakeQuantize]) -> None:
     """Raise a ValueError in the name of the function that asks if a range was never set."""
-    unset = [layer.name for layer in ranges if not layer.built or float(layer.batches_seen) == 0]
+    unset = [
+        layer.name for layer in ranges if not layer.built or float(layer.batches_seen.numpy()) == 0
+    ]
     if unset:
         raise ValueError(
             f"{asking}: {', '.join(unset)} saw no batch, so that the range is not that of the "

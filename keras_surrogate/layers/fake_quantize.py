@@ -78,7 +78,7 @@ class FakeQuantize(keras.layers.Layer):
             x: a floating tensor or array, an input of this layer.
         """
         low, high = _ends(x)
-        if float(self.batches_seen) > 0:
+        if float(self.batches_seen.numpy()) > 0:
             low = tf.minimum(low, self.low.value)
             high = tf.maximum(high, self.high.value)
         self.low.assign(low)

@@ -757,6 +757,13 @@ def test_strip_and_swap_reach_the_activations_within():
     np.testing.assert_array_equal(swapped(VECTORS), model(VECTORS))
 
 
+def test_strip_within_a_layer_of_keras():
+    layer = keras.layers.TimeDistributed(SurrogateWeights(keras.layers.Dense(3), "ste_sign"))
+    model = keras.Sequential([keras.Input((5, 4)), layer])
+    x = np.random.default_rng(0).normal(size=(8, 5, 4))
+    np.testing.assert_array_equal(conversion.strip(model)(x), model(x))
+
+
 def test_strip_of_a_layer_that_is_also_used_without_its_wrapper():
     inputs = keras.Input((4,))
     dense = keras.layers.Dense(4, name="shared")

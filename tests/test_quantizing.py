@@ -251,6 +251,22 @@ def test_confident_errors_keep_their_gradient(activation):
             np.testing.assert_allclose(got, expected, atol=0.003)
 
 
+def test_activations_that_are_layers_or_shared(tmp_path):
+    prelu = L.PReLU(keras.initializers.Constant(0.5))
+    shared = L.Dense(4, "tanh")
+    inputs = keras.Input((4,))
+    hidden = L.Dense(4, activation=prelu)(shared(shared(inputs)))
+    model = keras.Model(inputs, L.Dense(2)(hidden))
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    quantized = conversion.quantize(model, x)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.05)
+    assert len(quantized.trainable_variables) == len(model.trainable_variables)
+    np.testing.assert_array_equal(conversion.strip(quantized)(x), quantized(x))
+    quantized.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x), quantized(x))
+
+
 def test_losses_by_the_names_of_outputs(tmp_path):
     inputs = keras.Input((4,))
     hidden = L.Dense(8, "relu")(inputs)

@@ -226,6 +226,8 @@ class _Conversion:
         self._named_outputs = named_outputs
         # From the ids of layers and models to their copies, of which there is one for all graphs.
         self._clones: dict[int, Any] = {}
+        # From the ids of layers to their separate activations.
+        self._activations: dict[int, keras.layers.Layer] = {}
         # Each plan with its new layer.
         self._made: list[tuple[_Plan, Any]] = []
         # Each tensor that is rounded only where a layer may take rounded numbers, with the name of
@@ -363,16 +365,26 @@ class _Conversion:
             outputs = self._rounded(outputs, f"{name}_before")
             is_last = not plan.is_rounded
             activation_name = output_name if output_name and is_last else f"{name}_activation"
-            activation = keras.layers.Activation(
-                plan.activation, name=activation_name, dtype=outputs.dtype
-            )
-            outputs = activation(outputs)
+            outputs = self._activation_layer(plan, activation_name, outputs.dtype)(outputs)
         if plan.is_rounded:
             outputs = self._rounded(outputs, name, output_name)
         elif place.is_exact:
             for tensor in keras.tree.flatten(outputs):
                 self._add_exact(tensor, name)
         return outputs
+
+    def _activation_layer(self, plan: _Plan, name: str, dtype: str) -> keras.layers.Layer:
+        """The layer of a separate activation, one for all calls of the layer before it."""
+        key = id(plan.layer)
+        if key not in self._activations:
+            layer = plan.activation
+            if isinstance(layer, keras.layers.Layer):
+                # A layer such as PReLU has weights, and stays that of the float model's copy.
+                layer.name = name
+            else:
+                layer = keras.layers.Activation(layer, name=name, dtype=dtype)
+            self._activations[key] = layer
+        return self._activations[key]
 
     def _rounded(self, outputs: Any, name: str, output_name: str | None = None) -> Any:
         """The rounded values of one or several outputs.

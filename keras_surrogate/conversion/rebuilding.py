@@ -201,6 +201,8 @@ class _Copier:
             if slot and slot.endswith("activation"):
                 config[slot] = self.copy(child)
             elif node and id(child) in self._replacements:
+                # Not only updated, because a description of how the old layer is built may be left.
+                node.clear()
                 node.update(keras.saving.serialize_keras_object(self.copy(child)))
             elif node:
                 node["config"] = self._edited(node["config"], child)

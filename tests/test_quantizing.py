@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import keras_surrogate as ks
 from keras_surrogate import conversion, datasets
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 
@@ -553,6 +552,14 @@ def test_bad_input(trained, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             conversion.quantize(trained, **options)
+    with pytest.raises(ValueError, match=r"convolutional has layers\.FakeQuantize al"):
+        conversion.quantize(conversion.quantize(trained))
+    with pytest.raises(ValueError, match="x has no rows"):
+        conversion.quantize(trained, np.zeros((0, 8, 8, 1)))
+    with pytest.raises(ValueError, match="x has numbers that are NaN"):
+        conversion.quantize(trained, np.full((2, 8, 8, 1), np.nan))
+    with pytest.raises(ValueError, match="neither swap, strip nor quantize returned it"):
+        conversion.report(keras.Sequential())
     with pytest.raises(ValueError, match="not built"):
         conversion.quantize(keras.Sequential([L.Dense(3)]))
     with pytest.raises(ValueError, match="no layer with a kernel"):
@@ -578,4 +585,33 @@ def test_a_subclassed_model_is_an_error():
     model(np.zeros((1, 3), "float32"))
     with pytest.raises(ValueError, match="functional model, but own"):
         conversion.quantize(model)
-    assert ks.layers.FakeQuantize
+
+    class Ranged(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.range = FakeQuantize(name="own_range")
+
+        def call(self, inputs, training=False):
+            return self.range(inputs, training=training)
+
+    model = Ranged()
+    model(np.ones((1, 3), "float32"), training=True)
+    with pytest.raises(ValueError, match=r"own_range \(FakeQuantize\) is called by the code of"):
+        conversion.strip(model)
+
+
+def test_names_that_are_taken():
+    layers = [L.Dense(4, "tanh", name="a"), L.Dense(4, name="a_range"), L.Dense(2, name="a_1")]
+    model = keras.Sequential([keras.Input((4,)), *layers, L.ReLU(name="a_activation")])
+    names = {layer.name for layer in conversion.quantize(model).layers}
+    assert {"a", "a_range", "a_range_1", "a_activation", "a_activation_1"} <= names
+
+
+def test_a_layer_with_more_weights_is_not_folded():
+    dense = L.Dense(4)
+    model = keras.Sequential([keras.Input((4,)), dense, L.BatchNormalization(), L.Dense(1)])
+    dense.enable_lora(2)
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    with pytest.warns(UserWarning, match="stays in float"):
+        quantized = conversion.quantize(model, x)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.05)

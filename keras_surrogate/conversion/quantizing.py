@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import checks, functions
@@ -17,6 +17,7 @@ from keras_surrogate.conversion.range_places import (
     Graph,
     as_functional,
     count_calls,
+    everything_called,
     gives_probabilities,
     is_fused,
 )
@@ -85,8 +86,9 @@ def quantize(
         A functional model with the same outputs within the quantisation steps.
 
     Raises:
-        ValueError: the model is subclassed, not built, has no weights to quantise or has a layer
-            that cannot be copied; bits out of range; an unknown layer or function.
+        ValueError: the model is subclassed, not built or quantised already, has no weights to
+            quantise or has a layer that cannot be copied; bits out of range; an unknown layer or
+            function; `x` has no rows or numbers that are not finite.
 
     Source: Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342, for one
     maximum a channel; XNOR-Net, Rastegari et al. 2016, arXiv:1603.05279, for 1 bit.
@@ -121,6 +123,11 @@ def _check_model(model: keras.Model) -> None:
             f"quantize needs a Sequential or functional model, but {model.name} is a "
             f"{type(model).__name__}, whose own code calls its layers. Wrap its layers in "
             "layers.SurrogateWeights and put layers.FakeQuantize after its activations."
+        )
+    if any(isinstance(layer, FakeQuantize) for layer in everything_within(model)):
+        raise ValueError(
+            f"quantize: {model.name} has layers.FakeQuantize already. Quantise the float model, or "
+            "train this one."
         )
     if not model.built:
         raise ValueError(
@@ -234,13 +241,15 @@ class _Conversion:
         # its range, by the tensor's id; and its rounded tensor, once there is one.
         self._exact: dict[int, tuple[keras.KerasTensor, str]] = {}
         self._rounded_later: dict[int, keras.KerasTensor] = {}
-        self._names: collections.Counter[str] = collections.Counter()
+        # The names of all layers and operations, old and new, which Keras demands to be different.
+        self._names: set[str] = set()
         self.changes: list[reports.Change] = []
         self.kept: list[reports.Unreached] = []
 
     def run(self, model: keras.Model) -> keras.Model:
         """The quantised model, with the weights of the float model."""
         self._calls = count_calls(model)
+        self._names = {one.name for one in everything_called(model)}
         quantized = self._graph_of(model, is_outermost=True, is_last=True)
         for plan, layer in self._made:
             _transfer(plan, layer)
@@ -332,7 +341,7 @@ class _Conversion:
         is_followed = plan.activation is not None or plan.is_rounded
         if is_followed and not plan.is_folded and graph.is_named(layer):
             # The last layer after it has its name.
-            clone.name = f"{layer.name}_unrounded"
+            clone.name = self._free(f"{layer.name}_unrounded")
         return clone
 
     def _separate_activation(self, layer: keras.layers.Layer) -> Any:
@@ -363,8 +372,7 @@ class _Conversion:
         output_name = name if place.is_named else None
         if plan.activation is not None:
             outputs = self._rounded(outputs, f"{name}_before")
-            is_last = not plan.is_rounded
-            activation_name = output_name if output_name and is_last else f"{name}_activation"
+            activation_name = None if plan.is_rounded else output_name
             outputs = self._activation_layer(plan, activation_name, outputs.dtype)(outputs)
         if plan.is_rounded:
             outputs = self._rounded(outputs, name, output_name)
@@ -373,10 +381,11 @@ class _Conversion:
                 self._add_exact(tensor, name)
         return outputs
 
-    def _activation_layer(self, plan: _Plan, name: str, dtype: str) -> keras.layers.Layer:
+    def _activation_layer(self, plan: _Plan, name: str | None, dtype: str) -> keras.layers.Layer:
         """The layer of a separate activation, one for all calls of the layer before it."""
         key = id(plan.layer)
         if key not in self._activations:
+            name = name or self._free(f"{plan.layer.name}_activation")
             layer = plan.activation
             if isinstance(layer, keras.layers.Layer):
                 # A layer such as PReLU has weights, and stays that of the float model's copy.
@@ -398,12 +407,18 @@ class _Conversion:
             lambda tensor: self._range(name, output_name, tensor.dtype)(tensor), outputs
         )
 
+    def _free(self, name: str) -> str:
+        """The name, or with a number if another layer has it."""
+        free = name
+        number = 0
+        while free in self._names:
+            number += 1
+            free = f"{name}_{number}"
+        self._names.add(free)
+        return free
+
     def _range(self, name: str, output_name: str | None, dtype: str) -> FakeQuantize:
-        # Keras demands different names, and a layer may be called several times.
-        number = self._names[name]
-        self._names[name] += 1
-        suffix = f"_{number}" if number else ""
-        range_name = output_name or f"{name}_range{suffix}"
+        range_name = output_name or self._free(f"{name}_range")
         # The dtype is that of the tensor, whatever the global policy.
         return FakeQuantize(self._activation_bits, name=range_name, dtype=dtype)
 
@@ -441,6 +456,15 @@ def _transfer(plan: _Plan, layer: keras.layers.Layer) -> None:
 
 def _calibrate(model: keras.Model, x: Any) -> None:
     """Set all ranges from one batch, first layer first."""
+    for part in keras.tree.flatten(x):
+        numbers = np.asarray(part)
+        if numbers.ndim and len(numbers) == 0:
+            raise ValueError("quantize: x has no rows. Pass some hundred inputs of the training.")
+        if np.issubdtype(numbers.dtype, np.floating) and not np.isfinite(numbers).all():
+            raise ValueError(
+                "quantize: x has numbers that are NaN or infinite, from which no range follows. "
+                "Leave these inputs out."
+            )
     ranges = [layer for layer in everything_within(model) if isinstance(layer, FakeQuantize)]
     for layer in ranges:
         layer.observing = True

@@ -145,13 +145,25 @@ class CallPlace:
 
 def count_calls(model: keras.Model) -> collections.Counter[int]:
     """The number of calls of each layer, by its id, in a graph and in those within it."""
-    calls: collections.Counter[int] = collections.Counter()
-    graphs = [model]
-    while graphs:
-        for call in Graph(as_functional(graphs.pop()), False, {}).calls:
-            calls[id(call.layer)] += 1
-            if rebuilding.is_graph(call.layer) and calls[id(call.layer)] == 1:
-                graphs.append(call.layer)
+    return collections.Counter(id(call.layer) for call in _all_calls(model))
+
+
+def everything_called(model: keras.Model) -> list[Any]:
+    """Each layer, model and operation that is called in a graph and in those within it."""
+    return list({id(call.layer): call.layer for call in _all_calls(model)}.values())
+
+
+def _all_calls(model: keras.Model) -> list[Call]:
+    """The calls in a graph and in those within it, each of which is taken once."""
+    calls: list[Call] = []
+    graphs = {id(model): model}
+    ahead = [model]
+    while ahead:
+        found = Graph(as_functional(ahead.pop()), False, {}).calls
+        calls += found
+        inner = {id(one.layer): one.layer for one in found if rebuilding.is_graph(one.layer)}
+        ahead += [one for key, one in inner.items() if key not in graphs]
+        graphs.update(inner)
     return calls
 
 

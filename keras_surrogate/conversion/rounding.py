@@ -30,10 +30,21 @@ def plain_rounding(layer: FakeQuantize) -> keras.Model:
 
     Args:
         layer: a built layer that a functional or Sequential model calls.
+
+    Raises:
+        ValueError: the code of a class calls the layer.
     """
+    try:
+        given = layer.input
+    except AttributeError as error:
+        raise ValueError(
+            f"strip: {layer.name} (FakeQuantize) is called by the code of a class, so that no "
+            "plain layers can take its place. Make the model with keras.Sequential or "
+            "keras.Model(inputs, outputs), or write a SavedModel: conversion.export(model, path)."
+        ) from error
     low = np.float32(layer.low.numpy())
     high = np.float32(layer.high.numpy())
-    inputs = keras.Input(batch_shape=layer.input.shape, dtype=layer.input.dtype)
+    inputs = keras.Input(batch_shape=given.shape, dtype=given.dtype)
     if low == high:
         # The layer has only seen zeros, and its step is 0.
         zeros = keras.ops.zeros_like(inputs, dtype=layer.compute_dtype)

@@ -273,6 +273,20 @@ def test_levels_of_functions(function, levels):
     assert (len(found) if isinstance(levels, int) else found) == levels
 
 
+def test_the_scales_that_presets_name_reach_their_levels():
+    twn = ks.presets.twn(0.35)
+    layer = SurrogateWeights(keras.layers.Dense(300), twn, scale="max_abs", per="tensor")
+    layer(np.zeros((1, 300)))
+    kernel = np.abs(layer.layer.kernel)
+    expected = kernel > 0.7 * kernel.mean()
+    got = layer.effective_weights()["kernel"] != 0
+    assert (got == expected).numpy().mean() > 0.99
+
+    layer = SurrogateWeights(keras.layers.Dense(300), "dge_fp4", scale="learned")
+    layer(np.zeros((1, 300)))
+    assert len(np.unique(layer.weight_levels()["kernel"])) >= 9
+
+
 def test_a_channel_of_zeros_stays_zero():
     layer = SurrogateWeights(
         keras.layers.Dense(2), ks.Surrogate(ternary, "linear"), scale="max_abs"

@@ -24,9 +24,11 @@ def check_ranges(asking: str, ranges: Iterable[FakeQuantize]) -> None:
 
 
 def plain_rounding(layer: FakeQuantize) -> keras.Model:
-    """A functional model with the values of the layer in inference, to the last bit.
+    """A functional model with the values of the layer in inference.
 
-    The order of the operations, all in float32, is that of TensorFlow's kernel.
+    The operations, all in float32, are those of TensorFlow's kernel in their order. In graphs
+    TensorFlow multiplies by 1 / step in place of the division. So in `predict`, numbers that lie
+    between two levels may become the other one.
 
     Args:
         layer: a built layer that a functional or Sequential model calls.
@@ -56,13 +58,12 @@ def plain_rounding(layer: FakeQuantize) -> keras.Model:
     zero_level = np.clip(np.floor(-low / step + np.float32(0.5)), 0, highest_level)
     low = -zero_level * step
     high = (highest_level - zero_level) * step
-    inverse = np.float32(1) / step
 
     # A layer casts its input to its dtype first.
     x = keras.ops.cast(inputs, layer.compute_dtype)
     x = keras.ops.cast(x, "float32")
     x = keras.ops.clip(x, float(low), float(high))
-    x = (x - float(low)) * float(inverse)
+    x = (x - float(low)) / float(step)
     level = keras.ops.floor(x - float(zero_level) + 0.5)
     y = keras.ops.cast(level * float(step), layer.compute_dtype)
     return keras.Model(inputs, y, name=layer.name)

@@ -40,7 +40,8 @@ def strip(model: keras.Model) -> keras.Model:
     longer draws random slopes in training. SurrogateWeights becomes the layer that it wraps, with
     the values of the surrogate as its weights and without `WeightClip`; the optimizer starts anew
     then. Bop and LayerRates become the optimizer within them. FakeQuantize becomes a model of
-    Keras's own operations with its range as constants. `report(stripped)` lists everything.
+    Keras's own operations with its range as constants; in graphs, as in `predict`, numbers halfway
+    between two levels may be rounded the other way. `report(stripped)` lists everything.
 
     One difference remains: a ReLU(negative_slope=s) that was swapped becomes the equal
     LeakyReLU(s).

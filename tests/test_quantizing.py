@@ -617,6 +617,26 @@ def test_names_that_are_taken():
     assert {"a", "a_range", "a_range_1", "a_activation", "a_activation_1"} <= names
 
 
+def test_rules_for_a_kernel_do_not_act_on_the_folded_one():
+    rules = {"kernel_regularizer": "l2", "kernel_constraint": keras.constraints.MaxNorm(1.0)}
+    layers = [
+        L.Dense(3, **rules, name="ruled"),
+        L.BatchNormalization(),
+        L.Dense(1, kernel_regularizer="l2"),
+    ]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    layers[1].moving_variance.assign([1e-4] * 3)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
+    with pytest.warns(UserWarning, match=r"ruled: kernel_regularizer, kernel_constraint left out"):
+        quantized = conversion.quantize(model, x, activation_bits=None)
+    before = np.array(quantized(x))
+    quantized.fit(x, np.zeros((16, 1)), verbose=0)
+    np.testing.assert_allclose(quantized(x), before, rtol=1e-5)
+    # The last layer keeps its own.
+    assert len(quantized.losses) == 1
+
+
 def test_a_layer_with_more_weights_is_not_folded():
     dense = L.Dense(4)
     model = keras.Sequential([keras.Input((4,)), dense, L.BatchNormalization(), L.Dense(1)])

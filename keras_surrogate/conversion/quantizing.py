@@ -80,7 +80,9 @@ def quantize(
         backward: the function of the slope of rounded weights; default "linear", straight-through.
         fold: True folds a BatchNormalization into the convolution or Dense layer before it, by
             its moving statistics, so that it is not trained any more; default True. One that
-            cannot be folded, or with False, stays in float. The report says which.
+            cannot be folded, or with False, stays in float. The regularizers and constraints of
+            the layer before it are left out, because they are for the kernel before the folding.
+            The report says which.
 
     Returns:
         A functional model with the same outputs within the quantisation steps.
@@ -354,6 +356,8 @@ class _Conversion:
         changes: dict[str, object] = {}
         if plan.normalization is not None:
             changes["use_bias"] = True
+            # They were those of the kernel before the folding.
+            changes.update(dict.fromkeys(_rules(plan.layer)))
         if plan.activation is not None:
             changes["activation"] = "linear"
         layer = rebuilding.layer_like(plan.layer, **changes)
@@ -425,6 +429,10 @@ class _Conversion:
     def _note(self, plan: _Plan) -> None:
         """Add what is done to a layer to the report."""
         layer = plan.layer
+        rules = _rules(layer) if plan.normalization is not None else []
+        if rules:
+            reason = "left out, because they are for the kernel before the folding"
+            self.kept.append(reports.Unreached(layer.name, f"{', '.join(rules)} {reason}"))
         if plan.is_folded:
             self.changes.append(reports.Change(layer.name, "BatchNormalization", "folded"))
         elif plan.bits is not None:
@@ -437,6 +445,13 @@ class _Conversion:
             if self._fold:
                 reason += ", because no convolution or Dense layer alone comes before it"
             self.kept.append(reports.Unreached(layer.name, reason))
+
+
+def _rules(layer: keras.layers.Layer) -> list[str]:
+    """The names of a layer's regularizers and constraints."""
+    ends = ("_regularizer", "_constraint")
+    config = layer.get_config()
+    return [name for name, value in config.items() if name.endswith(ends) and value is not None]
 
 
 def _new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:

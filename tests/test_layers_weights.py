@@ -262,6 +262,9 @@ def test_a_learned_step_stays_positive():
         (three_bits, (-3, -2, -1, 0, 1, 2, 3)),
         (lambda x: tf.clip_by_value(tf.round(127 * x), -127, 127) / 127, 255),
         (lambda x: tf.clip_by_value(tf.round(x), -127, 127), 255),
+        (ks.functions.Staircase(16, 100.0), 16),
+        (ks.functions.Staircase(15, 1e-7), 15),
+        (ks.functions.Ternary(600.0), (-1, 0, 1)),
         ("round", None),
         ("tanh", None),
         ("hard_tanh", None),
@@ -271,6 +274,16 @@ def test_a_learned_step_stays_positive():
 def test_levels_of_functions(function, levels):
     found = weight_scales.levels_of(ks.functions.get(function))
     assert (len(found) if isinstance(levels, int) else found) == levels
+
+
+def test_learned_steps_of_zero_weights_in_float16():
+    dense = keras.layers.Dense(3, kernel_initializer="zeros", dtype="float16")
+    model = keras.Sequential(
+        [keras.Input((4,)), SurrogateWeights(dense, "ste_tern", scale="learned")]
+    )
+    model.compile("sgd", "mse", auto_scale_loss=False)
+    model.fit(VECTORS, np.zeros((len(VECTORS), 3)), epochs=2, verbose=0)
+    assert all(np.isfinite(np.array(weight, "float32")).all() for weight in model.weights)
 
 
 def test_the_scales_that_presets_name_reach_their_levels():

@@ -367,7 +367,7 @@ class _Positive(keras.constraints.Constraint):
     """Keeps steps from 0, by which weights are divided."""
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        return tf.maximum(step, weight_scales.LEAST_STEP)
+        return tf.maximum(step, weight_scales.least_step(tf.as_dtype(step.dtype).name))
 
 
 def replacing(variable: keras.Variable) -> SurrogateWeights | None:

@@ -372,6 +372,24 @@ def test_without_data_the_first_batch_sets_the_ranges():
     assert (float(layer.low), float(layer.high)) == (-1.5, 2.0)
 
 
+def test_a_frozen_range_stays():
+    layer = FakeQuantize()
+    layer(tf.constant([-1.0, 3.0]), training=True)
+    layer.trainable = False
+    layer(tf.constant([-9.0, 9.0]), training=True)
+    assert (float(layer.low), float(layer.high)) == (-1.0, 3.0)
+
+
+def test_strip_keeps_masks():
+    layers = [L.Embedding(20, 8, mask_zero=True), L.LSTM(4), L.Dense(2)]
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+    x = np.random.default_rng(0).integers(1, 20, (32, 6))
+    x[:, 3:] = 0
+    # A warning about a mask that is destroyed would be an error here.
+    plain = conversion.strip(conversion.quantize(model, x))
+    np.testing.assert_allclose(plain(x[:, :3]), plain(x), atol=1e-6)
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_values_and_gradients_of_ranges(bits):
     layer = FakeQuantize(bits)

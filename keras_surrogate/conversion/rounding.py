@@ -50,7 +50,7 @@ def plain_rounding(layer: FakeQuantize) -> keras.Model:
     if low == high:
         # The layer has only seen zeros, and its step is 0.
         zeros = keras.ops.zeros_like(inputs, dtype=layer.compute_dtype)
-        return keras.Model(inputs, zeros, name=layer.name)
+        return _passing_masks(keras.Model(inputs, zeros, name=layer.name))
 
     highest_level = np.float32(2**layer.bits - 1)
     step = (high - low) / highest_level
@@ -66,4 +66,10 @@ def plain_rounding(layer: FakeQuantize) -> keras.Model:
     x = (x - float(low)) / float(step)
     level = keras.ops.floor(x - float(zero_level) + 0.5)
     y = keras.ops.cast(level * float(step), layer.compute_dtype)
-    return keras.Model(inputs, y, name=layer.name)
+    return _passing_masks(keras.Model(inputs, y, name=layer.name))
+
+
+def _passing_masks(model: keras.Model) -> keras.Model:
+    """The model, which hands the mask of its input on, as the layer does."""
+    model.supports_masking = True
+    return model

@@ -25,7 +25,8 @@ class FakeQuantize(keras.layers.Layer):
 
         low = momentum * low + (1 - momentum) * min(x)        high likewise, with max(x)
 
-    where the first batch sets them, unless `observe` did before. Inference does not change them.
+    where the first batch sets them, unless `observe` did before. Inference does not change them,
+    nor does training while `trainable` is False.
     A conversion to LiteRT reads the range from this operation.
 
     Args:
@@ -88,7 +89,7 @@ class FakeQuantize(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if self.observing:
             self.observe(inputs)
-        elif training:
+        elif training and self.trainable:
             self._follow(inputs)
         x = tf.cast(inputs, tf.float32)
         low = tf.convert_to_tensor(self.low.value)

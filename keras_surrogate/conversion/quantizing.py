@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,8 @@ from keras_surrogate.conversion import choosing, folding, layer_tree, rebuilding
 from keras_surrogate.conversion.range_places import (
     CallPlace,
     Graph,
+    all_calls,
     as_functional,
-    count_calls,
-    everything_called,
     gives_probabilities,
     is_fused,
 )
@@ -243,6 +243,8 @@ class _Conversion:
         # its range, by the tensor's id; and its rounded tensor, once there is one.
         self._exact: dict[int, tuple[keras.KerasTensor, str]] = {}
         self._rounded_later: dict[int, keras.KerasTensor] = {}
+        # The number of calls of each layer, by its id.
+        self._calls: collections.Counter[int] = collections.Counter()
         # The names of all layers and operations, old and new, which Keras demands to be different.
         self._names: set[str] = set()
         self.changes: list[reports.Change] = []
@@ -250,8 +252,9 @@ class _Conversion:
 
     def run(self, model: keras.Model) -> keras.Model:
         """The quantised model, with the weights of the float model."""
-        self._calls = count_calls(model)
-        self._names = {one.name for one in everything_called(model)}
+        calls = all_calls(model)
+        self._calls.update(id(call.layer) for call in calls)
+        self._names.update(call.layer.name for call in calls)
         quantized = self._graph_of(model, is_outermost=True, is_last=True)
         for plan, layer in self._made:
             _transfer(plan, layer)

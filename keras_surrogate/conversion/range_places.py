@@ -143,17 +143,7 @@ class CallPlace:
     is_named: bool
 
 
-def count_calls(model: keras.Model) -> collections.Counter[int]:
-    """The number of calls of each layer, by its id, in a graph and in those within it."""
-    return collections.Counter(id(call.layer) for call in _all_calls(model))
-
-
-def everything_called(model: keras.Model) -> list[Any]:
-    """Each layer, model and operation that is called in a graph and in those within it."""
-    return list({id(call.layer): call.layer for call in _all_calls(model)}.values())
-
-
-def _all_calls(model: keras.Model) -> list[Call]:
+def all_calls(model: keras.Model) -> list[Call]:
     """The calls in a graph and in those within it, each of which is taken once."""
     calls: list[Call] = []
     graphs = {id(model): model}
@@ -173,7 +163,7 @@ class Graph:
     Args:
         model: a functional model.
         fold: True folds each BatchNormalization that can be folded.
-        calls: the number of calls of each layer in all graphs, from `count_calls`.
+        calls: the number of calls of each layer, by its id, in all graphs of a model.
         named_outputs: True if losses and targets look up the outputs by the names of the layers
             that give them; default False.
 

@@ -142,7 +142,10 @@ def twn(threshold: float = 0.7) -> Surrogate:
     """The ternary sign of ternary weight networks, for weights divided by their mean size.
 
     The rule's threshold is 0.7 times the mean of abs(w) over a tensor. So apply it to
-    w / mean(abs(w)). The slope is 1 everywhere.
+    w / mean(abs(w)). The slope is 1 everywhere. `layers.SurrogateWeights` does not divide by the
+    mean. With `scale="max_abs"` it divides by the maximum, which is twice the mean of uniform
+    weights, as from Keras's default initializer: pass twn(0.35) there. Without it, and with
+    "mean_abs", small weights all become 0.
 
     Args:
         threshold: in units of the mean size, in [0, inf), default 0.7.
@@ -184,6 +187,9 @@ def dorefa_weight(bits: int = 2, largest: float = 1.0) -> Surrogate:
 @preset
 def dge_fp4(k: float = 5.0, limit: float = 3.0) -> Surrogate:
     """Floating-point numbers of four bits (E2M1), with a slope that is steep between them.
+
+    The numbers reach from -6 to 6, and what is smaller than 0.25 becomes 0. So weights must be
+    scaled up: `layers.SurrogateWeights` with `scale="learned"` does so, the other scales do not.
 
     Args:
         k: the sharpness, in (1, inf), default 5.0.

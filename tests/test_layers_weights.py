@@ -262,6 +262,9 @@ def test_a_learned_step_stays_positive():
         (three_bits, (-3, -2, -1, 0, 1, 2, 3)),
         (lambda x: tf.clip_by_value(tf.round(127 * x), -127, 127) / 127, 255),
         (lambda x: tf.clip_by_value(tf.round(x), -127, 127), 255),
+        (ks.functions.Staircase(16, 100.0), 16),
+        (ks.functions.Staircase(15, 1e-7), 15),
+        (ks.functions.Ternary(600.0), (-1, 0, 1)),
         ("round", None),
         ("tanh", None),
         ("hard_tanh", None),
@@ -271,6 +274,30 @@ def test_a_learned_step_stays_positive():
 def test_levels_of_functions(function, levels):
     found = weight_scales.levels_of(ks.functions.get(function))
     assert (len(found) if isinstance(levels, int) else found) == levels
+
+
+def test_learned_steps_of_zero_weights_in_float16():
+    dense = keras.layers.Dense(3, kernel_initializer="zeros", dtype="float16")
+    model = keras.Sequential(
+        [keras.Input((4,)), SurrogateWeights(dense, "ste_tern", scale="learned")]
+    )
+    model.compile("sgd", "mse", auto_scale_loss=False)
+    model.fit(VECTORS, np.zeros((len(VECTORS), 3)), epochs=2, verbose=0)
+    assert all(np.isfinite(np.array(weight, "float32")).all() for weight in model.weights)
+
+
+def test_the_scales_that_presets_name_reach_their_levels():
+    twn = ks.presets.twn(0.35)
+    layer = SurrogateWeights(keras.layers.Dense(300), twn, scale="max_abs", per="tensor")
+    layer(np.zeros((1, 300)))
+    kernel = np.abs(layer.layer.kernel)
+    expected = kernel > 0.7 * kernel.mean()
+    got = layer.effective_weights()["kernel"] != 0
+    assert (got == expected).numpy().mean() > 0.99
+
+    layer = SurrogateWeights(keras.layers.Dense(300), "dge_fp4", scale="learned")
+    layer(np.zeros((1, 300)))
+    assert len(np.unique(layer.weight_levels()["kernel"])) >= 9
 
 
 def test_a_channel_of_zeros_stays_zero():
@@ -440,6 +467,29 @@ def test_nothing_is_assigned_in_inference():
     model = keras.Sequential([keras.Input((4,)), SurrogateWeights(block, "ste_sign")])
     graph = tf.function(model).get_concrete_function(tf.TensorSpec([1, 4])).graph
     assert not [operation for operation in graph.get_operations() if "Assign" in operation.type]
+
+
+@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN])
+def test_states_of_a_stateful_layer_move_on(kind):
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype("float32")
+
+    def made(layer):
+        model = keras.Sequential([keras.Input(batch_shape=(4, 5, 3)), layer])
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        return model
+
+    plain = made(kind(2, stateful=True))
+    model = made(SurrogateWeights(kind(2, stateful=True), "linear"))
+    model.set_weights(plain.get_weights())
+    for _ in range(2):
+        np.testing.assert_allclose(model(x), plain(x), atol=1e-6)
+        for one in (model, plain):
+            one.fit(x, np.zeros((4, 2)), batch_size=4, verbose=0)
+        got, expected = (one.predict(x, batch_size=4, verbose=0) for one in (model, plain))
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+    model.layers[0].layer.reset_state()
+    plain.layers[0].reset_state()
+    np.testing.assert_allclose(model(x), plain(x), atol=1e-6)
 
 
 def test_masks():
@@ -669,6 +719,15 @@ def test_frozen_layers_are_replaced_too():
 # ------------------------------------------------------------------------------------ conversion
 
 
+def test_a_layer_may_be_created_frozen():
+    layer = SurrogateWeights(keras.layers.Dense(3), "ste_sign", scale="learned", trainable=False)
+    model = keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(1)])
+    assert len(model.trainable_variables) == 2
+    assert not layer.layer.trainable
+    layer.trainable = True
+    assert len(model.trainable_variables) == 5
+
+
 @pytest.mark.parametrize("name", ["sequential", "learned", "functional"])
 def test_strip_bakes_the_values_in(name, tmp_path):
     make, x = MODELS[name]
@@ -723,6 +782,30 @@ def test_strip_and_swap_reach_the_activations_within():
     assert isinstance(layer, SurrogateWeights)
     assert layer.layer.activation == ks.get("leaky_backward")
     np.testing.assert_array_equal(swapped(VECTORS), model(VECTORS))
+
+
+def test_strip_within_a_layer_of_keras():
+    layer = keras.layers.TimeDistributed(SurrogateWeights(keras.layers.Dense(3), "ste_sign"))
+    model = keras.Sequential([keras.Input((5, 4)), layer])
+    x = np.random.default_rng(0).normal(size=(8, 5, 4))
+    np.testing.assert_array_equal(conversion.strip(model)(x), model(x))
+
+
+def test_strip_of_a_layer_that_is_also_used_without_its_wrapper():
+    inputs = keras.Input((4,))
+    dense = keras.layers.Dense(4, name="shared")
+    wrapped = SurrogateWeights(dense, "ste_sign", name="binary")
+    for other in (
+        dense,
+        SurrogateWeights(dense, "ste_tern", name="ternary"),
+        keras.Sequential([dense], name="within"),
+    ):
+        model = keras.Model(inputs, [wrapped(inputs), other(inputs)])
+        with pytest.raises(ValueError, match="shared is called both within binary"):
+            conversion.strip(model)
+    # One wrapper may be called twice.
+    model = keras.Model(inputs, wrapped(wrapped(inputs)))
+    np.testing.assert_array_equal(conversion.strip(model)(VECTORS), model(VECTORS))
 
 
 def test_strip_names_what_it_cannot_replace():

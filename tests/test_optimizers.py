@@ -128,6 +128,20 @@ def test_with_loss_scaling():
     assert (np.sign(got[0]) != np.sign(start[0])).any()
 
 
+@pytest.mark.parametrize("at_zero", [1.0, -1.0, 0.0])
+def test_weights_of_zero_flip(at_zero):
+    dense = keras.layers.Dense(2, kernel_initializer="zeros", use_bias=False)
+    surrogate = ks.Surrogate(ks.functions.Sign(at_zero), "hard_tanh")
+    model = keras.Sequential([keras.Input((1,)), SurrogateWeights(dense, surrogate)])
+    model.compile(Bop(0.0, 1.0, rest="sgd"), "mse")
+    x = np.ones((8, 1))
+    for sign in (-1, 1, -1):
+        # The outputs are too large for one target, too small for the other.
+        target = np.tile([[10.0 * sign, -10.0 * sign]], (8, 1))
+        model.fit(x, target, verbose=0)
+        np.testing.assert_array_equal(model(x), np.tile([[sign, -sign]], (8, 1)))
+
+
 def test_the_learning_rate_is_that_of_the_rest():
     model = make_model()
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5 / (1 + epoch))

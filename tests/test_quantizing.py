@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import keras_surrogate as ks
 from keras_surrogate import conversion, datasets
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 
@@ -120,6 +119,50 @@ def test_folding_a_normalisation_does_not_change_the_outputs(digits):
         np.testing.assert_allclose(folded(x), model(x), rtol=1e-4, atol=1e-4)
 
 
+@keras.saving.register_keras_serializable(package="test_quantizing")
+class Doubled(L.Dense):
+    def call(self, inputs):
+        return super().call(2 * inputs)
+
+
+@keras.saving.register_keras_serializable(package="test_quantizing")
+class Negated(L.Flatten):
+    def call(self, inputs):
+        return -super().call(inputs)
+
+
+def test_layers_and_models_that_nested_models_share():
+    dense = L.Dense(4, name="dense")
+    base = keras.Sequential([keras.Input((4,)), dense, L.ReLU()], name="base")
+    i = keras.Input((4,))
+    first = keras.Model(i, base(i), name="first")
+    j = keras.Input((4,))
+    second = keras.Model(j, L.BatchNormalization()(dense(base(j))), name="second")
+    k = keras.Input((4,))
+    model = keras.Model(k, [first(k), second(k), L.Dense(2, name="last")(dense(k))])
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    with pytest.warns(UserWarning, match="stays in float"):
+        quantized = conversion.quantize(model, x)
+    assert len(quantized.trainable_variables) == len(model.trainable_variables)
+    for got, expected in zip(quantized(x), model(x), strict=True):
+        np.testing.assert_allclose(got, expected, atol=0.05 * np.ptp(expected))
+    for got, expected in zip(conversion.strip(quantized)(x), quantized(x), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_subclasses_are_not_taken_for_their_base_class(tmp_path):
+    layers = [Doubled(4, name="doubled"), L.BatchNormalization(), Negated(name="negated")]
+    model = keras.Sequential([keras.Input((3,)), *layers, L.Dense(2)])
+    layers[1].set_weights([np.full(4, 2.0), np.ones(4), np.ones(4), np.full(4, 0.5)])
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
+    with pytest.warns(UserWarning, match="stays in float"):
+        quantized = conversion.quantize(model, x)
+    assert "negated_range" in ranges(quantized)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.05 * np.ptp(model(x)))
+    with pytest.raises(ValueError, match=r"doubled \(Doubled\), .*negated \(Negated\)"):
+        conversion.export_litert(quantized, tmp_path / "model.tflite")
+
+
 def test_the_report_says_what_was_done(trained):
     model = conversion.quantize(trained, bits=4, ends=8, layers={"third": None})
     text = str(conversion.report(model))
@@ -154,6 +197,163 @@ def test_a_shared_layer_and_a_model_within():
     assert {"shared_range", "shared_range_1"} <= ranges(quantized)
 
 
+def tokens(*shape):
+    return np.random.default_rng(0).integers(0, 5000, shape).astype("float32")
+
+
+def test_numbers_of_tokens_and_categories_are_not_rounded():
+    inputs = keras.Input((6,), name="ids")
+    nested_inputs = keras.Input((6,))
+    nested = keras.Model(nested_inputs, L.Embedding(5000, 4)(L.Reshape((6,))(nested_inputs)))
+    parts = [
+        L.Embedding(5000, 4)(inputs[:, 1:3]),
+        nested(L.Flatten()(inputs)),
+        L.TimeDistributed(L.CategoryEncoding(5000))(inputs[:, :2, None]),
+    ]
+    summed = [L.Dense(2)(L.Flatten()(part)) for part in parts]
+    model = keras.Model(inputs, L.Add()([*summed, L.Dense(2)(inputs / 5000.0)]))
+    x = tokens(64, 6)
+    quantized = conversion.quantize(model, x)
+    assert np.corrcoef(np.ravel(model(x)), np.ravel(quantized(x)))[0, 1] > 0.999
+    # The Dense layer after the division takes rounded numbers.
+    assert "ids_range" in ranges(quantized)
+
+
+def test_the_mark_of_a_masking_is_not_rounded():
+    model = keras.Sequential([keras.Input((None, 3)), L.Masking(-1.0), L.LSTM(4), L.Dense(2)])
+    x = 2 * np.random.default_rng(0).normal(size=(32, 6, 3)).astype("float32")
+    x[:, 3:] = -1
+    quantized = conversion.quantize(model, x)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.05)
+    np.testing.assert_allclose(quantized(x[:, :3]), quantized(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_confident_errors_keep_their_gradient(activation):
+    loss = keras.losses.CategoricalCrossentropy()
+    if activation == "sigmoid":
+        loss = keras.losses.BinaryCrossentropy()
+    head = keras.Sequential([keras.Input((4,)), L.Dense(3, activation), L.Reshape((3,))])
+    x = np.eye(4, dtype="float32")[:3]
+    labels = np.roll(np.eye(3, dtype="float32"), 1, axis=1)
+    # Keras finds logits of any size, but not before a Reshape.
+    for last, logit in ((L.Dense(3, activation), 40), (head, 8)):
+        model = keras.Sequential([keras.Input((4,)), last])
+        model.set_weights([logit * np.eye(4, 3), np.zeros(3)])
+        gradients = []
+        for one in (model, conversion.quantize(model, x)):
+            with tf.GradientTape() as tape:
+                value = loss(labels, one(x, training=True))
+            gradients.append(tape.gradient(value, one.trainable_variables))
+        assert np.abs(gradients[0][0]).max() > 0.05
+        for expected, got in zip(*gradients, strict=True):
+            np.testing.assert_allclose(got, expected, atol=0.003)
+
+
+def test_activations_that_are_layers_or_shared(tmp_path):
+    prelu = L.PReLU(keras.initializers.Constant(0.5))
+    shared = L.Dense(4, "tanh")
+    inputs = keras.Input((4,))
+    hidden = L.Dense(4, activation=prelu)(shared(shared(inputs)))
+    model = keras.Model(inputs, L.Dense(2)(hidden))
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    quantized = conversion.quantize(model, x)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.05)
+    assert len(quantized.trainable_variables) == len(model.trainable_variables)
+    np.testing.assert_array_equal(conversion.strip(quantized)(x), quantized(x))
+    quantized.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x), quantized(x))
+
+
+def test_losses_by_the_names_of_outputs(tmp_path):
+    inputs = keras.Input((4,))
+    hidden = L.Dense(8, "relu")(inputs)
+    outputs = [L.Dense(3, "softmax", name="a")(hidden), L.Dense(1, name="b")(hidden)]
+    losses = {"a": "sparse_categorical_crossentropy", "b": "mse"}
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    targets = {"a": np.arange(32) % 3, "b": x[:, :1]}
+    for names in (["a", "b"], ["b"]):
+        model = keras.Model(inputs, [outputs["ab".index(name)] for name in names])
+        model.compile("adam", {name: losses[name] for name in names})
+        quantized = conversion.quantize(model, x)
+        quantized.save(tmp_path / "model.keras")
+        for one in (quantized, keras.saving.load_model(tmp_path / "model.keras")):
+            assert one.output_names == names
+            # Keras takes no dictionary of targets for a single output.
+            one.fit(x, targets if names == ["a", "b"] else targets["b"], verbose=0)
+        assert conversion.strip(quantized).output_names == names
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("is_global", [False, True])
+def test_other_dtypes(policy, is_global, tmp_path):
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    own = {} if is_global else {"dtype": policy}
+    default = keras.config.dtype_policy()
+    if is_global:
+        keras.config.set_dtype_policy(policy)
+    try:
+        inputs = keras.Input((8,))
+        y = L.BatchNormalization(**own)(L.Dense(8, **own)(inputs))
+        y = L.Dense(6, "tanh", **own)(L.ReLU(**own)(y))
+        model = keras.Model(inputs, L.Dense(4, **own, name="last")(y * 2))
+        quantized = conversion.quantize(model, x)
+        plain = conversion.strip(quantized)
+    finally:
+        keras.config.set_dtype_policy(default)
+    assert model.output.dtype == quantized.output.dtype == plain.output.dtype
+    expected, got = (np.array(one(x), "float64") for one in (quantized, plain))
+    # Numbers halfway between two levels are frequent in bfloat16.
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_allclose(np.array(model(x), "float64"), expected, atol=0.1)
+    with pytest.raises(ValueError, match=r"last_range \(FakeQuantize in .*float\d+, not in fl"):
+        conversion.export_litert(quantized, tmp_path / "model.tflite")
+
+
+class Unregistered(L.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = L.Dense(3)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 3)
+
+
+def test_functions_and_classes_that_are_not_registered():
+    factor = 2.0
+
+    def doubled_tanh(x):
+        return factor * keras.ops.tanh(x)
+
+    def absolute(target, output):
+        return keras.ops.mean(keras.ops.abs(target - output))
+
+    layers = [
+        L.TimeDistributed(Unregistered()),
+        L.LSTM(3, activation=doubled_tanh, return_sequences=True),
+        L.Lambda(lambda x: factor * x),
+        L.Flatten(),
+        L.Dense(2, doubled_tanh),
+    ]
+    x = np.random.default_rng(0).normal(size=(32, 5, 4)).astype("float32")
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((5, 4)), *layers])
+        model.compile("adam", absolute)
+    quantized = conversion.quantize(model, x)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.15)
+    assert quantized.distribute_strategy is strategy
+    quantized.fit(x, np.zeros((32, 2)), verbose=0)
+    np.testing.assert_allclose(conversion.strip(quantized)(x), quantized(x), atol=0.05)
+
+
 def test_ranges_move_in_training_only(trained, digits):
     model = conversion.quantize(trained, digits[0][:100])
     layer = model.get_layer("sum_range")
@@ -170,6 +370,24 @@ def test_without_data_the_first_batch_sets_the_ranges():
     assert (float(layer.low), float(layer.high)) == (-1.0, 3.0)
     layer(tf.constant([-2.0, 1.0]), training=True)
     assert (float(layer.low), float(layer.high)) == (-1.5, 2.0)
+
+
+def test_a_frozen_range_stays():
+    layer = FakeQuantize()
+    layer(tf.constant([-1.0, 3.0]), training=True)
+    layer.trainable = False
+    layer(tf.constant([-9.0, 9.0]), training=True)
+    assert (float(layer.low), float(layer.high)) == (-1.0, 3.0)
+
+
+def test_strip_keeps_masks():
+    layers = [L.Embedding(20, 8, mask_zero=True), L.LSTM(4), L.Dense(2)]
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+    x = np.random.default_rng(0).integers(1, 20, (32, 6))
+    x[:, 3:] = 0
+    # A warning about a mask that is destroyed would be an error here.
+    plain = conversion.strip(conversion.quantize(model, x))
+    np.testing.assert_allclose(plain(x[:, :3]), plain(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -195,6 +413,40 @@ def test_strip_bakes_the_values(trained, digits, tmp_path):
     plain.save(tmp_path / "plain.keras")
     loaded = keras.saving.load_model(tmp_path / "plain.keras")
     np.testing.assert_array_equal(loaded(digits[2]), model(digits[2]))
+
+
+def test_strip_of_numbers_halfway_between_levels():
+    model = keras.Sequential([keras.Input((4000,)), FakeQuantize()])
+    (layer,) = model.layers
+    layer.observe([-2.345, 3.21])
+    step = (layer.high.numpy() - layer.low.numpy()) / np.float32(255)
+    x = step * np.arange(-1000, 1000, 0.5, dtype="float32")[None]
+    plain = conversion.strip(model)
+    np.testing.assert_array_equal(plain(x), model(x))
+    np.testing.assert_allclose(plain.predict(x, verbose=0), model(x), atol=1.001 * step)
+
+
+def test_a_range_of_zeros(tmp_path):
+    dead = L.Dense(4, "relu", kernel_initializer="zeros", name="dead")
+    model = keras.Sequential([keras.Input((4,)), dead, L.Dense(2, bias_initializer="ones")])
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    quantized = conversion.quantize(model, x)
+    np.testing.assert_array_equal(quantized(x), np.ones((32, 2)))
+    np.testing.assert_array_equal(conversion.strip(quantized)(x), quantized(x))
+    with pytest.raises(ValueError, match="dead_range of sequential saw only zeros"):
+        conversion.export_litert(quantized, tmp_path / "model.tflite")
+
+
+def test_ranges_that_were_never_set_are_an_error(trained, digits, tmp_path):
+    model = conversion.quantize(trained)
+    listed = "image_range, .*last_range saw no batch"
+    with pytest.raises(ValueError, match=f"strip: {listed}"):
+        conversion.strip(model)
+    with pytest.raises(ValueError, match=f"export_litert: {listed}"):
+        conversion.export_litert(model, tmp_path / "model.tflite")
+    model.fit(digits[0][:32], digits[1][:32], verbose=0)
+    conversion.strip(model)
+    conversion.export_litert(model, tmp_path / "model.tflite")
 
 
 def test_it_trains_and_is_saved(trained, digits, tmp_path):
@@ -263,16 +515,47 @@ def test_litert_computes_residual_blocks_with_integers(tmp_path):
     assert float_tensors(interpreter) == 2
 
 
+@pytest.mark.parametrize("bits", [1, 8])
+def test_litert_computes_sequences(bits, tmp_path):
+    layers = [L.Conv1D(5, 3, activation="relu"), L.MaxPooling1D(), L.Flatten(), L.Dense(2)]
+    model = keras.Sequential([keras.Input((12, 6)), *layers])
+    x = np.random.default_rng(0).normal(size=(20, 12, 6)).astype("float32")
+    quantized = conversion.quantize(model, x, bits=bits)
+    conversion.export_litert(quantized, tmp_path / "model.tflite")
+    interpreter, got = run_litert(tmp_path / "model.tflite", x)
+    last = quantized.layers[-1]
+    step = float(last.high - last.low) / 255
+    np.testing.assert_allclose(got, quantized(x), atol=2.5 * step)
+    assert float_tensors(interpreter) == 2
+
+
 def test_litert_computes_separate_activations(digits, tmp_path):
     inputs = keras.Input((8, 8, 1))
     x = L.Dense(16, "tanh")(L.Flatten()(inputs))
     x = L.Dense(16)(x)
     x = L.Activation("sigmoid")(x)
-    model = keras.Model(inputs, L.Dense(10, "softmax")(x))
-    quantized = conversion.quantize(model, digits[0][:500])
-    conversion.export_litert(quantized, tmp_path / "model.tflite")
-    _, got = run_litert(tmp_path / "model.tflite", digits[2][:50])
-    np.testing.assert_allclose(got, quantized(digits[2][:50]), atol=3 / 255)
+    for last in ("softmax", "sigmoid"):
+        model = keras.Model(inputs, L.Dense(10, last)(x))
+        quantized = conversion.quantize(model, digits[0][:500])
+        conversion.export_litert(quantized, tmp_path / "model.tflite")
+        interpreter, got = run_litert(tmp_path / "model.tflite", digits[2][:50])
+        np.testing.assert_allclose(got, quantized(digits[2][:50]), atol=3 / 255)
+        assert float_tensors(interpreter) == 2
+
+
+def test_litert_lists_the_operations_that_it_would_compute_in_float(tmp_path):
+    inputs = keras.Input((8, 8, 2))
+    dilated = L.Conv2D(4, 3, dilation_rate=2, activation="relu")(inputs)
+    x = np.random.default_rng(0).normal(size=(20, 8, 8, 2)).astype("float32")
+    for output, listed in ((dilated, "CONV_2D"), (keras.ops.exp(-inputs), "NEG")):
+        model = keras.Model(inputs, L.Dense(2)(L.Flatten()(output)))
+        quantized = conversion.quantize(model, x)
+        with pytest.raises(ValueError, match=rf"would compute .*{listed} \(.* in float"):
+            conversion.export_litert(quantized, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+    # Operations with integer arithmetic are fine.
+    model = keras.Model(inputs, L.Dense(2)(L.Flatten()(inputs[:, :2] + inputs[:, 2:4])))
+    conversion.export_litert(conversion.quantize(model, x), tmp_path / "model.tflite")
 
 
 def test_litert_lists_the_layers_that_it_cannot_compute(tmp_path):
@@ -297,6 +580,14 @@ def test_bad_input(trained, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             conversion.quantize(trained, **options)
+    with pytest.raises(ValueError, match=r"convolutional has layers\.FakeQuantize al"):
+        conversion.quantize(conversion.quantize(trained))
+    with pytest.raises(ValueError, match="x has no rows"):
+        conversion.quantize(trained, np.zeros((0, 8, 8, 1)))
+    with pytest.raises(ValueError, match="x has numbers that are NaN"):
+        conversion.quantize(trained, np.full((2, 8, 8, 1), np.nan))
+    with pytest.raises(ValueError, match="neither swap, strip nor quantize returned it"):
+        conversion.report(keras.Sequential())
     with pytest.raises(ValueError, match="not built"):
         conversion.quantize(keras.Sequential([L.Dense(3)]))
     with pytest.raises(ValueError, match="no layer with a kernel"):
@@ -322,4 +613,53 @@ def test_a_subclassed_model_is_an_error():
     model(np.zeros((1, 3), "float32"))
     with pytest.raises(ValueError, match="functional model, but own"):
         conversion.quantize(model)
-    assert ks.layers.FakeQuantize
+
+    class Ranged(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.range = FakeQuantize(name="own_range")
+
+        def call(self, inputs, training=False):
+            return self.range(inputs, training=training)
+
+    model = Ranged()
+    model(np.ones((1, 3), "float32"), training=True)
+    with pytest.raises(ValueError, match=r"own_range \(FakeQuantize\) is called by the code of"):
+        conversion.strip(model)
+
+
+def test_names_that_are_taken():
+    layers = [L.Dense(4, "tanh", name="a"), L.Dense(4, name="a_range"), L.Dense(2, name="a_1")]
+    model = keras.Sequential([keras.Input((4,)), *layers, L.ReLU(name="a_activation")])
+    names = {layer.name for layer in conversion.quantize(model).layers}
+    assert {"a", "a_range", "a_range_1", "a_activation", "a_activation_1"} <= names
+
+
+def test_rules_for_a_kernel_do_not_act_on_the_folded_one():
+    rules = {"kernel_regularizer": "l2", "kernel_constraint": keras.constraints.MaxNorm(1.0)}
+    layers = [
+        L.Dense(3, **rules, name="ruled"),
+        L.BatchNormalization(),
+        L.Dense(1, kernel_regularizer="l2"),
+    ]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    layers[1].moving_variance.assign([1e-4] * 3)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    x = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
+    with pytest.warns(UserWarning, match=r"ruled: kernel_regularizer, kernel_constraint left out"):
+        quantized = conversion.quantize(model, x, activation_bits=None)
+    before = np.array(quantized(x))
+    quantized.fit(x, np.zeros((16, 1)), verbose=0)
+    np.testing.assert_allclose(quantized(x), before, rtol=1e-5)
+    # The last layer keeps its own.
+    assert len(quantized.losses) == 1
+
+
+def test_a_layer_with_more_weights_is_not_folded():
+    dense = L.Dense(4)
+    model = keras.Sequential([keras.Input((4,)), dense, L.BatchNormalization(), L.Dense(1)])
+    dense.enable_lora(2)
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    with pytest.warns(UserWarning, match="stays in float"):
+        quantized = conversion.quantize(model, x)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.05)

@@ -115,6 +115,21 @@ def test_multiply_adds(layer, shape, expected, wraps):
         assert set(row.multiply_adds) <= {1 if wraps else 32}
 
 
+@pytest.mark.parametrize("wraps", [False, True])
+def test_all_calls_of_a_shared_layer(wraps):
+    conv = keras.layers.Conv2D(2, 3, padding="same", use_bias=False)
+    dense = keras.layers.Dense(5)
+    if wraps:
+        conv = SurrogateWeights(conv, "ste_sign")
+    nested = keras.Sequential([keras.Input((2,)), dense])
+    inputs = keras.Input((8, 8, 2))
+    x = conv(keras.layers.AveragePooling2D(2)(conv(inputs)))
+    pooled = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, nested(pooled) + nested(2 * pooled) + dense(pooled))
+    found = [row.multiply_adds for row in conversion.weight_report(model).layers]
+    assert found == [{1 if wraps else 32: 36 * (64 + 16)}, {32: 3 * 10}]
+
+
 def test_layers_within_a_wrapped_block_have_their_own_shapes():
     block = keras.Sequential(
         [keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(3)]

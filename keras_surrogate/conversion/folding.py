@@ -26,7 +26,12 @@ FOLDABLE = (*_PLAIN, *_TRANSPOSED, *_DEPTHWISE, *_SEPARABLE)
 
 def is_foldable(layer: keras.layers.Layer, normalization: keras.layers.Layer) -> bool:
     """True if a normalisation of a layer's output is a scale and a shift of its channels."""
-    if not isinstance(layer, FOLDABLE) or layer.activation is not keras.activations.linear:
+    # Not isinstance, because a subclass may use its kernel in another way.
+    if type(layer) not in FOLDABLE or layer.activation is not keras.activations.linear:
+        return False
+    kernels = 2 if isinstance(layer, _SEPARABLE) else 1
+    if len(layer.weights) != kernels + layer.use_bias:
+        # Such as a Dense layer after `enable_lora`.
         return False
     channels = getattr(layer, "data_format", "channels_last")
     axis = normalization.axis

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import activations, files, functions, methods
-from keras_surrogate.conversion import choosing, rebuilding
+from keras_surrogate.conversion import choosing, rebuilding, rounding
+from keras_surrogate.conversion.quantizing import ONE_STEP
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 
 if TYPE_CHECKING:
@@ -83,8 +87,9 @@ def export_litert(model: keras.Model, path: PathLike) -> None:
             or not at all.
 
     Raises:
-        ValueError: `path` cannot be written; the model is not such a model, or has layers that
-            LiteRT would compute in float. The message lists all of them.
+        ValueError: `path` cannot be written; the model is not such a model, has operations that
+            LiteRT would compute in float, layers of another dtype than float32, or ranges that saw
+            no batch or only zeros. The message lists all of them.
     """
     choosing.check_model("export_litert", model)
     _check_path(path)
@@ -92,6 +97,7 @@ def export_litert(model: keras.Model, path: PathLike) -> None:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([_inference(model)], model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     content = converter.convert()
+    _check_operations(content)
     with files.replacing_file(path) as unfinished:
         unfinished.write_bytes(content)
 
@@ -118,6 +124,39 @@ def _check_layers(model: keras.Model) -> None:
             f"{', '.join(problems)}. Replace these layers, or write a float file: "
             "conversion.export(model, path), then tf.lite.TFLiteConverter.from_saved_model(path)."
         )
+    rounding.check_ranges("export_litert", ranges)
+    empty = [layer.name for layer in ranges if layer.low.numpy() == layer.high.numpy()]
+    if empty:
+        raise ValueError(
+            f"export_litert: {', '.join(empty)} of {model.name} saw only zeros, so that there is "
+            "no step between two integers. Remove the layer before it, or train it until its "
+            "outputs are not all 0."
+        )
+
+
+def _check_operations(content: bytes) -> None:
+    """Raise a ValueError if a LiteRT model computes something in float between its ends."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        tf.lite.experimental.Analyzer.analyze(model_content=content)
+    description = printed.getvalue()
+    # Such as "T#10(functional/conv2d/convolution) shape_signature:[-1, 6, 6, 4], type:INT8".
+    tensors = re.findall(r"^ *T#(\d+)\((.*)\) shape.*?, type:(\w+)", description, re.MULTILINE)
+    names = {number: name for number, name, dtype in tensors if dtype.startswith("FLOAT")}
+    # Such as "Op#2 CONV_2D(T#8, T#9, T#6) -> [T#10]".
+    operations = re.findall(r"^ *Op#\d+ (\w+)\(.*\) -> \[(.*)\]", description, re.MULTILINE)
+    in_float = [
+        f"{kind} ({names[number]})"
+        for kind, outputs in operations
+        for number in re.findall(r"T#(\d+)", outputs)
+        if number in names and kind != "DEQUANTIZE"
+    ]
+    if in_float:
+        raise ValueError(
+            f"export_litert: LiteRT would compute {', '.join(in_float)} in float. Replace these "
+            "operations, or write a float file: conversion.export(model, path), then "
+            "tf.lite.TFLiteConverter.from_saved_model(path)."
+        )
 
 
 def _called_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
@@ -131,11 +170,13 @@ def _called_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 def _problem(layer: keras.layers.Layer) -> str | None:
     """The reason why LiteRT would not compute a layer with integers, or None."""
+    if layer.compute_dtype != "float32" and not isinstance(layer, keras.layers.InputLayer):
+        return f"{type(layer).__name__} in {layer.compute_dtype}, not in float32"
     if isinstance(layer, SurrogateWeights):
         return _weight_problem(layer)
     if isinstance(layer, _INTEGER_WEIGHTS):
         return f"{type(layer).__name__} with weights in float"
-    if isinstance(layer, _INTEGER):
+    if type(layer) in _INTEGER:
         return None
     if getattr(layer, "activation", None) is keras.activations.softmax:
         return None
@@ -159,7 +200,7 @@ def _weight_problem(wrapper: SurrogateWeights) -> str | None:
 
 def _one_step(wrapper: SurrogateWeights) -> bool:
     """True for a layer whose kernel has one step in LiteRT, and not one for each channel."""
-    return not isinstance(wrapper.layer, keras.layers.Conv1D | keras.layers.Conv2D)
+    return isinstance(wrapper.layer, ONE_STEP)
 
 
 def _unit(wrapper: SurrogateWeights) -> float | None:

@@ -8,11 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import checks, functions
 from keras_surrogate.conversion import choosing, folding, layer_tree, rebuilding, reports
-from keras_surrogate.conversion.range_places import Graph, is_fused
+from keras_surrogate.conversion.range_places import (
+    CallPlace,
+    Graph,
+    all_calls,
+    as_functional,
+    gives_probabilities,
+    is_fused,
+)
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 from keras_surrogate.layers.within import everything_within
 from keras_surrogate.surrogate import Surrogate
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
     from keras_surrogate._types import FunctionLike
 
 MOST_BITS = 8
+# Layers whose kernel has one step in LiteRT. Its converter breaks on several steps of a Conv1D.
+ONE_STEP = (keras.layers.Conv1D, keras.layers.Dense, keras.layers.DepthwiseConv2D)
 
 
 def quantize(
@@ -41,13 +51,19 @@ def quantize(
         conversion.strip(quantized).save("served.keras")        plain Keras with the rounded weights
 
     Kernels and embeddings become `SurrogateWeights`. With b bits they have the 2**b - 1 levels from
-    -max(abs(w)) to max(abs(w)), with one maximum for each output channel; for Dense and depthwise
-    layers with one for the kernel, as LiteRT demands. With 1 bit they have the two levels of their
-    sign times mean(abs(w)). Activations are rounded by `FakeQuantize` within moving ranges: after
-    an activation, a sum or a mean, but not after layers that only pass values on, such as a pooling
-    by maxima. Biases stay float.
+    -max(abs(w)) to max(abs(w)), with one maximum for each output channel; for Dense, Conv1D and
+    depthwise layers with one for the kernel, as LiteRT demands. With 1 bit they have the two levels
+    of their sign times mean(abs(w)). Biases stay float.
 
-    The compilation is that of the model, with a new optimizer. `report(quantized)` lists every
+    Activations are rounded by `FakeQuantize` within moving ranges: the floating inputs and outputs
+    of the model, and what follows an activation, a sum or a mean, but not after layers that only
+    pass values on, such as a pooling by maxima. Numbers of tokens and categories, such as the input
+    of an Embedding or a Masking, are not rounded, nor is a softmax or sigmoid at the end of the
+    model, so that small probabilities keep their gradient.
+
+    The compilation is that of the model, with a new optimizer. Outputs keep their names, which are
+    those of their last layers: where a model has several outputs, or its loss is a dictionary, the
+    layer of an output "a" becomes "a_unrounded" and its range "a". `report(quantized)` lists every
     layer.
 
     Args:
@@ -60,18 +76,21 @@ def quantize(
         layers: other bits, or None for float, for the weights of some layers, by name, path or
             pattern, such as {"conv2d_1": 4, "block3*": 2}; later entries win.
         ends: the bits of weights of the first and the last layer with weights, or None for float;
-            default "same": as the others. `layers` wins over it.
+            default "same": as the others. `layers` wins over it, and is for further outputs.
         backward: the function of the slope of rounded weights; default "linear", straight-through.
         fold: True folds a BatchNormalization into the convolution or Dense layer before it, by
             its moving statistics, so that it is not trained any more; default True. One that
-            cannot be folded, or with False, stays in float. The report says which.
+            cannot be folded, or with False, stays in float. The regularizers and constraints of
+            the layer before it are left out, because they are for the kernel before the folding.
+            The report says which.
 
     Returns:
         A functional model with the same outputs within the quantisation steps.
 
     Raises:
-        ValueError: the model is subclassed, not built, has no weights to quantise or has a layer
-            that cannot be copied; bits out of range; an unknown layer or function.
+        ValueError: the model is subclassed, not built or quantised already, has no weights to
+            quantise or has a layer that cannot be copied; bits out of range; an unknown layer or
+            function; `x` has no rows or numbers that are not finite.
 
     Source: Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342, for one
     maximum a channel; XNOR-Net, Rastegari et al. 2016, arXiv:1603.05279, for 1 bit.
@@ -86,12 +105,15 @@ def quantize(
     original = rebuilding.rebuilt(model, {}, {})
     bits_of = _bits_of_layers(original, bits, ends, layers or {})
 
-    conversion = _Conversion(bits_of, activation_bits, slope, fold)
-    quantized = conversion.run(original)
-    if x is not None:
-        _calibrate(quantized, x)
-    if model.compiled:
-        quantized.compile_from_config(model.get_compile_config())
+    # With one output, Keras needs no name.
+    named_outputs = len(model.outputs) > 1 or isinstance(getattr(model, "loss", None), dict)
+    conversion = _Conversion(bits_of, activation_bits, slope, fold, named_outputs)
+    with rebuilding.as_in(model):
+        quantized = conversion.run(original)
+        if x is not None:
+            _calibrate(quantized, x)
+        if model.compiled:
+            quantized.compile_from_config(model.get_compile_config())
     reports.keep(quantized, reports.Report(tuple(conversion.changes), tuple(conversion.kept)))
     return quantized
 
@@ -103,6 +125,11 @@ def _check_model(model: keras.Model) -> None:
             f"quantize needs a Sequential or functional model, but {model.name} is a "
             f"{type(model).__name__}, whose own code calls its layers. Wrap its layers in "
             "layers.SurrogateWeights and put layers.FakeQuantize after its activations."
+        )
+    if any(isinstance(layer, FakeQuantize) for layer in everything_within(model)):
+        raise ValueError(
+            f"quantize: {model.name} has layers.FakeQuantize already. Quantise the float model, or "
+            "train this one."
         )
     if not model.built:
         raise ValueError(
@@ -165,9 +192,7 @@ def _wrapped(
     layer: keras.layers.Layer, bits: int, backward: functions.Function
 ) -> SurrogateWeights:
     scale = "mean_abs" if bits == 1 else "max_abs"
-    # LiteRT has one step for the whole kernel there.
-    one_step = keras.layers.Dense | keras.layers.DepthwiseConv2D
-    per = "tensor" if isinstance(layer, one_step) else "channel"
+    per = "tensor" if isinstance(layer, ONE_STEP) else "channel"
     return SurrogateWeights(layer, _surrogate(bits, backward), scale=scale, per=per)
 
 
@@ -201,125 +226,216 @@ class _Conversion:
         activation_bits: int | None,
         backward: functions.Function,
         fold: bool,
+        named_outputs: bool,
     ) -> None:
         self._bits = bits
         self._activation_bits = activation_bits
         self._backward = backward
         self._fold = fold
-        # The plan of each new layer, by its id; and each plan with its new layer.
-        self._plans: dict[int, _Plan] = {}
+        self._named_outputs = named_outputs
+        # From the ids of layers and models to their copies, of which there is one for all graphs.
+        self._clones: dict[int, Any] = {}
+        # From the ids of layers to their separate activations.
+        self._activations: dict[int, keras.layers.Layer] = {}
+        # Each plan with its new layer.
         self._made: list[tuple[_Plan, Any]] = []
-        # The rounded tensor of each floating input of the model, by the input's id.
-        self._rounded_inputs: dict[int, keras.KerasTensor] = {}
-        self._names: collections.Counter[str] = collections.Counter()
+        # Each tensor that is rounded only where a layer may take rounded numbers, with the name of
+        # its range, by the tensor's id; and its rounded tensor, once there is one.
+        self._exact: dict[int, tuple[keras.KerasTensor, str]] = {}
+        self._rounded_later: dict[int, keras.KerasTensor] = {}
+        # The number of calls of each layer, by its id.
+        self._calls: collections.Counter[int] = collections.Counter()
+        # The names of all layers and operations, old and new, which Keras demands to be different.
+        self._names: set[str] = set()
         self.changes: list[reports.Change] = []
         self.kept: list[reports.Unreached] = []
 
     def run(self, model: keras.Model) -> keras.Model:
         """The quantised model, with the weights of the float model."""
-        quantized = self._graph_of(model, is_outermost=True)
+        calls = all_calls(model)
+        self._calls.update(id(call.layer) for call in calls)
+        self._names.update(call.layer.name for call in calls)
+        quantized = self._graph_of(model, is_outermost=True, is_last=True)
         for plan, layer in self._made:
             _transfer(plan, layer)
         return quantized
 
-    def _graph_of(self, model: keras.Model, is_outermost: bool = False) -> keras.Model:
-        if type(model) is keras.Sequential:
-            model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-        graph = Graph(model, self._fold)
-        clones: dict[int, Any] = {}
+    def _graph_of(
+        self, model: keras.Model, is_outermost: bool = False, is_last: bool = False
+    ) -> keras.Model:
+        """The quantised copy of a graph.
+
+        Args:
+            model: a Sequential or functional model.
+            is_outermost: True for the whole model.
+            is_last: True if its outputs are those of the whole model.
+        """
+        model = as_functional(model)
+        named_outputs = is_outermost and self._named_outputs
+        graph = Graph(model, self._fold, self._calls, named_outputs)
+        places = iter(graph.call_places)
+        # From the ids of copies to their plans in this graph.
+        plans: dict[int, _Plan] = {}
 
         def cloned(layer: Any) -> Any:
-            if id(layer) not in clones:
-                clones[id(layer)] = self._cloned(layer, graph)
-            return clones[id(layer)]
+            plan = self._plan(layer, graph, is_last)
+            if id(layer) not in self._clones:
+                self._clones[id(layer)] = self._cloned(plan, graph, is_last)
+            clone = self._clones[id(layer)]
+            plans[id(clone)] = plan
+            return clone
 
         def called(clone: Any, *args: Any, **kwargs: Any) -> Any:
-            args = keras.tree.map_structure(self._of_input, args)
-            return self._called(clone, *args, **kwargs)
+            # Keras makes the calls in the same order as before in `Graph`.
+            return self._called(plans[id(clone)], next(places), clone, *args, **kwargs)
 
         inputs = keras.tree.map_structure(_new_input, model.input)
-        if is_outermost and self._activation_bits is not None:
-            self._round_inputs(keras.tree.flatten(inputs))
+        for tensor, is_exact in zip(keras.tree.flatten(inputs), graph.exact_inputs, strict=True):
+            if is_outermost or is_exact:
+                self._add_exact(tensor, tensor.name)
+            if is_outermost and not is_exact:
+                self._of_exact(tensor)
         return keras.models.clone_model(
             model, input_tensors=inputs, clone_function=cloned, call_function=called
         )
 
-    def _round_inputs(self, inputs: Sequence[keras.KerasTensor]) -> None:
-        for tensor in inputs:
-            if tf.as_dtype(tensor.dtype).is_floating:
-                self._rounded_inputs[id(tensor)] = self._rounded(tensor, tensor.name)
+    def _add_exact(self, tensor: keras.KerasTensor, name: str) -> None:
+        """Let a floating tensor be rounded where it is first taken as a rounded one."""
+        if self._activation_bits is not None and tf.as_dtype(tensor.dtype).is_floating:
+            self._exact[id(tensor)] = (tensor, name)
 
-    def _of_input(self, tensor: Any) -> Any:
-        """The rounded value of an input of the model; every other argument unchanged."""
-        return self._rounded_inputs.get(id(tensor), tensor)
+    def _of_exact(self, tensor: Any) -> Any:
+        """The rounded value of a tensor that is not rounded yet; all other values unchanged."""
+        if id(tensor) not in self._exact:
+            return tensor
+        if id(tensor) not in self._rounded_later:
+            self._rounded_later[id(tensor)] = self._rounded(*self._exact[id(tensor)])
+        return self._rounded_later[id(tensor)]
 
-    def _cloned(self, layer: Any, graph: Graph) -> Any:
+    def _plan(self, layer: Any, graph: Graph, is_last: bool) -> _Plan:
+        """What is done to a layer, a model or an operation in a graph."""
         is_rounded = self._activation_bits is not None and graph.is_rounded(layer)
+        if is_last and graph.reaches_end(layer) and gives_probabilities(layer):
+            # Keras finds the logits behind it, and LiteRT has a fixed range for it.
+            is_rounded = False
+        if not isinstance(layer, keras.layers.Layer) or rebuilding.is_graph(layer):
+            return _Plan(layer, is_rounded=is_rounded)
+        return _Plan(
+            layer,
+            bits=self._bits.get(id(layer)),
+            normalization=graph.folds.get(id(layer)),
+            is_folded=id(layer) in graph.folded,
+            activation=self._separate_activation(layer),
+            is_rounded=is_rounded,
+        )
+
+    def _cloned(self, plan: _Plan, graph: Graph, is_last: bool) -> Any:
+        """The copy of a layer, a model or an operation."""
+        layer = plan.layer
         if not isinstance(layer, keras.layers.Layer):
             # An operation, such as x + y.
-            plan = _Plan(layer, is_rounded=is_rounded)
             clone = type(layer).from_config(layer.get_config())
+        elif rebuilding.is_graph(layer) and id(layer) in graph.exact:
+            clone = rebuilding.rebuilt(layer, {}, {})
         elif rebuilding.is_graph(layer):
-            plan = _Plan(layer)
-            clone = self._graph_of(layer)
+            clone = self._graph_of(layer, is_last=is_last and graph.reaches_end(layer))
         else:
-            plan = _Plan(
-                layer,
-                bits=self._bits.get(id(layer)),
-                normalization=graph.folds.get(id(layer)),
-                is_folded=id(layer) in graph.folded,
-                activation=self._separate_activation(layer),
-                is_rounded=is_rounded,
-            )
             clone = self._new_layer(plan)
             self._made.append((plan, clone))
             self._note(plan)
-        self._plans[id(clone)] = plan
+        is_followed = plan.activation is not None or plan.is_rounded
+        if is_followed and not plan.is_folded and graph.is_named(layer):
+            # The last layer after it has its name.
+            clone.name = self._free(f"{layer.name}_unrounded")
         return clone
 
     def _separate_activation(self, layer: keras.layers.Layer) -> Any:
         """The activation of a layer that needs rounded values before it, or None."""
-        if self._activation_bits is None or not isinstance(layer, folding.FOLDABLE):
+        if self._activation_bits is None or type(layer) not in folding.FOLDABLE:
             return None
         return None if is_fused(layer.activation) else layer.activation
 
     def _new_layer(self, plan: _Plan) -> keras.layers.Layer:
-        config = plan.layer.get_config()
+        changes: dict[str, object] = {}
         if plan.normalization is not None:
-            config["use_bias"] = True
+            changes["use_bias"] = True
+            # They were those of the kernel before the folding.
+            changes.update(dict.fromkeys(_rules(plan.layer)))
         if plan.activation is not None:
-            config["activation"] = "linear"
-        layer = type(plan.layer).from_config(config)
+            changes["activation"] = "linear"
+        layer = rebuilding.layer_like(plan.layer, **changes)
         if plan.bits is None:
             return layer
         return _wrapped(layer, plan.bits, self._backward)
 
-    def _called(self, clone: Any, *args: Any, **kwargs: Any) -> Any:
-        plan = self._plans[id(clone)]
+    def _called(self, plan: _Plan, place: CallPlace, clone: Any, *args: Any, **kwargs: Any) -> Any:
+        taken = [
+            argument if is_exact else self._of_exact(argument)
+            for argument, is_exact in zip(keras.tree.flatten(args), place.takes_exact, strict=True)
+        ]
+        args = keras.tree.pack_sequence_as(args, taken)
         outputs = args[0] if plan.is_folded else clone(*args, **kwargs)
         name = plan.layer.name
+        output_name = name if place.is_named else None
         if plan.activation is not None:
             outputs = self._rounded(outputs, f"{name}_before")
-            layer = keras.layers.Activation(plan.activation, name=f"{name}_activation")
-            outputs = layer(outputs)
+            activation_name = None if plan.is_rounded else output_name
+            outputs = self._activation_layer(plan, activation_name, outputs.dtype)(outputs)
         if plan.is_rounded:
-            outputs = self._rounded(outputs, name)
+            outputs = self._rounded(outputs, name, output_name)
+        elif place.is_exact:
+            for tensor in keras.tree.flatten(outputs):
+                self._add_exact(tensor, name)
         return outputs
 
-    def _rounded(self, outputs: Any, name: str) -> Any:
-        """The rounded values of one or several outputs."""
-        return keras.tree.map_structure(lambda tensor: self._range(name)(tensor), outputs)
+    def _activation_layer(self, plan: _Plan, name: str | None, dtype: str) -> keras.layers.Layer:
+        """The layer of a separate activation, one for all calls of the layer before it."""
+        key = id(plan.layer)
+        if key not in self._activations:
+            name = name or self._free(f"{plan.layer.name}_activation")
+            layer = plan.activation
+            if isinstance(layer, keras.layers.Layer):
+                # A layer such as PReLU has weights, and stays that of the float model's copy.
+                layer.name = name
+            else:
+                layer = keras.layers.Activation(layer, name=name, dtype=dtype)
+            self._activations[key] = layer
+        return self._activations[key]
 
-    def _range(self, name: str) -> FakeQuantize:
-        # Keras demands different names, and a layer may be called several times.
-        number = self._names[name]
-        self._names[name] += 1
-        suffix = f"_{number}" if number else ""
-        return FakeQuantize(self._activation_bits, name=f"{name}_range{suffix}")
+    def _rounded(self, outputs: Any, name: str, output_name: str | None = None) -> Any:
+        """The rounded values of one or several outputs.
+
+        Args:
+            outputs: tensors.
+            name: the name of the layer that gives them.
+            output_name: the name of the range; default None, that of the layer with "_range".
+        """
+        return keras.tree.map_structure(
+            lambda tensor: self._range(name, output_name, tensor.dtype)(tensor), outputs
+        )
+
+    def _free(self, name: str) -> str:
+        """The name, or with a number if another layer has it."""
+        free = name
+        number = 0
+        while free in self._names:
+            number += 1
+            free = f"{name}_{number}"
+        self._names.add(free)
+        return free
+
+    def _range(self, name: str, output_name: str | None, dtype: str) -> FakeQuantize:
+        range_name = output_name or self._free(f"{name}_range")
+        # The dtype is that of the tensor, whatever the global policy.
+        return FakeQuantize(self._activation_bits, name=range_name, dtype=dtype)
 
     def _note(self, plan: _Plan) -> None:
         """Add what is done to a layer to the report."""
         layer = plan.layer
+        rules = _rules(layer) if plan.normalization is not None else []
+        if rules:
+            reason = "left out, because they are for the kernel before the folding"
+            self.kept.append(reports.Unreached(layer.name, f"{', '.join(rules)} {reason}"))
         if plan.is_folded:
             self.changes.append(reports.Change(layer.name, "BatchNormalization", "folded"))
         elif plan.bits is not None:
@@ -332,6 +448,13 @@ class _Conversion:
             if self._fold:
                 reason += ", because no convolution or Dense layer alone comes before it"
             self.kept.append(reports.Unreached(layer.name, reason))
+
+
+def _rules(layer: keras.layers.Layer) -> list[str]:
+    """The names of a layer's regularizers and constraints."""
+    ends = ("_regularizer", "_constraint")
+    config = layer.get_config()
+    return [name for name, value in config.items() if name.endswith(ends) and value is not None]
 
 
 def _new_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
@@ -351,6 +474,15 @@ def _transfer(plan: _Plan, layer: keras.layers.Layer) -> None:
 
 def _calibrate(model: keras.Model, x: Any) -> None:
     """Set all ranges from one batch, first layer first."""
+    for part in keras.tree.flatten(x):
+        numbers = np.asarray(part)
+        if numbers.ndim and len(numbers) == 0:
+            raise ValueError("quantize: x has no rows. Pass some hundred inputs of the training.")
+        if np.issubdtype(numbers.dtype, np.floating) and not np.isfinite(numbers).all():
+            raise ValueError(
+                "quantize: x has numbers that are NaN or infinite, from which no range follows. "
+                "Leave these inputs out."
+            )
     ranges = [layer for layer in everything_within(model) if isinstance(layer, FakeQuantize)]
     for layer in ranges:
         layer.observing = True

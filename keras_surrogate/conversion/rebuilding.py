@@ -43,7 +43,7 @@ def rebuilt(
     Raises:
         ValueError: a layer cannot be created from its configuration, or its copy has other weights.
     """
-    with _as_in(model):
+    with as_in(model):
         copy = _Copier(slots, replacements, unwrapped).copy(model)
         if model.built and not copy.built:
             copy.build_from_config(model.get_build_config())
@@ -54,14 +54,26 @@ def rebuilt(
     return copy
 
 
+def layer_like(layer: keras.layers.Layer, **changes: object) -> keras.layers.Layer:
+    """A new layer with the configuration of another one, without its weights.
+
+    Call it within `as_in` of the layer's model, so that own functions and classes are found.
+
+    Args:
+        layer: the layer.
+        changes: arguments of its configuration that get other values.
+    """
+    return _Copier({}, {}).from_config(layer, changes)
+
+
 def remade(model: keras.Model) -> keras.Model:
     """The model that a `.keras` file of this model creates, without its weights."""
-    with _as_in(model):
+    with as_in(model):
         return _Copier({}, {}).copy(model)
 
 
 @contextlib.contextmanager
-def _as_in(model: keras.Model) -> Iterator[None]:
+def as_in(model: keras.Model) -> Iterator[None]:
     """A context with the model's strategy, in which its classes and functions are found by name."""
     with (
         model.distribute_strategy.scope(),
@@ -134,7 +146,7 @@ class _Copier:
         if id(layer) in self._replacements:
             return self._replacements[id(layer)]()
         clone = self._cloned(layer)
-        return clone if type(clone) is type(layer) else self._from_config(layer)
+        return clone if type(clone) is type(layer) else self.from_config(layer, {})
 
     def _unwrapped(self, wrapper):
         copy = self.copy(wrapper.layer)
@@ -163,13 +175,13 @@ class _Copier:
         clone.dtype_policy = model.dtype_policy
         return clone
 
-    def _from_config(self, layer):
+    def from_config(self, layer, changes):
         try:
             # A new structure, because the configuration that Keras collects for a class without
             # get_config is not a copy.
             config = keras.tree.map_structure(lambda value: value, layer.get_config())
             with _function_by_name(layer, config):
-                copy = type(layer).from_config(self._edited(config, layer))
+                copy = type(layer).from_config({**self._edited(config, layer), **changes})
         except Exception as error:
             raise _NotCopiedError(layer, error) from error
         copy.name = layer.name
@@ -189,6 +201,8 @@ class _Copier:
             if slot and slot.endswith("activation"):
                 config[slot] = self.copy(child)
             elif node and id(child) in self._replacements:
+                # Not only updated, because a description of how the old layer is built may be left.
+                node.clear()
                 node.update(keras.saving.serialize_keras_object(self.copy(child)))
             elif node:
                 node["config"] = self._edited(node["config"], child)

@@ -94,13 +94,15 @@ class Report(Shown):
 
 
 def report(model: keras.Model) -> Report:
-    """The report on a model that `swap` or `strip` returned. `print` shows it as a list.
+    """The report on a model from `swap`, `strip` or `quantize`. `print` shows it as a list.
 
     Raises:
-        ValueError: neither of them returned this model.
+        ValueError: none of them returned this model.
     """
     if model not in _REPORTS:
-        raise ValueError(f"There is no report on {model!r}: neither swap nor strip returned it.")
+        raise ValueError(
+            f"There is no report on {model!r}: neither swap, strip nor quantize returned it."
+        )
     return _REPORTS[model]
 
 

@@ -20,6 +20,7 @@ from keras_surrogate.conversion import (
     reports,
     rounding,
 )
+from keras_surrogate.layers.within import children, everything_within
 from keras_surrogate.surrogate import Surrogate
 
 
@@ -39,7 +40,8 @@ def strip(model: keras.Model) -> keras.Model:
     longer draws random slopes in training. SurrogateWeights becomes the layer that it wraps, with
     the values of the surrogate as its weights and without `WeightClip`; the optimizer starts anew
     then. Bop and LayerRates become the optimizer within them. FakeQuantize becomes a model of
-    Keras's own operations with its range as constants. `report(stripped)` lists everything.
+    Keras's own operations with its range as constants; in graphs, as in `predict`, numbers halfway
+    between two levels may be rounded the other way. `report(stripped)` lists everything.
 
     One difference remains: a ReLU(negative_slope=s) that was swapped becomes the equal
     LeakyReLU(s).
@@ -49,11 +51,14 @@ def strip(model: keras.Model) -> keras.Model:
 
     Raises:
         ValueError: a forward that Keras does not have (a step, a sign, "bsilu"), a layer that Keras
-            does not have (`SurrogateStep`), or a layer that cannot be copied. The message names
-            all of them.
+            does not have (`SurrogateStep`), a layer that cannot be copied, a `FakeQuantize` that
+            saw no batch, or a layer that is called both within a `SurrogateWeights` and outside of
+            it. The message names them.
     """
     choosing.check_model("strip", model)
     found = list(_surrogates(model))
+    ranges = [one.layer for one in found if isinstance(one.layer, layers.FakeQuantize)]
+    rounding.check_ranges("strip", ranges)
     _check_keras_has(found)
     slots = collections.defaultdict(dict)
     for surrogate in found:
@@ -63,6 +68,7 @@ def strip(model: keras.Model) -> keras.Model:
         for surrogate in found
         if isinstance(surrogate.layer, layers.SurrogateWeights)
     ]
+    _check_used_once(model, unwrapped)
     replacements = {
         id(surrogate.layer): surrogate.make
         for surrogate in found
@@ -206,6 +212,26 @@ def _check_keras_has(found: Sequence[_Found]) -> None:
             f"strip: Keras has nothing that computes {', '.join(missing)}. Keep these surrogates: "
             "conversion.export writes a SavedModel, which is served without keras_surrogate."
         )
+
+
+def _check_used_once(model: keras.Model, wrappers: Sequence[layers.SurrogateWeights]) -> None:
+    """Raise a ValueError if a wrapped layer, which gets other weights, is also used elsewhere."""
+    for wrapper in wrappers:
+        inner = [wrapper.layer, *everything_within(wrapper.layer)]
+        shared = [
+            child.name
+            for holder in [model, *everything_within(model)]
+            # The user's own code may hold a layer without calling it.
+            if holder not in (wrapper, *inner) and not layer_tree.has_own_call(holder)
+            for child in children(holder).values()
+            if child in inner
+        ]
+        if shared:
+            raise ValueError(
+                f"strip: {shared[0]} is called both within {wrapper.name} (SurrogateWeights) and "
+                "outside of it, with other weights. One plain layer cannot hold both. Give each "
+                "place a layer of its own."
+            )
 
 
 def _random_slopes(found: Sequence[_Found]) -> Iterator[reports.Unreached]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
-from keras_surrogate.conversion import choosing, layer_tree
+from keras_surrogate.conversion import choosing, layer_tree, rebuilding
+from keras_surrogate.conversion.range_places import as_functional
 from keras_surrogate.layers import SurrogateWeights
 from keras_surrogate.layers.weights import name_within, replacing
+from keras_surrogate.layers.within import everything_within
 from keras_surrogate.reprs import Shown
 
 
@@ -118,7 +121,9 @@ def weight_report(model: keras.Model) -> WeightReport:
     A weight that `SurrogateWeights` replaces by one of n levels has ceil(log2(n)) bits, every other
     weight the bits of its dtype. Multiply-adds are those of kernels, for one example, and are
     counted by the bits of the weight, whatever the input has. They are known for Dense, EinsumDense
-    and all convolutions of known input shapes, and for recurrent layers.
+    and all convolutions of known input shapes, and for recurrent layers, with all calls of a shared
+    layer; but not for layers that another Keras layer holds, such as those of MultiHeadAttention,
+    TimeDistributed and Bidirectional.
 
     Args:
         model: a built Keras model.
@@ -132,6 +137,7 @@ def weight_report(model: keras.Model) -> WeightReport:
             f"weight_report: {model.name} is not built. Give it an Input, or call it on data first."
         )
     rows = []
+    calls = _Calls(model)
     seen: set[int] = set()
     # Inner layers first, so that each weight is counted where it is held.
     for place in reversed(list(layer_tree.walk(model))):
@@ -142,11 +148,11 @@ def weight_report(model: keras.Model) -> WeightReport:
             continue
         own = [one for one in own if tf.as_dtype(one.dtype).is_floating]
         if own:
-            rows.append(_row(place, own))
+            rows.append(_row(place, own, calls))
     return WeightReport(tuple(reversed(rows)))
 
 
-def _row(place: layer_tree.Place, weights: list[keras.Variable]) -> LayerWeights:
+def _row(place: layer_tree.Place, weights: list[keras.Variable], calls: _Calls) -> LayerWeights:
     counts: collections.Counter[int] = collections.Counter()
     operations: collections.Counter[int] = collections.Counter()
     is_known = True
@@ -154,7 +160,7 @@ def _row(place: layer_tree.Place, weights: list[keras.Variable]) -> LayerWeights
         size = math.prod(weight.shape)
         counts[_bits(weight)] += size
         if weight.name.endswith("kernel"):
-            positions = _positions(place.layer, weight)
+            positions = calls.positions(place.layer, weight)
             is_known = is_known and positions is not None
             operations[_bits(weight)] += size * (positions or 0)
     return LayerWeights(
@@ -199,15 +205,78 @@ _TRANSPOSED = (
 )
 
 
-def _positions(layer: keras.layers.Layer, weight: keras.Variable) -> int | None:
-    """How often one example uses each element of a kernel; None if that is not known."""
-    shapes = _shapes(layer)
-    wrapper = replacing(weight)
-    if shapes is None and wrapper is not None and wrapper.layer is layer:
-        # A layer that was built from a file was never called by itself.
-        shapes = _shapes(wrapper)
-    if shapes is None:
-        return None
+_Shapes: TypeAlias = tuple[tuple, tuple]
+
+
+class _Noting(keras.Operation):
+    """An operation in place of a layer that notes the shapes of its calls."""
+
+    def __init__(self, layer: Any, found: dict[int, list[_Shapes]]) -> None:
+        super().__init__()
+        self._layer = layer
+        self._found = found
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        return self._layer(*args, **kwargs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        outputs = self._layer.compute_output_spec(*args, **kwargs)
+        if rebuilding.is_graph(self._layer):
+            _note_calls(self._layer, self._found)
+        first = keras.tree.flatten((args, kwargs))[0]
+        shape = getattr(first, "shape", ())
+        shapes = (tuple(shape), tuple(keras.tree.flatten(outputs)[0].shape))
+        self._found[id(self._layer)].append(shapes)
+        return outputs
+
+
+def _note_calls(model: keras.Model, found: dict[int, list[_Shapes]]) -> None:
+    """Note the shapes of all calls in a graph and in those within it, which do not change."""
+    graph = as_functional(model)
+    noting = {id(one): _Noting(one, found) for one in graph.operations}
+    keras.models.clone_model(graph, clone_function=lambda one: noting[id(one)])
+
+
+class _Calls:
+    """The calls of the layers of a model.
+
+    Args:
+        model: a built model. Of one with its own `call` only the first calls are known.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._shapes: dict[int, list[_Shapes]] = collections.defaultdict(list)
+        # From the id of a layer to the number of its calls by way of a layer that holds it.
+        self._repeated: dict[int, int] = {}
+        if not rebuilding.is_graph(model):
+            return
+        _note_calls(model, self._shapes)
+        for place in layer_tree.walk(model):
+            count = len(self._shapes.get(id(place.layer), ()))
+            if count > 1 and not rebuilding.is_graph(place.layer):
+                self._repeated.update((id(one), count) for one in everything_within(place.layer))
+
+    def positions(self, layer: keras.layers.Layer, weight: keras.Variable) -> int | None:
+        """How often one example uses each element of a kernel; None if that is not known."""
+        noted = self._shapes.get(id(layer))
+        wrapper = replacing(weight)
+        if noted is None and wrapper is not None and wrapper.layer is layer:
+            noted = self._shapes.get(id(wrapper))
+        if noted is not None:
+            found = [_positions(layer, shapes) for shapes in noted]
+            return None if None in found else sum(found)
+        if id(layer) in self._repeated:
+            # The shapes of the calls within a layer may differ.
+            return None
+        shapes = _shapes(layer)
+        if shapes is None and wrapper is not None and wrapper.layer is layer:
+            # A layer that was built from a file was never called by itself.
+            shapes = _shapes(wrapper)
+        return None if shapes is None else _positions(layer, shapes)
+
+
+def _positions(layer: keras.layers.Layer, shapes: _Shapes) -> int | None:
+    """How often one call uses each element of a kernel for one example, or None."""
     inputs, outputs = shapes
     # Before convolutions, because transposed ones are subclasses of none of them.
     if isinstance(layer, _TRANSPOSED):

@@ -25,7 +25,8 @@ class FakeQuantize(keras.layers.Layer):
 
         low = momentum * low + (1 - momentum) * min(x)        high likewise, with max(x)
 
-    where the first batch sets them, unless `observe` did before. Inference does not change them.
+    where the first batch sets them, unless `observe` did before. Inference does not change them,
+    nor does training while `trainable` is False.
     A conversion to LiteRT reads the range from this operation.
 
     Args:
@@ -78,7 +79,7 @@ class FakeQuantize(keras.layers.Layer):
             x: a floating tensor or array, an input of this layer.
         """
         low, high = _ends(x)
-        if float(self.batches_seen) > 0:
+        if float(self.batches_seen.numpy()) > 0:
             low = tf.minimum(low, self.low.value)
             high = tf.maximum(high, self.high.value)
         self.low.assign(low)
@@ -88,7 +89,7 @@ class FakeQuantize(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if self.observing:
             self.observe(inputs)
-        elif training:
+        elif training and self.trainable:
             self._follow(inputs)
         x = tf.cast(inputs, tf.float32)
         low = tf.convert_to_tensor(self.low.value)

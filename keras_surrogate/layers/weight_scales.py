@@ -24,8 +24,13 @@ from keras_surrogate.surrogate import Surrogate
 ScaleName: TypeAlias = Literal["mean_abs", "max_abs", "learned"]
 SCALES: tuple[ScaleName | None, ...] = (None, "mean_abs", "max_abs", "learned")
 
-# Steps below it would divide by zero.
-LEAST_STEP: float = 1e-8
+
+def least_step(dtype: str) -> float:
+    """The smallest step of a dtype, because weights are divided by it."""
+    # In float16, 1e-8 is 0. This is its smallest normal number.
+    return 2.0**-14 if dtype == "float16" else 1e-8
+
+
 # Functions with more levels than these have no levels here: 16 bits are no longer few.
 _MOST_LEVELS = 2**10
 
@@ -109,6 +114,11 @@ def levels_of(function: Function) -> tuple[float, ...] | None:
     wide = np.linspace(-512, 512, 2**16)
     # The shift keeps the grid off the places where functions jump.
     grid = np.concatenate([fine, wide]) + math.pi / 1e6
+    jumps = function.jumps(1e6)
+    if jumps is not None and len(jumps) > 0:
+        # Wherever they are, with one place between two of them.
+        ends = np.array([jumps[0] - 1, *jumps, jumps[-1] + 1])
+        grid = np.concatenate([grid, (ends[1:] + ends[:-1]) / 2])
     values, _ = tabulated(function, grid)
     far, _ = tabulated(function, np.array([-1e6, 1e6]))
     levels = np.unique(np.round([*values, *far], 9))
@@ -132,7 +142,7 @@ def unit_of(levels: tuple[float, ...]) -> float:
 def first_step(weight: tf.Tensor, levels: tuple[float, ...]) -> tf.Tensor:
     """The initial step of LSQ, 2 * mean(abs(w)) / sqrt(Q_P)."""
     step = 2 * tf.reduce_mean(tf.abs(weight)) / positive_levels(levels) ** 0.5
-    return tf.maximum(step, LEAST_STEP)
+    return tf.maximum(step, least_step(weight.dtype.name))
 
 
 def channel_axes(owner: keras.layers.Layer, weight: keras.Variable) -> tuple[int, ...]:

@@ -110,6 +110,9 @@ class SurrogateWeights(keras.layers.Wrapper):
         # Without `autocast` and in the dtype of the variables, because the surrogate needs the
         # latent weights in full precision. The wrapped layer casts inputs and weights itself.
         super().__init__(layer, autocast=False, dtype=layer.variable_dtype, **kwargs)
+        if not self.trainable:
+            # Keras freezes the layers within only where `trainable` is set later.
+            layer.trainable = False
         self.surrogate = presets.get(surrogate)
         self.scale = one_of(scale, "SurrogateWeights: scale", weight_scales.SCALES)
         self.per = one_of(per, "SurrogateWeights: per", ("channel", "tensor"))
@@ -305,12 +308,10 @@ class SurrogateWeights(keras.layers.Wrapper):
         values = {id(weight): effective[name] for name, weight in self._replaced().items()}
         # All variables, because a scope within another one hides the values of the outer one.
         mapping = [(one, values.get(id(one), one.value)) for one in variables]
-        scope = keras.StatelessScope(mapping, collect_losses=True)
-        before = {id(one): scope.get_current_value(one) for one in variables}
+        scope = _NotingScope(mapping, collect_losses=True)
         with scope:
             outputs = self.layer(*args, **kwargs)
-        changed = [one for one in variables if scope.get_current_value(one) is not before[id(one)]]
-        for variable in changed:
+        for variable in scope.assigned.values():
             if id(variable) in values:
                 raise _assigned(self.layer, variable)
             variable.assign(scope.get_current_value(variable))
@@ -341,11 +342,32 @@ class SurrogateWeights(keras.layers.Wrapper):
         }
 
 
+class _NotingScope(keras.StatelessScope):
+    """A scope that notes what is assigned, also to variables that no layer lists.
+
+    Such are the states of a stateful recurrent layer.
+
+    Attributes:
+        assigned: each variable that was assigned to, by its id.
+    """
+
+    assigned: dict[int, keras.Variable]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.assigned = {}
+
+    def add_update(self, update: tuple[keras.Variable, Any]) -> None:
+        variable, _ = update
+        self.assigned[id(variable)] = variable
+        super().add_update(update)
+
+
 class _Positive(keras.constraints.Constraint):
     """Keeps steps from 0, by which weights are divided."""
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        return tf.maximum(step, weight_scales.LEAST_STEP)
+        return tf.maximum(step, weight_scales.least_step(tf.as_dtype(step.dtype).name))
 
 
 def replacing(variable: keras.Variable) -> SurrogateWeights | None:

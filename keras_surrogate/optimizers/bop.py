@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import functions
-from keras_surrogate.layers.weights import replacing
+from keras_surrogate.layers.weights import SurrogateWeights, replacing
+
+# What a weight of 0 becomes by a flip, with a sign. All dtypes have it.
+_SMALL = 1e-4
 
 
 @keras.saving.register_keras_serializable(package="keras_surrogate")
@@ -23,7 +27,8 @@ class Bop(keras.optimizers.Optimizer):
 
     Binary are the weights that a `SurrogateWeights` layer replaces by two values of opposite sign,
     such as those of "ste_sign". There is no latent weight: the size of w never changes, and only
-    its sign matters. Biases, normalisation and all other weights are trained by `rest`.
+    its sign matters. A w of 0, whose sign is that of its value at 0, flips to a small number, 1e-4.
+    Biases, normalisation and all other weights are trained by `rest`.
 
     `learning_rate` is that of `rest`, so that schedules and callbacks act on it. Clipping, weight
     decay, moving averages and gradient accumulation are those of `rest`, for its weights only.
@@ -65,6 +70,8 @@ class Bop(keras.optimizers.Optimizer):
         self._order: list[keras.Variable] = []
         # From the id of a TensorFlow variable, one for each replica, to its moving average.
         self._averages: dict[int, keras.Variable] = {}
+        # From the same id to the sign of the values that replace weights of 0.
+        self._signs_at_zero: dict[int, float] = {}
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
@@ -77,6 +84,7 @@ class Bop(keras.optimizers.Optimizer):
             average = self.add_variable_from_reference(one, name="average")
             for part in tf.distribute.get_strategy().experimental_local_results(one.value):
                 self._averages[id(part)] = average
+                self._signs_at_zero[id(part)] = _sign_at_zero(one)
 
     def apply(
         self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None
@@ -107,9 +115,12 @@ class Bop(keras.optimizers.Optimizer):
         held = held + self.gamma * (gradient - held)
         self.assign(average, held)
         weight = tf.convert_to_tensor(variable)
+        sign = tf.where(weight == 0, self._signs_at_zero[id(variable)], tf.sign(weight))
         # The gradient asks for a smaller w where m > 0, which a positive w can give by its sign.
-        flips = (tf.abs(held) > self.threshold) & (tf.sign(held) == tf.sign(weight))
-        self.assign(variable, tf.where(flips, -weight, weight))
+        asked = tf.sign(held)
+        flips = (tf.abs(held) > self.threshold) & ((asked == sign) | (sign == 0))
+        flipped = tf.where(weight == 0, -_SMALL * asked, -weight)
+        self.assign(variable, tf.where(flips, flipped, weight))
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -137,6 +148,12 @@ class Bop(keras.optimizers.Optimizer):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Bop:
         return cls(**config)
+
+
+def _sign_at_zero(variable: keras.Variable) -> float:
+    """The sign of the value that replaces a weight of 0."""
+    layer = cast("SurrogateWeights", replacing(variable))
+    return float(np.sign(layer.surrogate.forward.value(tf.zeros(()))))
 
 
 def _is_binary(variable: keras.Variable) -> bool:

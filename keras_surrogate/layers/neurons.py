@@ -166,8 +166,8 @@ class SpikingNeuron(Neuron):
             slope loses the gradient's direction with depth. On Fashion-MNIST, with 2, 4 and 8
             layers, each slope with its own learning rate and five starts, it reaches 83.0, 82.2 and
             80.3 %; triangle, box, sigmoid and FastSigmoid(1) are within a point of it, and
-            FastSigmoid(25) reaches 81.3, 76.0 and 57.7 % (`examples/evidence/spiking.py`). On digits
-            and MNIST it is the same (`spiking_digits.py`).
+            FastSigmoid(25) reaches 81.3, 76.0 and 57.7 % (`examples/evidence/spiking.py`; likewise
+            on digits and MNIST, `spiking_digits.py`).
     """
 
     threshold: float = positive(default=1.0)

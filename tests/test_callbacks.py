@@ -350,6 +350,51 @@ def test_annealing_takes_keras_schedules_and_finds_layers_anywhere():
     assert inner.layers[0].activation.blend == 0
 
 
+def test_norms_where_the_loss_scale_grows():
+    """The optimizer doubles its scale while it applies the third, the sixth ... gradient."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.SGD(0.0), initial_scale=8.0, dynamic_growth_steps=3
+    )
+    model.compile(optimizer, "mse")
+    x = np.ones((8, 3), "float32")
+    logger = GradientNormLogger(also="delta_norm")
+    model.fit(x, x[:, :1], batch_size=1, verbose=0, callbacks=[logger])
+    assert float(optimizer.dynamic_scale) == 32
+    for quantity in ("gradient_norm", "delta_norm"):
+        norms = logger.record[quantity]
+        assert norms[0] > 0
+        np.testing.assert_allclose(norms, np.broadcast_to(norms[0], norms.shape), 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "compiled", "expected"),
+    [
+        # Updates of four batches each.
+        ({"gradient_accumulation_steps": 4}, {}, [0, 0, 0, 0, 1, 1, 1, 1, 2]),
+        # Executions of four steps; the last one of an epoch has one.
+        ({}, {"steps_per_execution": 4}, [0, 4, 8]),
+    ],
+)
+def test_annealing_counts_the_updates_of_the_optimizer(optimizer, compiled, expected):
+    seen = []
+
+    def schedule(step):
+        seen.append(step)
+        return 1.0
+
+    model = keras.Sequential(
+        [keras.Input((3,)), SurrogateActivation("sugar_bsilu"), keras.layers.Dense(1)]
+    )
+    model.compile(keras.optimizers.SGD(0.01, **optimizer), "mse", **compiled)
+    x = np.ones((9, 3), "float32")
+    annealing = SurrogateAnnealing(schedule)
+    model.fit(x, x[:, :1], batch_size=1, verbose=0, callbacks=[annealing])
+    assert seen == expected
+    model.fit(x, x[:, :1], batch_size=1, verbose=0, callbacks=[annealing])
+    assert seen[len(expected)] == int(model.optimizer.iterations) // 2
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_annealing_and_logger_together(order):
     logger, annealing = GradientNormLogger(), SurrogateAnnealing(lambda step: 1 - step / 10)

@@ -237,6 +237,20 @@ def test_where_there_is_no_true_gradient_there_is_no_cosine():
     assert found["hidden_1"].gradient_norm > 0
 
 
+def test_update_ratio_with_accumulation_has_the_state_of_the_optimizer():
+    """After two updates of two batches each the schedule's rate is a quarter of the first."""
+    x, y = batch(32, 8), targets(32)
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+    model = with_constraint(keras.optimizers.SGD(schedule, gradient_accumulation_steps=2))
+    for _ in range(4):
+        model.train_on_batch(x, y)
+    plain = with_constraint(keras.optimizers.SGD(0.025))
+    plain.set_weights(model.get_weights())
+    expected = [row.update_ratio for row in rows(diagnosis.diagnose(plain, x, y)).values()]
+    found = [row.update_ratio for row in rows(diagnosis.diagnose(model, x, y)).values()]
+    np.testing.assert_allclose(found, expected, 1e-5)
+
+
 @edges(
     ("optimizer", "steps"),
     [
@@ -244,6 +258,7 @@ def test_where_there_is_no_true_gradient_there_is_no_cosine():
         lambda: keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)),
         lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
+        lambda: keras.optimizers.SGD(0.1, loss_scale_factor=1024.0),
     ],
     [3, 0],
 )

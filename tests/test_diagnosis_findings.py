@@ -806,6 +806,21 @@ def test_targets_of_one_of_several_outputs():
     assert finding.kind == "target_scale" and "The targets of price (mean" in finding.message
 
 
+def test_targets_by_name_of_a_list_of_outputs():
+    """A dictionary is sorted by its keys, and the outputs are not."""
+    start = keras.Input((8,))
+    x = L.Dense(16, "relu")(start)
+    large = L.Rescaling(1.0, 1000.0, name="alpha")(L.Dense(1)(x))
+    model = keras.Model(start, [L.Dense(1, name="zeta")(x), large])
+    model.compile("adam", {"zeta": "mse", "alpha": "mse"})
+    y = {"zeta": normal(64, 1), "alpha": 1000 + normal(64, 1)}
+    assert "target_scale" not in found(model, normal(64, 8), y)
+    assert (
+        "targets of zeta"
+        in found(model, normal(64, 8), {**y, "zeta": 1e6 + 1e6 * y["zeta"]})["target_scale"].message
+    )
+
+
 def test_an_output_that_is_saturated_gets_no_gradient_and_no_surrogate():
     far = keras.initializers.Constant(1e3)
     model = functional(L.Dense(8, "relu"), L.Dense(1, "sigmoid", bias_initializer=far), inputs=(8,))

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -265,6 +266,27 @@ def wrapped():
             SurrogateWeights(keras.layers.Dense(2, name="binary"), "ste_sign"),
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "frozen", "refused"),
+    [(mlp, "first", ["first"]), (mlp, "head", ["second"]), (cnn, "norm", ["conv"])],
+)
+def test_frozen_weights_stay(make, frozen, refused):
+    model = make()
+    model.get_layer(frozen).trainable = False
+    for layer in model.layers:
+        if getattr(layer, "bias", None) is not None:
+            kill(layer, [0, 1])
+    before = [np.array(weight) for weight in model.get_layer(frozen).weights[:2]]
+    x = FLAT if make is mlp else X
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RecycleUnits leaves out")
+        callback = fit(model, RecycleUnits(x, every=1), x=x)
+    for name in refused:
+        assert callback.refused[name] == f"{frozen} is frozen (trainable=False)"
+    for one, other in zip(before, model.get_layer(frozen).weights[:2], strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -117,6 +118,18 @@ def test_a_new_model_sets_the_file_aside_or_goes_on_as_told(tmp_path):
     np.testing.assert_array_equal(records.load(path).steps, np.arange(2 * STEPS))
     fit(make_model(), GradientNormLogger(path=path, append=False))
     np.testing.assert_array_equal(records.load(path).steps, np.arange(STEPS))
+
+
+def test_no_earlier_record_is_lost(tmp_path):
+    """Four folds with one path."""
+    path = tmp_path / "run.csv"
+    for fold in range(4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit(make_model(), GradientNormLogger(path=path, every=1 + fold))
+    kept = [path, *(tmp_path / f"run.{name}.csv" for name in ("old-2", "old-1", "old"))]
+    intervals = [int(records.load(one).steps[1]) for one in kept]
+    assert intervals == [4, 3, 2, 1]
 
 
 def test_other_columns_do_not_go_on(tmp_path):

@@ -71,13 +71,10 @@ class SurrogateAnnealing(Callback):
         # The step is traced again, with the variables that now hold the shares.
         model.train_function = None
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        self._step = iterations(self.model.optimizer)
-
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.blend = checked_blend(float(self.schedule(self._step)))
+        # Not counted here: a backup may be restored after this callback's start, an update may take
+        # several batches, and the last execution of an epoch may have fewer steps.
+        step = iterations(self.model.optimizer)
+        self.blend = checked_blend(float(self.schedule(step)))
         for variable in self._blends:
             variable.assign(self.blend)
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self._step += self.model.steps_per_execution

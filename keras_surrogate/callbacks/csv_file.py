@@ -27,8 +27,8 @@ class CsvFile:
         kind: the `records.Record`'s kind.
         append: whether to continue an existing file. True: continue it; its columns must be the
             same. False: overwrite it. None, the default: continue it if training is resumed and its
-            columns are the same; otherwise rename it to "<name>.old<suffix>", with a warning, and
-            begin a new file.
+            columns are the same; otherwise rename it to "<name>.old<suffix>", or ".old-1<suffix>" and
+            so on, with a warning, and begin a new file.
         resumed: whether training continues from an earlier step, default False. Rows of the file
             from that step on belong to steps that are trained again. They are dropped, with a
             warning.
@@ -84,7 +84,11 @@ class CsvFile:
             return None
 
     def _set_aside(self, reason: str) -> None:
-        old = self._path.with_name(f"{self._path.stem}.old{self._path.suffix}")
+        names = ["old", *(f"old-{number}" for number in range(1, 10_000))]
+        ends = [f".{name}{self._path.suffix}" for name in names]
+        paths = [self._path.with_name(self._path.stem + end) for end in ends]
+        # The first name that is free, so that no earlier record is lost.
+        old = next(path for path in paths if not path.exists())
         os.replace(self._path, old)
         warnings.warn(
             f"{self._path} was renamed to {old}, and a new file is begun: {reason}.", stacklevel=5

@@ -106,9 +106,9 @@ class GradientNormLogger(records.Recorded, Callback):
             when `fit` begins; this suits tuners. It may be a function from the model to a path.
         append: whether to continue an existing file. None, the default: continue it if training
             continues (the optimizer has made steps before) and the columns are the same; otherwise
-            rename it to "<name>.old.csv", with a warning, and begin a new file. True: always
-            continue it; the steps of a new model get the numbers after the file's last step. False:
-            overwrite it.
+            rename it to "<name>.old.csv", "<name>.old-1.csv" and so on, with a warning, and begin a
+            new file. True: always continue it; the steps of a new model get the numbers after the
+            file's last step. False: overwrite it.
         log_dir: a folder for TensorBoard; default none. Tags are "<layer>/<quantity>". It needs the
             tensorboard package.
         read_every: recorded steps between two readings, an integer of at least 1, default 64. Each

@@ -168,15 +168,18 @@ def _names(model: keras.Model, x: object) -> list[str]:
     ]
 
 
-def with_targets(batch: Batch, y: object, outputs: Sequence[tf.Tensor]) -> Batch:
+def with_targets(
+    batch: Batch, y: object, outputs: Sequence[tf.Tensor], names: Sequence[str] = ()
+) -> Batch:
     """The batch with the moments of targets and outputs, where these can be compared.
 
     Args:
         batch: the batch.
         y: the tensors of the targets, or None.
         outputs: the floating outputs of the model.
+        names: their names if they are a list, to which a dictionary of targets refers.
     """
-    targets = [] if y is None else keras.tree.flatten_with_path(y)
+    targets = [] if y is None else _with_path(y, names)
     if len(targets) != len(outputs):
         return batch
     pairs = [
@@ -186,6 +189,14 @@ def with_targets(batch: Batch, y: object, outputs: Sequence[tf.Tensor]) -> Batch
     compared = [_moments(*pair) for pair in pairs if _comparable(*pair[1:])]
     worst = max(compared, key=lambda found: _distance(**found), default={})
     return dataclasses.replace(batch, **worst)
+
+
+def _with_path(y, names):
+    """The targets with their paths, in the order of the outputs; [] if they do not fit."""
+    if not isinstance(y, dict) or not names:
+        return keras.tree.flatten_with_path(y)
+    # Keras would flatten a dictionary in the order of its keys.
+    return [((name,), y[name]) for name in names] if set(y) == set(names) else []
 
 
 def _joined(path):

@@ -78,7 +78,10 @@ def diagnose(
         )
     gradients = seen.gradients
     changes = passes.updates(model, gradients)
-    batch = batches.with_targets(batches.measured(model, x, seen.deltas), y, seen.outputs)
+    is_list = isinstance(getattr(model, "output", None), list | tuple)
+    output_names = model.output_names if is_list else ()
+    batch = batches.measured(model, x, seen.deltas)
+    batch = batches.with_targets(batch, y, seen.outputs, output_names)
     table = layer_table.measured(model, layers, x, seen, changes)
 
     losses = objectives.of(model, layers, seen, y)

@@ -263,7 +263,9 @@ def _copy(variable):
 def _cloned(optimizer, variables):
     try:
         config = optimizer.get_config()
-        clone = type(optimizer).from_config({**config, "gradient_accumulation_steps": None})
+        # One batch is one update, and its gradients are not scaled.
+        unset = {"gradient_accumulation_steps", "loss_scale_factor"} & set(config)
+        clone = type(optimizer).from_config({**config, **dict.fromkeys(unset)})
     except Exception as error:
         raise ValueError(
             f"diagnose: {type(optimizer).__name__} cannot be created from its configuration "
@@ -271,7 +273,11 @@ def _cloned(optimizer, variables):
         ) from error
     clone.build(variables)
     state = optimizer.variables if optimizer.built else []
+    # The sums of accumulated gradients have no counterpart.
+    state = [one for one in state if "gradient_accumulator" not in one.name]
     if len(state) == len(clone.variables):
         for mine, theirs in zip(clone.variables, state, strict=True):
             mine.assign(theirs)
+        # With accumulation the variable counts batches, and this number updates.
+        clone.iterations.assign(optimizer.iterations)
     return clone

@@ -261,6 +261,8 @@ class _Walk:
             return None
         if isinstance(layer, keras.layers.BatchNormalization):
             _check_last_axis(name, layer)
+            if not layer.trainable:
+                raise NotSeparableError(f"{name} is frozen (trainable=False)")
             self._incoming += _normalisation(layer)
             return name, activated, places
         if isinstance(layer, keras.layers.Flatten):
@@ -296,6 +298,8 @@ def _is_called_with_input(flow: Flow, name: str) -> bool:
 
 def _check_plain(layer: keras.layers.Layer) -> None:
     """Check that a layer computes with its kernel, with the units on the last axis."""
+    if not layer.kernel.trainable:
+        raise NotSeparableError(f"{layer.name} is frozen (trainable=False)")
     if type(layer) not in _WITH_KERNEL:
         raise NotSeparableError(f"{layer.name} is a {type(layer).__name__}, not a Keras layer")
     if getattr(layer, "groups", 1) != 1:

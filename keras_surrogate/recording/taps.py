@@ -44,6 +44,8 @@ class TracedStep:
         inputs: from an observed layer's id to its first input, a list over its calls.
         masks: the same for the mask of that input, a tensor or None.
         input_deltas: the same as `deltas` for these inputs.
+        scales: from the id of an optimizer to its loss scale when it received its gradients, which
+            it may change then.
     """
 
     calls: dict[int, None]
@@ -56,6 +58,7 @@ class TracedStep:
     inputs: dict[int, list[tf.Tensor]]
     masks: dict[int, list[tf.Tensor | None]]
     input_deltas: dict[int, list[tf.Tensor]]
+    scales: dict[int, tf.Tensor | float]
 
     def __init__(self, applied: AppliedGradients | None = None) -> None:
         self.calls = {}
@@ -66,6 +69,7 @@ class TracedStep:
         self.inputs = {}
         self.masks = {}
         self.input_deltas = {}
+        self.scales = {}
         self._applied = applied
         self._graph = _graph()
 
@@ -87,15 +91,24 @@ class TracedStep:
         """The gradients that an optimizer received, divided by its loss scale."""
         return _divided(
             [tensor for owner, tensor, _ in self.gradients if owner is optimizer],
-            loss_scale(optimizer),
+            self._scale(optimizer),
         )
+
+    def note_scale(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Note the loss scale of an optimizer, before its first application."""
+        # A tensor within a loop or branch cannot leave it.
+        if _graph() is self._graph and id(optimizer) not in self.scales:
+            self.scales[id(optimizer)] = loss_scale(optimizer)
+
+    def _scale(self, optimizer: keras.optimizers.Optimizer) -> tf.Tensor | float:
+        return self.scales.get(id(optimizer), loss_scale(optimizer))
 
     def unscaled_deltas(
         self, layer: keras.layers.Layer, of_inputs: bool = False
     ) -> list[tf.Tensor]:
         """The gradients of a layer's outputs, or of its inputs, divided by the loss scale."""
         deltas = self.input_deltas if of_inputs else self.deltas
-        return _divided(deltas.get(id(layer), []), loss_scale(self.optimizers()[0]))
+        return _divided(deltas.get(id(layer), []), self._scale(self.optimizers()[0]))
 
     def measured(self, quantity: GradientQuantity) -> tuple[tf.Tensor, list[keras.Variable]]:
         """The measurements of a raw or applied gradient quantity.
@@ -231,6 +244,7 @@ class Taps:
         gradients: Sequence[tf.Tensor | tf.IndexedSlices | None],
         variables: Sequence[keras.Variable] | None,
     ) -> None:
+        step.note_scale(optimizer)
         variables = self._model.trainable_variables if variables is None else variables
         for gradient, variable in zip(gradients, variables, strict=True):
             if gradient is None:

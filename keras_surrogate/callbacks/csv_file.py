@@ -27,8 +27,8 @@ class CsvFile:
         kind: the `records.Record`'s kind.
         append: whether to continue an existing file. True: continue it; its columns must be the
             same. False: overwrite it. None, the default: continue it if training is resumed and its
-            columns are the same; otherwise rename it to "<name>.old<suffix>", or ".old-1<suffix>" and
-            so on, with a warning, and begin a new file.
+            columns are the same; otherwise rename it to "<name>.old<suffix>" (or old-1 and so on),
+            with a warning, and begin a new file.
         resumed: whether training continues from an earlier step, default False. Rows of the file
             from that step on belong to steps that are trained again. They are dropped, with a
             warning.

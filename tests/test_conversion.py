@@ -416,6 +416,48 @@ def test_what_is_not_registered_is_found_again():
     assert swapped.loss is squared
 
 
+class Slower(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that is not registered, as are all names below."""
+
+    def __call__(self, step):
+        return 0.1 / (1 + tf.cast(step, "float32"))
+
+    def get_config(self):
+        return {}
+
+
+class MySGD(keras.optimizers.SGD):
+    """An optimizer."""
+
+
+def penalty(weights):
+    return 0.01 * tf.reduce_sum(tf.square(weights))
+
+
+@pytest.mark.parametrize("fits", [False, True])
+@pytest.mark.parametrize(
+    "compilation",
+    [
+        {"metrics": [squared]},
+        {"metrics": [keras.metrics.MeanMetricWrapper(squared, name="mine")]},
+        {"optimizer": keras.optimizers.SGD(Slower())},
+        {"optimizer": MySGD(0.1, momentum=0.9)},
+        {"loss": keras.losses.MeanSquaredError(), "weighted_metrics": [squared]},
+    ],
+)
+def test_no_part_of_a_compilation_need_be_registered(compilation, fits):
+    layer = keras.layers.Dense(3, "relu", kernel_regularizer=penalty)
+    model = sequential(layer)
+    model.compile(**{"optimizer": "sgd", "loss": "mse", **compilation})
+    if fits:
+        model.fit(X, Y, verbose=0)
+    swapped = conversion.swap(model, {"relu": "softplus"})
+    assert type(swapped.optimizer) is type(model.optimizer)
+    expected = model.evaluate(X, Y, verbose=0, return_dict=True)
+    assert swapped.evaluate(X, Y, verbose=0, return_dict=True) == pytest.approx(expected)
+    swapped.fit(X, Y, verbose=0)
+
+
 def test_frozen_layers_stay_frozen_and_so_does_the_state_of_the_optimizer():
     inner, inputs = keras.Input((4,)), keras.Input((4,))
     first, second = dense("relu"), dense("relu")

@@ -237,6 +237,16 @@ def test_where_there_is_no_true_gradient_there_is_no_cosine():
     assert found["hidden_1"].gradient_norm > 0
 
 
+class Slower(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that is not registered."""
+
+    def __call__(self, step):
+        return 0.1 / (1 + tf.cast(step, "float32"))
+
+    def get_config(self):
+        return {}
+
+
 def test_update_ratio_with_accumulation_has_the_state_of_the_optimizer():
     """After two updates of two batches each the schedule's rate is a quarter of the first."""
     x, y = batch(32, 8), targets(32)
@@ -259,6 +269,7 @@ def test_update_ratio_with_accumulation_has_the_state_of_the_optimizer():
         lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
         lambda: keras.optimizers.SGD(0.1, loss_scale_factor=1024.0),
+        lambda: keras.optimizers.SGD(Slower()),
     ],
     [3, 0],
 )

@@ -227,19 +227,46 @@ class TwoOptimizers(Subclassed):
         super().__init__()
         self.second = SGD(0.01)
 
+    def optimizers(self):
+        return self.optimizer, self.second
+
     def train_step(self, data):
         x, y = data
         with tf.GradientTape(persistent=True) as tape:
             loss = tf.reduce_mean((self(x, training=True) - y) ** 2)
-        for optimizer, layer in ((self.optimizer, self.hidden), (self.second, self.head)):
+        layers = (self.hidden, self.head)
+        for optimizer, layer in zip(self.optimizers(), layers, strict=True):
             gradients = tape.gradient(loss, layer.trainable_variables)
             optimizer.apply_gradients(zip(gradients, layer.trainable_variables, strict=True))
         return {"loss": loss}
 
 
-@edges(["two optimizers"])
+class OptimizersInADictionary(TwoOptimizers):
+    """As before, with both in a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.mine = {"hidden": SGD(0.01), "head": self.second}
+        self.second = None
+
+    def optimizers(self):
+        return self.mine["hidden"], self.mine["head"]
+
+
+class OptimizersInAList(OptimizersInADictionary):
+    """As before, with both in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.mine = list(self.mine.values())
+
+    def optimizers(self):
+        return self.mine
+
+
+@edges([TwoOptimizers, OptimizersInADictionary, OptimizersInAList])
 def test_a_custom_step_with_two_optimizers(kind, mode):
-    logger = logged(TwoOptimizers, VECTORS, SGD(0.01), **COMPILED[mode])
+    logger = logged(kind, VECTORS, SGD(0.01), **COMPILED[mode])
 
     def without_added_loss():
         model = Subclassed()

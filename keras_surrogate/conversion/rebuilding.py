@@ -85,12 +85,50 @@ def as_in(model: keras.Model) -> Iterator[None]:
 
 def _custom_objects(model):
     """The model's own classes and functions by name, which need not be registered then."""
-    loss = keras.tree.flatten(getattr(model, "loss", None))
-    held = [function for place in layer_tree.walk(model) for function in _functions_in(place.layer)]
-    layers = [type(place.layer) for place in layer_tree.walk(model)]
-    classes = [*layers, *(type(part) for part in loss if isinstance(part, keras.losses.Loss))]
-    named = [*classes, *(part for part in [*loss, *held] if isinstance(part, types.FunctionType))]
-    return {item.__name__: item for item in named if item.__module__.split(".")[0] != "keras"}
+    layers = [place.layer for place in layer_tree.walk(model)]
+    held = [function for layer in layers for function in _functions_in(layer)]
+    compiled = [getattr(model, name, None) for name in ("loss", "optimizer", "metrics")]
+    parts = [*_parts(held), *_parts(compiled), *_parts([vars(layer) for layer in layers])]
+    functions_of_model = [part for part in parts if isinstance(part, types.FunctionType)]
+    classes = [type(part) for part in [*layers, *parts] if not isinstance(part, types.FunctionType)]
+    named = {}
+    for item in [*functions_of_model, *classes]:
+        if item.__module__.split(".")[0] != "keras":
+            named.setdefault(item.__name__, []).append(item)
+    # A name that several have, such as that of lambdas, says nothing.
+    return {name: items[0] for name, items in named.items() if len({*map(id, items)}) == 1}
+
+
+# What a compilation or a layer consists of, besides functions.
+_PARTS = (
+    keras.Loss,
+    keras.Metric,
+    keras.Optimizer,
+    keras.Regularizer,
+    keras.Initializer,
+    keras.constraints.Constraint,
+    keras.optimizers.schedules.LearningRateSchedule,
+)
+
+
+def _parts(held):
+    """The functions and Keras objects in dictionaries and lists, and in such objects."""
+    waiting = [held]
+    seen = set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, list | tuple):
+            waiting += part
+        elif isinstance(part, types.FunctionType):
+            yield part
+        elif isinstance(part, _PARTS):
+            yield part
+            waiting.append(vars(part))
 
 
 def _functions_in(layer):

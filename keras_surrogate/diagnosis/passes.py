@@ -265,7 +265,14 @@ def _cloned(optimizer, variables):
         config = optimizer.get_config()
         # One batch is one update, and its gradients are not scaled.
         unset = {"gradient_accumulation_steps", "loss_scale_factor"} & set(config)
-        clone = type(optimizer).from_config({**config, **dict.fromkeys(unset)})
+        # A schedule of the user's need not be registered.
+        schedules = [
+            type(part)
+            for part in vars(optimizer).values()
+            if isinstance(part, keras.optimizers.schedules.LearningRateSchedule)
+        ]
+        with keras.saving.custom_object_scope({kind.__name__: kind for kind in schedules}):
+            clone = type(optimizer).from_config({**config, **dict.fromkeys(unset)})
     except Exception as error:
         raise ValueError(
             f"diagnose: {type(optimizer).__name__} cannot be created from its configuration "

@@ -9,8 +9,18 @@ import tensorflow as tf
 
 
 def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """Every optimizer of a model: the compiled one, and those of a custom train step."""
-    held = [model.optimizer, *vars(model).values()]
+    """Every optimizer of a model: the compiled one, and those of a custom train step.
+
+    These are attributes of the model, also in lists and dictionaries.
+    """
+    held = [model.optimizer]
+    for value in vars(model).values():
+        if isinstance(value, dict):
+            held += value.values()
+        elif isinstance(value, list | tuple):
+            held += value
+        else:
+            held.append(value)
     found = {id(item): item for item in held if isinstance(item, keras.optimizers.Optimizer)}
     return list(found.values())
 

@@ -169,6 +169,14 @@ class Record(Shown):
         return self.total("gradient_norm") if self.columns else np.empty(0)
 
     @property
+    def updates_nothing(self) -> np.ndarray:
+        """True for each step in which no update was made, as far as known: with `kind` "applied".
+
+        Such are the steps that gradient accumulation only adds up.
+        """
+        return np.isnan(self.norms).all(axis=1) & (self.kind == "applied")
+
+    @property
     def nonfinite(self) -> dict[int, str]:
         """The steps with NaN or infinite gradients.
 
@@ -176,10 +184,8 @@ class Record(Shown):
         includes the steps that loss scaling skips. With `kind` "applied" it excludes steps that
         update nothing.
         """
-        norms = self.norms
         names = self.layer_names
-        updates_nothing = np.isnan(norms).all(axis=1, keepdims=True) & (self.kind == "applied")
-        steps, layers = np.nonzero(~np.isfinite(norms) & ~updates_nothing)
+        steps, layers = np.nonzero(~np.isfinite(self.norms) & ~self.updates_nothing[:, np.newaxis])
         # The dictionary keeps the last layer of each step, which is the first in the backward pass.
         return {
             int(self.steps[step]): names[layer] for step, layer in zip(steps, layers, strict=True)

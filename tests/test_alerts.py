@@ -58,6 +58,23 @@ def test_vanishing_is_seen_after_patience_and_told_once():
     )
 
 
+@pytest.mark.parametrize("kind", ["raw", "applied"])
+def test_vanishing_with_accumulated_gradients(kind):
+    """Every second step makes no update, and says nothing about the others."""
+    hidden = [keras.layers.Dense(16, "sigmoid") for _ in range(8)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(3)])
+    logger = GradientNormLogger(kind=kind)
+    alerts = GradientAlerts(logger, patience=3, action=lambda alert: None)
+    optimizer = keras.optimizers.SGD(0.01, gradient_accumulation_steps=2)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(X, Y, batch_size=10, verbose=0, callbacks=[logger, alerts])
+    step = 2 if kind == "raw" else 5
+    assert [(alert.kind, alert.step) for alert in alerts.alerts] == [("vanishing", step)]
+    nothing = np.isnan(logger.record.global_norms)
+    np.testing.assert_array_equal(logger.record.updates_nothing, nothing)
+    assert nothing.any() == (kind == "applied")
+
+
 def test_patience_is_for_steps_in_a_row():
     logger = GradientNormLogger()
     alerts, model = (

@@ -278,6 +278,25 @@ def test_a_custom_step_with_two_optimizers(kind, mode):
     assert logger.layer_names == ["dense", "dense_1"]
 
 
+class WithoutVariables(TwoOptimizers):
+    """An optimizer that was built for some variables needs none in its calls."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((self(x, training=True) - y) ** 2)
+        variables = self.head.trainable_variables
+        if not self.second.built:
+            self.second.build(variables)
+        self.second.apply(tape.gradient(loss, variables))
+        return {"loss": loss}
+
+
+def test_gradients_without_their_variables_are_one_clear_error():
+    with pytest.raises(ValueError, match=r"2 gradients and without their variables, .* has 4"):
+        logged(WithoutVariables, VECTORS, SGD(0.01))
+
+
 def test_several_losses_and_outputs():
     inputs = keras.Input((6,))
     hidden = LAYERS.Dense(4, "tanh", name="hidden")(inputs)

@@ -186,7 +186,7 @@ class GradientAlerts(Listener):
         record = Record(tuple(columns), steps, epochs, rows, self._logger.kind or "raw")
         if not record.layer_names:
             return
-        for row in range(len(steps)):
+        for row in np.flatnonzero(~record.updates_nothing):
             self._check(record.rows(slice(row, row + 1)))
         self._newest = record.rows(slice(-1, None))
         self._weight_faults.see(record)

@@ -245,7 +245,14 @@ class Taps:
         variables: Sequence[keras.Variable] | None,
     ) -> None:
         step.note_scale(optimizer)
-        variables = self._model.trainable_variables if variables is None else variables
+        if variables is None:
+            variables = self._model.trainable_variables
+            if len(variables) != len(gradients):
+                raise ValueError(
+                    f"GradientNormLogger: {optimizer.name} was called with {len(gradients)} gradients "
+                    f"and without their variables, but {self._model.name} has {len(variables)} "
+                    "trainable variables. Pass them: optimizer.apply(gradients, variables)."
+                )
         for gradient, variable in zip(gradients, variables, strict=True):
             if gradient is None:
                 continue

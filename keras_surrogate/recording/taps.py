@@ -249,9 +249,9 @@ class Taps:
             variables = self._model.trainable_variables
             if len(variables) != len(gradients):
                 raise ValueError(
-                    f"GradientNormLogger: {optimizer.name} was called with {len(gradients)} gradients "
-                    f"and without their variables, but {self._model.name} has {len(variables)} "
-                    "trainable variables. Pass them: optimizer.apply(gradients, variables)."
+                    f"GradientNormLogger: {optimizer.name} was called with {len(gradients)} "
+                    f"gradients and without their variables, but {self._model.name} has "
+                    f"{len(variables)} trainable variables. Pass them: optimizer.apply(gradients, variables)."
                 )
         for gradient, variable in zip(gradients, variables, strict=True):
             if gradient is None:

@@ -251,7 +251,8 @@ class Taps:
                 raise ValueError(
                     f"GradientNormLogger: {optimizer.name} was called with {len(gradients)} "
                     f"gradients and without their variables, but {self._model.name} has "
-                    f"{len(variables)} trainable variables. Pass them: optimizer.apply(gradients, variables)."
+                    f"{len(variables)} trainable variables. Pass them: "
+                    "optimizer.apply(gradients, variables)."
                 )
         for gradient, variable in zip(gradients, variables, strict=True):
             if gradient is None:

@@ -153,7 +153,9 @@ class Bop(keras.optimizers.Optimizer):
 def _sign_at_zero(variable: keras.Variable) -> float:
     """The sign of the value that replaces a weight of 0."""
     layer = cast("SurrogateWeights", replacing(variable))
-    return float(np.sign(layer.surrogate.forward.value(tf.zeros(()))))
+    # Keras may build the optimizer while it traces the step.
+    with tf.init_scope():
+        return float(np.sign(layer.surrogate.forward.value(tf.zeros(()))))
 
 
 def _is_binary(variable: keras.Variable) -> bool:

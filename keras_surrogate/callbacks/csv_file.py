@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Sequence
@@ -84,9 +85,8 @@ class CsvFile:
             return None
 
     def _set_aside(self, reason: str) -> None:
-        names = ["old", *(f"old-{number}" for number in range(1, 10_000))]
-        ends = [f".{name}{self._path.suffix}" for name in names]
-        paths = [self._path.with_name(self._path.stem + end) for end in ends]
+        names = itertools.chain(["old"], (f"old-{number}" for number in itertools.count(1)))
+        paths = (self._path.with_suffix(f".{name}{self._path.suffix}") for name in names)
         # The first name that is free, so that no earlier record is lost.
         old = next(path for path in paths if not path.exists())
         os.replace(self._path, old)

@@ -76,7 +76,8 @@ def quantize(
         layers: other bits, or None for float, for the weights of some layers, by name, path or
             pattern, such as {"conv2d_1": 4, "block3*": 2}; later entries win.
         ends: the bits of weights of the first and the last layer with weights, or None for float;
-            default "same": as the others. `layers` wins over it, and is for further outputs.
+            default "same": as the others. `layers` wins over it. Of several outputs one layer
+            counts as the last: name the others in `layers`.
         backward: the function of the slope of rounded weights; default "linear", straight-through.
         fold: True folds a BatchNormalization into the convolution or Dense layer before it, by
             its moving statistics, so that it is not trained any more; default True. One that

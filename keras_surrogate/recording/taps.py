@@ -101,7 +101,9 @@ class TracedStep:
             self.scales[id(optimizer)] = loss_scale(optimizer)
 
     def _scale(self, optimizer: keras.optimizers.Optimizer) -> tf.Tensor | float:
-        return self.scales.get(id(optimizer), loss_scale(optimizer))
+        if id(optimizer) in self.scales:
+            return self.scales[id(optimizer)]
+        return loss_scale(optimizer)
 
     def unscaled_deltas(
         self, layer: keras.layers.Layer, of_inputs: bool = False

@@ -121,9 +121,10 @@ def _parts(held):
             continue
         seen.add(id(part))
         if isinstance(part, dict):
-            waiting += part.values()
+            waiting.extend(part.values())
         elif isinstance(part, list | tuple):
-            waiting += part
+            # Not +=, which fails for the tuples that TensorFlow has wrapped.
+            waiting.extend(part)
         elif isinstance(part, types.FunctionType):
             yield part
         elif isinstance(part, _PARTS):

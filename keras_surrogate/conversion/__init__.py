@@ -9,8 +9,9 @@ The files, in the order of a conversion: `choosing` selects layers, `layer_tree`
 a model and their activations, `activation_sites` translates activations to functions and back,
 `swap` and `strip` decide the changes, `rebuilding` makes the copy, `reports` says what was done.
 `export` writes a SavedModel. `quantizing` makes a model with weights and activations of few bits,
-with `range_places` for the places of the ranges and `folding` for batch normalisation, and `litert`
-writes it as a file of integers. `weight_report` counts bits, memory and multiply-adds.
+with `weight_bits` for the choice of bits, `quantized_graph` for the copy, `range_places` for the
+places of the ranges and `folding` for batch normalisation, and `litert` writes it as a file of
+integers. `weight_report` counts bits, memory and multiply-adds.
 `nir_export` and `nir_import` write and read spiking models in NIR, the format of neuromorphic
 tools, with `nir_neurons` for the equations.
 """

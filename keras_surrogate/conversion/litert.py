@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_surrogate import activations, files, functions, methods
 from keras_surrogate.conversion import choosing, rebuilding, rounding
-from keras_surrogate.conversion.quantizing import ONE_STEP
+from keras_surrogate.conversion.weight_bits import ONE_STEP
 from keras_surrogate.layers import FakeQuantize, SurrogateWeights
 
 if TYPE_CHECKING:

@@ -929,11 +929,22 @@ def test_pictures_show_every_row():
     assert means == pytest.approx([50, 60])
     titles = [ax.get_title() for ax in plots.comparison(rows)]
     assert titles == ["depth 5", "depth 50"]
-    ratios, cosines = plots.predicted_against_measured(rows)
-    drawn = [line for line in ratios.lines if line.get_marker() != "None"]
-    points = np.concatenate([np.stack(line.get_data(), axis=1) for line in drawn])
-    np.testing.assert_allclose(points, [[0.5, 0.001]] * 3)
-    assert all(not len(line.get_xdata()) for line in cosines.lines if line.get_marker() != "None")
+    # Without cosines there is no panel of them, and of given panels the second stays empty.
+    (only,) = plots.predicted_against_measured(rows)
+    np.testing.assert_allclose(points_in(only), [[0.5, 0.001]] * 3)
+    scores = {(): [0.5], (("backward", "tanh"),): [0.6]}
+    with_cosines = rows_of(scores, gradient_ratio=0.001, predicted_cosine=0.5, cosine=0.25)
+    ratios, cosines = plots.predicted_against_measured(with_cosines)
+    np.testing.assert_allclose(points_in(ratios), [[0.5, 0.001]] * 2)
+    np.testing.assert_allclose(points_in(cosines), [[0.5, 0.25]] * 2)
+    given = plots.predicted_against_measured(rows, ax=[ratios, cosines])
+    assert given == [ratios, cosines] and len(points_in(cosines)) == 2
+
+
+def points_in(ax):
+    """The points that are drawn, shape (points, 2)."""
+    drawn = [line for line in ax.lines if line.get_marker() != "None"]
+    return np.concatenate([np.stack(line.get_data(), axis=1) for line in drawn])
 
 
 def test_the_panel_of_networks_that_have_nothing_of_the_others_is_called_plain():

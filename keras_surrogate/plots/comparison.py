@@ -132,19 +132,21 @@ def predicted_against_measured(
     """Draws gradient ratio and cosine at initialisation, predicted against measured, for each row.
 
     On the dashed diagonal both are equal. Ratios are those of the first to the last layer, on a log
-    scale.
+    scale. Where the true gradient is 0 there is no cosine.
 
     Args:
         rows: `comparison.CaseSummary` objects. Those without a prediction or a measurement are
             left out.
-        ax: a pair of matplotlib axes, for ratios and for cosines; default new ones.
+        ax: a pair of matplotlib axes, for ratios and for cosines; default new ones, of which there
+            is only the first if no row has a cosine.
 
     Returns:
-        The pair of axes.
+        The axes.
     """
+    has_cosines = bool(_known((row.predicted_cosine, row.cosine) for row in rows))
     if ax is None:
-        ax = panels(2)
-    ratios, cosines = ax
+        count = 2 if has_cosines else 1
+        ax = panels(count, columns=count)
     slopes = list(dict.fromkeys(variant(row.case) for row in rows))
     for number, slope in enumerate(slopes):
         group = [row for row in rows if variant(row.case) == slope]
@@ -154,17 +156,19 @@ def predicted_against_measured(
         pairs = _known((row.predicted_gradient_ratio, row.gradient_ratio) for row in group)
         # A log scale has no place for 0.
         positive = [pair for pair in pairs if min(pair) > 0]
-        _draw_points(ratios, positive, slope, style)
-        pairs = _known((row.predicted_cosine, row.cosine) for row in group)
-        _draw_points(cosines, pairs, slope, style)
-    ratios.set(xscale="log", yscale="log")
-    _finish(ratios, "gradient ratio, first / last layer")
-    _finish(cosines, "cosine with the true gradient")
-    cosines.set(
-        xlim=(min(-0.1, *cosines.get_xlim()), 1.05),
-        ylim=(min(-0.1, *cosines.get_ylim()), 1.05),
-    )
-    lines.legend(cosines)
+        _draw_points(ax[0], positive, slope, style)
+        if len(ax) > 1:
+            pairs = _known((row.predicted_cosine, row.cosine) for row in group)
+            _draw_points(ax[1], pairs, slope, style)
+    ax[0].set(xscale="log", yscale="log")
+    _finish(ax[0], "gradient ratio, first / last layer")
+    if len(ax) > 1:
+        _finish(ax[1], "cosine with the true gradient")
+        ax[1].set(
+            xlim=(min(-0.1, *ax[1].get_xlim()), 1.05),
+            ylim=(min(-0.1, *ax[1].get_ylim()), 1.05),
+        )
+    lines.legend(ax[-1])
     return ax
 
 

@@ -75,7 +75,7 @@ class GradientNorms(Recorded):
         self.kind = "applied" if self._strategy.num_replicas_in_sync > 1 else "raw"
         self._known = {id(variable) for group in self._groups.values() for variable in group}
         self._buffer = RowBuffer(1 + len(self._groups), capacity)
-        self._series = Series()
+        self._series = Series(kind=self.kind)
 
     def record(self, grads_and_vars: Iterable[tuple[_Gradient, _Variable]]) -> None:
         """Record one step, in graph or in eager mode, on one replica or on each.
@@ -129,10 +129,13 @@ class GradientNorms(Recorded):
         """Everything recorded. Reading it waits for the device."""
         rows = self._buffer.read()
         steps = np.arange(self._buffer.count - len(rows), self._buffer.count)
+        if self.kind == "applied":
+            # As in the records of the callback, where NaN says that nothing was updated.
+            rows = np.where(np.isnan(rows), np.inf, rows)
         if len(rows):
             self._series.append(steps, np.zeros(len(rows), int), rows)
         columns = [f"gradient_norm/{name}" for name in ("global", *self._groups)]
-        return self._series.record(columns, self.kind)
+        return self._series.record(columns)
 
 
 def _groups(variables_or_model: keras.Model | Iterable[_Variable]) -> dict[str, list[_Variable]]:

@@ -41,7 +41,8 @@ class Record(Shown):
         epochs: numbers of their epochs, from 0, shape (steps,).
         values: shape (steps, columns), in float64.
         kind: "raw" for gradients as they reach the optimizer, "applied" for those that the updates
-            are made with.
+            are made with. An applied norm is NaN where nothing was updated, and infinite where the
+            gradient was NaN.
     """
 
     columns: tuple[str, ...]
@@ -182,10 +183,10 @@ class Record(Shown):
 
         It is a dictionary from step to layer, the first such layer in the backward pass. It
         includes the steps that loss scaling skips. With `kind` "applied" it excludes steps that
-        update nothing.
+        update nothing, whose norms are NaN; a norm of NaN gradients is infinite there.
         """
         names = self.layer_names
-        steps, layers = np.nonzero(~np.isfinite(self.norms) & ~self.updates_nothing[:, np.newaxis])
+        steps, layers = np.nonzero(_is_nonfinite(self.norms, self.kind))
         # The dictionary keeps the last layer of each step, which is the first in the backward pass.
         return {
             int(self.steps[step]): names[layer] for step, layer in zip(steps, layers, strict=True)
@@ -274,17 +275,19 @@ class Series:
 
     Args:
         keep: the number of rows to keep; default None, all.
+        kind: "raw", the default, or "applied", as in a `Record`.
 
     Attributes:
         newest: the last row of this epoch; NaN before there is one.
-        nonfinite: the number of rows of this epoch whose global norm is not finite.
+        nonfinite: the number of rows of this epoch whose global gradient is not finite.
     """
 
     newest: np.ndarray | float
     nonfinite: int
 
-    def __init__(self, keep: int | None = None) -> None:
+    def __init__(self, keep: int | None = None, kind: str = "raw") -> None:
         self._keep = keep
+        self._kind = kind
         self._chunks: collections.deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = (
             collections.deque()
         )
@@ -303,7 +306,7 @@ class Series:
         finite = np.isfinite(rows)
         self._sums = self._sums + np.sum(rows, axis=0, where=finite)
         self._counts = self._counts + np.sum(finite, axis=0)
-        self.nonfinite += int(np.sum(~finite[:, 0]))
+        self.nonfinite += int(np.sum(_is_nonfinite(rows[:, 0], self._kind)))
         self.newest = rows[-1]
         self._chunks.append((steps, epochs, rows))
         self._held += len(steps)
@@ -319,7 +322,7 @@ class Series:
         with np.errstate(invalid="ignore"):
             return np.divide(self._sums, self._counts)
 
-    def record(self, columns: Sequence[str], kind: str) -> Record:
+    def record(self, columns: Sequence[str]) -> Record:
         """All rows that are kept, as a `Record`."""
         # An empty chunk gives the arrays their types where there are no rows.
         none = (np.empty(0, int), np.empty(0, int), np.empty((0, len(columns))))
@@ -327,7 +330,15 @@ class Series:
         steps, epochs, values = (
             np.concatenate(chunks)[newest] for chunks in zip(none, *self._chunks, strict=True)
         )
-        return Record(tuple(columns), steps, epochs, values, kind)
+        return Record(tuple(columns), steps, epochs, values, self._kind)
+
+
+def _is_nonfinite(norms: np.ndarray, kind: str) -> np.ndarray:
+    """True where a gradient is NaN or infinite.
+
+    A norm of an applied gradient is infinite then, because NaN says that nothing was updated.
+    """
+    return np.isinf(norms) if kind == "applied" else ~np.isfinite(norms)
 
 
 def open_csv(path: Path, mode: Literal["w", "a"]) -> TextIO:

@@ -18,7 +18,7 @@ from keras_surrogate.callbacks.spike_alerts import SpikeFaults
 from keras_surrogate.callbacks.weight_alerts import WeightFaults
 from keras_surrogate.checks import integer, one_of
 from keras_surrogate.functions import real_number
-from keras_surrogate.recording.optimizers import iterations
+from keras_surrogate.recording.optimizers import counting, updates_made
 from keras_surrogate.records import Record
 
 _Kind: TypeAlias = Literal[
@@ -176,8 +176,7 @@ class GradientAlerts(Listener):
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
-        optimizer = self.model.optimizer
-        self._loss_faults = LossFaults(optimizer is None or iterations(optimizer) == 0)
+        self._loss_faults = LossFaults(updates_made(self.model) == 0)
 
     def write(
         self, columns: Sequence[str], steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray
@@ -216,8 +215,7 @@ class GradientAlerts(Listener):
 
     def _needed(self, kind: _Kind) -> int:
         """The number of consecutive steps after which a fault is reported."""
-        optimizer = self.model.optimizer
-        scales_the_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        scales_the_loss = isinstance(counting(self.model), keras.optimizers.LossScaleOptimizer)
         if kind == "nonfinite" and not scales_the_loss:
             return 1
         return self._thresholds.patience

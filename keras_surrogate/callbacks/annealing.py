@@ -12,7 +12,7 @@ from keras_surrogate.callbacks.base import Callback
 from keras_surrogate.layers import SurrogateActivation
 from keras_surrogate.layers.blend import checked_blend
 from keras_surrogate.recording.names import everything_within
-from keras_surrogate.recording.optimizers import iterations
+from keras_surrogate.recording.optimizers import updates_made
 
 
 class SurrogateAnnealing(Callback):
@@ -74,7 +74,7 @@ class SurrogateAnnealing(Callback):
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         # Not counted here: a backup may be restored after this callback's start, an update may take
         # several batches, and the last execution of an epoch may have fewer steps.
-        step = iterations(self.model.optimizer)
+        step = updates_made(self.model)
         self.blend = checked_blend(float(self.schedule(step)))
         for variable in self._blends:
             variable.assign(self.blend)

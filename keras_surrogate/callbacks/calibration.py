@@ -11,7 +11,7 @@ import keras
 
 from keras_surrogate.callbacks.base import Callback
 from keras_surrogate.checks import integer
-from keras_surrogate.recording.optimizers import iterations as steps_made
+from keras_surrogate.recording.optimizers import updates_made
 
 if TYPE_CHECKING:
     from keras_surrogate.diagnosis.calibration import Calibrated
@@ -96,7 +96,7 @@ class Calibration(Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         # The optimizer's number is known now, also after BackupAndRestore.
-        step = steps_made(self.model.optimizer)
+        step = updates_made(self.model)
         if self._next is None or step >= self._next:
             self._calibrate_or_warn()
             self._next = (step // self.every + 1) * self.every
@@ -130,7 +130,7 @@ class Calibration(Callback):
                 self._batch = (x, y, objective)
             x, _, objective = self._batch
             outcomes = measured(self._balance, self.model, x, objective, self._settings)
-        self.reports.append((steps_made(self.model.optimizer), Calibrated(outcomes)))
+        self.reports.append((updates_made(self.model), Calibrated(outcomes)))
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         self._balance.release()

@@ -19,7 +19,12 @@ from keras_surrogate.callbacks.progress_bar import ShortBar
 from keras_surrogate.callbacks.summaries import SummaryWriter, check_log_dir
 from keras_surrogate.checks import integer, one_of
 from keras_surrogate.recording import quantities, recorder
-from keras_surrogate.recording.optimizers import changed_since_built, innermost, iterations
+from keras_surrogate.recording.optimizers import (
+    changed_since_built,
+    counting,
+    innermost,
+    iterations,
+)
 
 if TYPE_CHECKING:
     from keras_surrogate._types import PathLike
@@ -41,7 +46,7 @@ class GradientNormLogger(records.Recorded, Callback):
 
         "gradient_norm/<layer>"             the mean over the recorded steps in which it is finite
         "gradient_norm/global"              the same for all layers together
-        "gradient_norm/nonfinite_steps"     the number of the other recorded steps
+        "gradient_norm/nonfinite_steps"     the number of recorded steps with NaN or infinity
 
     So `History` has them, and `CSVLogger`, `TensorBoard` and `EarlyStopping` receive them if they
     come after this callback in the list. Keras's progress bar prints the global norm only.
@@ -62,8 +67,9 @@ class GradientNormLogger(records.Recorded, Callback):
         kind: "raw", the gradients that reach the optimizer, without any loss scale and before
             clipping, with each micro-step of gradient accumulation by itself; or "applied", the
             gradients that the updates are made with, after accumulation, clipping and the reduction
-            across replicas (NaN in a step that updates nothing). Default None: "applied" on several
-            replicas, whose raw gradients are local to each, otherwise "raw".
+            across replicas (NaN in a step that updates nothing, infinite where a gradient is NaN).
+            Default None: "applied" on several replicas, whose raw gradients are local to each,
+            otherwise "raw".
         also: further quantities, a name or several; each has a cost. Default none. Their formulas
             are in the docstrings of their classes in `recording`.
             "norm_1", "norm_inf", "mean_absolute": other norms of the gradient.
@@ -200,7 +206,7 @@ class GradientNormLogger(records.Recorded, Callback):
         self._epoch = 0
         self._unread: list[int] = []
         self._columns: list[str] = []
-        self._series = records.Series(self._keep)
+        self._series = records.Series(self._keep, self.kind or "raw")
         self._sinks: list[CsvFile | SummaryWriter] = []
 
     def listen(self, listener: Listener) -> None:
@@ -219,7 +225,7 @@ class GradientNormLogger(records.Recorded, Callback):
     def record(self) -> records.Record:
         """Everything recorded in the last `fit`. Reading it waits for the device."""
         self.read()
-        return self._series.record(self._columns, self.kind or "raw")
+        return self._series.record(self._columns)
 
     @property
     def recorded(self) -> records.Record:
@@ -235,7 +241,7 @@ class GradientNormLogger(records.Recorded, Callback):
         self._was_traced = getattr(model, "train_function", None) is not None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        if getattr(self.model, "optimizer", None) is None:
+        if counting(self.model) is None:
             raise ValueError(
                 "GradientNormLogger needs a compiled model: call model.compile(optimizer, loss) "
                 "first."
@@ -325,7 +331,7 @@ class GradientNormLogger(records.Recorded, Callback):
 
     def _first_step(self) -> int:
         """The number of the next step, which is the number of steps that the optimizer has made."""
-        optimizer = self.model.optimizer
+        optimizer = counting(self.model)
         updates = iterations(optimizer)
         if self._left_off is not None and self._left_off[:2] == (optimizer, updates):
             # The number after the last fit is exact. The number from the updates is not, where loss
@@ -336,7 +342,8 @@ class GradientNormLogger(records.Recorded, Callback):
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         self.read()
         if self._step is not None:
-            self._left_off = (self.model.optimizer, iterations(self.model.optimizer), self._step)
+            optimizer = counting(self.model)
+            self._left_off = (optimizer, iterations(optimizer), self._step)
         self._listeners = []
         self._bar.restore("on_epoch_end", "on_train_batch_end")
 
@@ -349,11 +356,18 @@ class GradientNormLogger(records.Recorded, Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._begin()
-        is_alone = self.model.train_function is self._recorder.plain
-        if not is_alone or not self._recorder.is_read_by(self):
+        function = self.model.train_function
+        if isinstance(function, _Once) or not self._recorder.is_read_by(self):
             raise ValueError(
                 "Two GradientNormLoggers record the same model in one fit. Use one; its `also` "
                 "takes further quantities."
+            )
+        if function is not self._recorder.plain:
+            raise ValueError(
+                f"GradientNormLogger: something gave {self.model.name} another train function "
+                "during the fit, such as a callback that calls model.make_train_function. The "
+                "record would go on with the former one. End the fit before such a change, and "
+                "begin another; weights and the state of the optimizer remain."
             )
         if self._due():
             recording = self._recorder

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_surrogate import functions, thresholds
 from keras_surrogate.callbacks.base import Callback
 from keras_surrogate.checks import integer
-from keras_surrogate.recording.optimizers import innermost, iterations
+from keras_surrogate.recording.optimizers import counting, innermost, updates_made
 
 if TYPE_CHECKING:
     from keras_surrogate.diagnosis.units import UnitGroup, Units
@@ -118,7 +118,7 @@ class RecycleUnits(Callback):
         self._groups = self._chosen(self._units)
         self._slots = None
         self.recycled = []
-        self._step = iterations(self.model.optimizer)
+        self._step = updates_made(self.model)
         self._count = 0
 
     def _chosen(self, units: Units) -> dict[str, UnitGroup]:
@@ -150,7 +150,7 @@ class RecycleUnits(Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         before = self._step
-        self._step = iterations(self.model.optimizer)
+        self._step = updates_made(self.model)
         # Several steps may have been made in one execution.
         if before // self.every != self._step // self.every:
             self.recycle()
@@ -174,7 +174,7 @@ class RecycleUnits(Callback):
         }
         found = [(self._groups[name], units) for name, units in dormant.items() if len(units)]
         if found and self._slots is None:
-            self._slots = _Slots(self.model.optimizer, self.model.trainable_variables)
+            self._slots = _Slots(counting(self.model), self.model.trainable_variables)
         # All incoming weights first: a weight between two such units must be 0.
         for group, units in found:
             self._draw(group, units)

@@ -76,7 +76,7 @@ class GradientTable(Listener):
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._print_waiting()
         self._logger.read()
-        self._series.begin_epoch()
+        self._series = Series(keep=1, kind=self._logger.kind or "raw")
         self._received = False
 
     def write(

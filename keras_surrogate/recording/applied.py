@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,13 @@ class AppliedGradients:
         """
         if self._count != len(self._model.trainable_variables):
             self.allocate()
+        if id(variable) not in self._places:
+            self._warn_of(variable)
+            return
         tensor = at_least_float32(nonzero_rows(gradient))
         measured = tf.concat([quantity.measure([tensor]) for quantity in self._columns], axis=1)
+        # NaN means that nothing was updated. A gradient of NaN is stored as infinite.
+        measured = tf.where(tf.math.is_nan(measured), tf.constant(np.inf, tf.float64), measured)
         row, replica, owner = self._places[id(variable)]
         self._seen[row] = owner
         _parts(self._values)[replica].scatter_update(tf.IndexedSlices(measured, tf.constant([row])))
@@ -69,10 +75,18 @@ class AppliedGradients:
     def measured(self, quantity: GradientQuantity) -> tuple[tf.Tensor, list[keras.Variable]]:
         """The measurements of a quantity, one row for each variable, and the variables.
 
-        NaN where the step updated nothing.
+        NaN where the step updated nothing, and infinite where a gradient was NaN.
         """
         seen = self._seen or dict(enumerate(self._model.trainable_variables))
         return tf.gather(self._values[:, self._columns[quantity]], list(seen)), list(seen.values())
+
+    def _warn_of(self, variable: keras.Variable) -> None:
+        warnings.warn(
+            f"GradientNormLogger: {variable.name} is updated and is not among the trainable "
+            f'variables of {self._model.name}. With kind="applied" its gradient is not recorded, '
+            "and the global norm is without it.",
+            stacklevel=2,
+        )
 
     def forget(self) -> None:
         """Reset the storage to NaN for the next step."""

@@ -13,7 +13,7 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
     These are attributes of the model, also in lists and dictionaries.
     """
-    held = [model.optimizer]
+    held = [getattr(model, "optimizer", None)]
     for value in vars(model).values():
         if isinstance(value, dict):
             held += value.values()
@@ -28,6 +28,25 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 def iterations(optimizer: keras.optimizers.Optimizer) -> int:
     """The number of updates that an optimizer has made. It may have a copy on each replica."""
     return int(keras.ops.convert_to_numpy(optimizer.iterations))
+
+
+def counting(model: keras.Model) -> keras.optimizers.Optimizer | None:
+    """The optimizer of a model whose number of updates counts the steps; None without optimizers.
+
+    It is the compiled one. If a custom train step does not use it, it is the first that has made
+    updates.
+    """
+    optimizers = optimizers_of(model)
+    if len(optimizers) > 1:
+        used = (optimizer for optimizer in optimizers if iterations(optimizer) > 0)
+        return next(used, optimizers[0])
+    return optimizers[0] if optimizers else None
+
+
+def updates_made(model: keras.Model) -> int:
+    """The number of updates that the `counting` optimizer of a model has made; 0 without one."""
+    optimizer = counting(model)
+    return 0 if optimizer is None else iterations(optimizer)
 
 
 def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -65,7 +84,9 @@ def changed_since_built(model: keras.Model) -> list[str]:
     """
     # "adam/dense_kernel_momentum" belongs to the variable "dense/kernel".
     slots = [
-        slot.path.split("/", 1)[-1].split("_") for slot in innermost(model.optimizer).variables
+        slot.path.split("/", 1)[-1].split("_")
+        for optimizer in optimizers_of(model)
+        for slot in innermost(optimizer).variables
     ]
     owners = {"_".join(parts[:end]) for parts in slots for end in range(1, len(parts))}
     trained = {

@@ -237,7 +237,8 @@ class GradientHistogram(GradientQuantity, ask_for="histogram"):
 class GradientClipped(Quantity):
     """1 if the optimizer's clipping changed the gradient, otherwise 0.
 
-    NaN with gradient accumulation, where the clipped gradient is not visible. It is recorded
+    NaN with gradient accumulation, where the clipped gradient is not visible, and where the
+    gradients are computed within a branch or a tf.function of the train step. It is recorded
     whenever an optimizer has `clipnorm`, `clipvalue` or `global_clipnorm`.
     """
 
@@ -247,6 +248,8 @@ class GradientClipped(Quantity):
         return [f"{self.name}/global"]
 
     def values(self, step: TracedStep, layout: Layout) -> tf.Tensor:
+        if step.is_hidden:
+            return tf.constant([np.nan], tf.float64)
         acted = [_clipped(optimizer, step.unscaled(optimizer)) for optimizer in step.optimizers()]
         return tf.minimum(over_replicas(tf.reduce_max(tf.stack(acted), keepdims=True)), 1)
 

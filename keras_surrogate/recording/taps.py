@@ -44,6 +44,7 @@ class TracedStep:
         inputs: from an observed layer's id to its first input, a list over its calls.
         masks: the same for the mask of that input, a tensor or None.
         input_deltas: the same as `deltas` for these inputs.
+        is_hidden: whether a gradient cannot leave a loop, a branch or a tf.function of the step.
         scales: from the id of an optimizer to its loss scale when it received its gradients, which
             it may change then.
     """
@@ -58,6 +59,7 @@ class TracedStep:
     inputs: dict[int, list[tf.Tensor]]
     masks: dict[int, list[tf.Tensor | None]]
     input_deltas: dict[int, list[tf.Tensor]]
+    is_hidden: bool
     scales: dict[int, tf.Tensor | float]
 
     def __init__(self, applied: AppliedGradients | None = None) -> None:
@@ -69,6 +71,7 @@ class TracedStep:
         self.inputs = {}
         self.masks = {}
         self.input_deltas = {}
+        self.is_hidden = False
         self.scales = {}
         self._applied = applied
         self._graph = _graph()
@@ -82,6 +85,38 @@ class TracedStep:
         """
         if _graph() is self._graph:
             where.setdefault(id(layer), []).append(tensor)
+
+    def add_gradient(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        gradient: tf.Tensor | tf.IndexedSlices,
+        variable: keras.Variable,
+    ) -> None:
+        """Add a gradient that an optimizer receives.
+
+        Raises:
+            ValueError: the raw gradient cannot leave a part of the step.
+        """
+        values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+        # Tensors of eager execution belong to no graph.
+        if getattr(values, "graph", None) not in (None, self._graph):
+            self.is_hidden = True
+            if self._applied is None:
+                raise ValueError(
+                    f"GradientNormLogger: the gradient of {variable.path} belongs to a "
+                    "@tf.function, a branch or a loop within the train step, and cannot leave it. "
+                    'Use kind="applied", or let train_step be an ordinary method: Keras compiles '
+                    "it."
+                )
+        self.gradients.append((optimizer, gradient, variable))
+
+    def note_weights(self, variable: keras.Variable) -> None:
+        """Note the value of a variable, before its first application."""
+        if id(variable) in self.weights_before:
+            return
+        # Within a branch or loop: read before it, because a tensor cannot leave it.
+        with self._graph.as_default() if self._graph else contextlib.nullcontext():
+            self.weights_before[id(variable)] = tf.identity(variable.value)
 
     def optimizers(self) -> list[keras.optimizers.Optimizer]:
         """The optimizers that received gradients, each once."""
@@ -259,9 +294,9 @@ class Taps:
         for gradient, variable in zip(gradients, variables, strict=True):
             if gradient is None:
                 continue
-            step.gradients.append((optimizer, gradient, variable))
-            if self._weights and id(variable) not in step.weights_before:
-                step.weights_before[id(variable)] = tf.identity(variable.value)
+            step.add_gradient(optimizer, gradient, variable)
+            if self._weights:
+                step.note_weights(variable)
 
     def _calling(self, layer: keras.layers.Layer, call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)

@@ -153,8 +153,7 @@ def _lines(path: str, size: int) -> tuple[list[str] | None, list[tuple[int, list
             lines = list(itertools.islice(filled, size + 1))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} cannot be read as a .csv file: {error}") from error
-    has_header = bool(lines) and not all(map(_is_number, lines[0][1]))
-    if has_header:
+    if lines and _is_header(lines[0][1]):
         header = lines[0][1]
         examples = lines[1:]
     else:
@@ -163,6 +162,16 @@ def _lines(path: str, size: int) -> tuple[list[str] | None, list[tuple[int, list
     if not examples:
         raise ValueError(f"{path} holds no line of numbers.")
     return header, examples
+
+
+def _is_header(cells: list[str]) -> bool:
+    """True for a line of names.
+
+    Names may be numbers: pandas writes 0, 1, 2, ... for columns without names. Two columns with 0
+    and 1 are taken for an example.
+    """
+    counted = [str(number) for number in range(len(cells))]
+    return not all(map(_is_number, cells)) or (len(cells) > 2 and cells == counted)
 
 
 def _is_number(cell: str) -> bool:

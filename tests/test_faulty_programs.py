@@ -242,6 +242,22 @@ def test_alerts_tell_of_the_loss_of_a_new_model_only():
     assert list(fitted(1e-9, loss=False)) == [[], []]
 
 
+def test_a_training_that_a_backup_resumes_is_not_new(tmp_path):
+    def resumed(epochs):
+        made = model([L.Dense(1)], "mse")
+        made.compile(keras.optimizers.SGD(1e-9), "mse")
+        logger = GradientNormLogger()
+        alerts = GradientAlerts(logger, action=lambda alert: None)
+        # The backup is restored after the other callbacks have begun.
+        backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+        callbacks = [logger, alerts, backup]
+        made.fit(X, X[:, 0], epochs=epochs, verbose=0, callbacks=callbacks)
+        return [alert.kind for alert in alerts.alerts], logger.steps[0] > 0
+
+    assert resumed(2) == ([], False)
+    assert resumed(8) == ([], True)
+
+
 @pytest.mark.slow
 def test_the_score_of_all_programs(tmp_path, monkeypatch):
     study = load("study")

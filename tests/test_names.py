@@ -153,3 +153,13 @@ def test_a_thousand_equal_names_are_told_apart():
     for _ in range(1000):
         taken[names.unused("dense", taken)] = None
     assert list(taken)[-1] == "dense_999"
+
+
+def test_a_name_is_that_of_one_layer_in_all_columns():
+    # The first "twin" has no weights, so that the second one is the first with a gradient.
+    parts = [keras.layers.Activation("tanh", name="twin"), keras.layers.Dense(8, name="twin")]
+    logger = trained(HeadFirst(parts), also="activations")
+    assert logger.layer_names == ["twin_1", "head"]
+    assert logger.record.names("activation_mean") == ("twin", "twin_1", "head")
+    assert list(names.layer_variables(logger.model)) == ["head", "twin_1"]
+    assert list(names.layers_by_name(logger.model)) == ["head", "twin", "twin_1"]

@@ -172,11 +172,12 @@ class GradientAlerts(Listener):
         self._already_dead: set[str] = set()
         self._weight_faults = WeightFaults()
         self._spike_faults = SpikeFaults(self._spike_limits)
-        self._loss_faults = LossFaults()
+        self._loss_faults: LossFaults | None = None
 
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        super().on_train_begin(logs)
-        self._loss_faults = LossFaults(updates_made(self.model) == 0)
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        # Not in on_train_begin, in which BackupAndRestore may still restore the updates.
+        if self._loss_faults is None:
+            self._loss_faults = LossFaults(updates_made(self.model) == 0)
 
     def write(
         self, columns: Sequence[str], steps: np.ndarray, epochs: np.ndarray, rows: np.ndarray
@@ -242,7 +243,7 @@ class GradientAlerts(Listener):
                 self._report(kind, newest, layer, value, what)
             faults.begin_epoch()
         self._check_dead_units(newest)
-        if self._loss:
+        if self._loss and self._loss_faults is not None:
             for kind, value, what in self._loss_faults.found((logs or {}).get("loss")):
                 self._report(kind, newest, "loss", value, what)
 

@@ -35,17 +35,8 @@ def layer_variables(
     Returns:
         A dictionary from name to list of variables.
     """
-    named = []
-    seen: set[int] = set()
-    for name, owner in [*_named_layers(model, depth), (model.name, model)]:
-        variables = [variable for variable in owner.trainable_variables if id(variable) not in seen]
-        seen.update(map(id, variables))
-        if variables:
-            named.append((name, owner, variables))
-    groups: dict[str, list[keras.Variable]] = {}
-    for name, _, variables in _in_call_order(named, calls):
-        groups[unused(name, groups)] = variables
-    return groups
+    named = _named(model, depth, calls)
+    return {name: variables for name, (_, variables) in named.items() if variables}
 
 
 def variables_by_path(
@@ -81,21 +72,37 @@ def layers_by_name(
     Returns:
         A dictionary from name to layer.
     """
-    named = []
-    seen: set[int] = set()
-    for name, layer in _named_layers(model, depth):
-        if not isinstance(layer, keras.Model | keras.layers.InputLayer) and id(layer) not in seen:
-            seen.add(id(layer))
-            named.append((name, layer))
-    layers: dict[str, keras.layers.Layer] = {}
-    for name, layer in _in_call_order(named, calls):
-        layers[unused(name, layers)] = layer
-    return layers
+    named = _named(model, depth, calls)
+    return {name: layer for name, (layer, _) in named.items() if not isinstance(layer, keras.Model)}
 
 
 def layers_within(model: keras.Model, depth: int = 1) -> list[keras.layers.Layer]:
     """Every layer and model within a model whose calls give the order, each once."""
     return list({id(layer): layer for _, layer in _named_layers(model, depth)}.values())
+
+
+def _named(
+    model: keras.Model, depth: int, calls: Sequence[int]
+) -> dict[str, tuple[keras.layers.Layer, list[keras.Variable]]]:
+    """Layers, and models with variables of their own, with the variables that no other has.
+
+    Names are given once for gradients and outputs, so that a name is that of one layer.
+    """
+    found = []
+    owners: set[int] = set()
+    seen: set[int] = set()
+    for name, owner in [*_named_layers(model, depth), (model.name, model)]:
+        if isinstance(owner, keras.layers.InputLayer) or id(owner) in owners:
+            continue
+        owners.add(id(owner))
+        variables = [variable for variable in owner.trainable_variables if id(variable) not in seen]
+        seen.update(map(id, variables))
+        if variables or not isinstance(owner, keras.Model):
+            found.append((name, owner, variables))
+    named: dict[str, tuple[keras.layers.Layer, list[keras.Variable]]] = {}
+    for name, owner, variables in _in_call_order(found, calls):
+        named[unused(name, named)] = (owner, variables)
+    return named
 
 
 def _named_layers(

@@ -185,6 +185,16 @@ def test_a_normalisation_that_cannot_be_folded_stays():
     assert any(layer.name == "kept" for layer in quantized.layers)
 
 
+def test_a_normalisation_that_always_takes_the_batch_stays():
+    inputs = keras.Input((4,))
+    x = L.BatchNormalization(name="kept")(L.Dense(4)(inputs), training=True)
+    model = keras.Model(inputs, x)
+    x = 5 + np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
+    with pytest.warns(UserWarning, match=r"kept: this .* is called with training=True"):
+        quantized = conversion.quantize(model, x, activation_bits=None)
+    np.testing.assert_allclose(quantized(x), model(x), atol=0.1)
+
+
 def test_a_shared_layer_and_a_model_within():
     shared = L.Dense(4, "relu", name="shared")
     block = keras.Sequential([keras.Input((4,)), L.Dense(4, "relu"), L.Dense(4)], name="block")

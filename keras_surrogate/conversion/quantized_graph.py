@@ -288,7 +288,10 @@ class Conversion:
         elif isinstance(layer, keras.layers.BatchNormalization):
             reason = "this BatchNormalization stays in float"
             if self._fold:
-                reason += ", because no convolution or Dense layer alone comes before it"
+                reason += (
+                    ", because no convolution or Dense layer alone comes before it, or because it "
+                    "is called with training=True"
+                )
             self.kept.append(reports.Unreached(layer.name, reason))
 
 

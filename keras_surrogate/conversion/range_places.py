@@ -195,6 +195,8 @@ class Graph:
         self._named_outputs = named_outputs
         self._consumers: dict[int, list[Any]] = collections.defaultdict(list)
         self._outputs: dict[int, list[keras.KerasTensor]] = collections.defaultdict(list)
+        # The ids of layers that are called with training=True, whatever the model is called with.
+        self._always_training: set[int] = set()
         self.calls = []
         clone = keras.models.clone_model(
             model, clone_function=lambda layer: layer, call_function=self._note
@@ -211,6 +213,8 @@ class Graph:
 
     def _note(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = layer(*args, **kwargs)
+        if kwargs.get("training") is True or any(one is True for one in args[1:]):
+            self._always_training.add(id(layer))
         for tensor in keras.tree.flatten((args, kwargs)):
             self._consumers[id(tensor)].append(layer)
         self._outputs[id(layer)] += keras.tree.flatten(outputs)
@@ -261,6 +265,8 @@ class Graph:
 
     def _can_fold(self, layer: Any, following: Sequence[Any]) -> bool:
         if len(following) != 1 or type(following[0]) is not keras.layers.BatchNormalization:
+            return False
+        if id(following[0]) in self._always_training:
             return False
         calls = [self._calls_in_all[id(one)] for one in (layer, following[0])]
         return calls == [1, 1] and folding.is_foldable(layer, following[0])

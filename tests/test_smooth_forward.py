@@ -142,6 +142,7 @@ NETWORKS = {
     "weights": lambda: weights(None),
     "weights, mean_abs": lambda: weights("mean_abs"),
     "weights, max_abs": lambda: weights("max_abs"),
+    "weights, least_error": lambda: weights("least_error"),
     "weights, learned": lambda: weights("learned"),
     "spiking": spiking,
     "spiking, delayed zero reset": lambda: spiking(reset="zero", reset_delay=True),

@@ -37,9 +37,11 @@ def quantize(
         conversion.strip(quantized).save("served.keras")        plain Keras with the rounded weights
 
     Kernels and embeddings become `SurrogateWeights`. With b bits they have the 2**b - 1 levels from
-    -max(abs(w)) to max(abs(w)), with one maximum for each output channel; for Dense, Conv1D and
-    depthwise layers with one for the kernel, as LiteRT demands. With 1 bit they have the two levels
-    of their sign times mean(abs(w)). Biases stay float.
+    -m to m, with one m for each output channel; for Dense, Conv1D and depthwise layers with one for
+    the kernel, as LiteRT demands. From 4 bits on, m is max(abs(w)). With 2 and 3 bits it is
+    1.534 and 2.447 times mean(abs(w)), with which normal weights are rounded with the least error,
+    if that is less. With 1 bit they have the two levels of their sign times mean(abs(w)). Biases
+    stay float.
 
     Activations are rounded by `FakeQuantize` within moving ranges: the floating inputs and outputs
     of the model, and what follows an activation, a sum or a mean, but not after layers that only
@@ -80,7 +82,8 @@ def quantize(
             function; `x` has no rows or numbers that are not finite.
 
     Source: Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342, for one
-    maximum a channel; XNOR-Net, Rastegari et al. 2016, arXiv:1603.05279, for 1 bit.
+    maximum a channel; XNOR-Net, Rastegari et al. 2016, arXiv:1603.05279, for 1 bit; Max 1960,
+    doi:10.1109/TIT.1960.1057548, for 2 and 3 bits.
     """
     _check_model(model)
     check_bits(bits, "bits", 1)

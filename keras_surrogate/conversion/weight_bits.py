@@ -69,7 +69,8 @@ def wrapped(layer: keras.layers.Layer, bits: int, backward: functions.Function) 
         bits: an integer from 1 to 8.
         backward: the function of the slope.
     """
-    scale = "mean_abs" if bits == 1 else "max_abs"
+    # With few steps from 0 to the maximum, most weights would become 0.
+    scale = {1: "mean_abs", 2: "least_error", 3: "least_error"}.get(bits, "max_abs")
     per = "tensor" if isinstance(layer, ONE_STEP) else "channel"
     return SurrogateWeights(layer, _surrogate(bits, backward), scale=scale, per=per)
 

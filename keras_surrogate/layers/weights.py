@@ -48,12 +48,16 @@ class SurrogateWeights(keras.layers.Wrapper):
         None            surrogate(w)
         "mean_abs"      mean(abs(w)) * surrogate(w)
         "max_abs"       m * surrogate(w / m) with m = max(abs(w))
+        "least_error"   the same with m = min(max(abs(w)) / top, r * mean(abs(w)))
         "learned"       step * level, where the nearest level is that of unit * w / step
 
     Mean and maximum are those of each output channel, or of the whole weight with `per="tensor"`,
-    and constants in the backward pass. A learned step is one trainable number for each weight. It
-    starts at 2 * mean(abs(w)) / sqrt(Q), where Q is the number of positive levels, and its gradient
-    is divided by sqrt(Q * size of w). As in the paper, the slope should be 1 within the range of
+    and constants in the backward pass. The largest level is `top`, and r is the
+    number with which normal weights are rounded with the least squared error: 1 for a sign, 1.534
+    for three levels from -1 to 1, 2.447 for seven. With so few levels the maximum would round most
+    weights to 0. A learned step is one trainable number for each weight. It starts at
+    2 * mean(abs(w)) / sqrt(Q), where Q is the number of positive levels, and its gradient is
+    divided by sqrt(Q * size of w). As in the paper, the slope should be 1 within the range of
     the levels and 0 beyond.
 
     Within a `true_gradients` context the surrogate has its true slope. Masks, `training`, losses,
@@ -66,7 +70,7 @@ class SurrogateWeights(keras.layers.Wrapper):
             attributes, such as "kernel" or "query/kernel"; a pattern such as "*_kernel"; or several
             of these. Default None: all kernels and embeddings, that is, weights whose names end in
             "kernel" or are "embeddings".
-        scale: None, the default, "mean_abs", "max_abs" or "learned".
+        scale: None, the default, "mean_abs", "max_abs", "least_error" or "learned".
         per: "channel", the default, or "tensor": what has a mean or maximum of its own.
         kwargs: `name`, default that of the wrapped layer, and `trainable`. The dtype is that of the
             wrapped layer, and the surrogate is computed in the dtype of its variables.
@@ -75,12 +79,14 @@ class SurrogateWeights(keras.layers.Wrapper):
 
     Raises:
         ValueError: `layer` is not a Keras layer or replaces its weights already; an unknown
-            surrogate or scale; `scale="learned"` with a forward that has no levels; a name that no
-            weight has; a layer that assigns to a weight itself, as SpectralNormalization does.
+            surrogate or scale; `scale="learned"` or "least_error" with a forward that has no
+            levels; a name that no weight has; a layer that assigns to a weight itself, as
+            SpectralNormalization does.
 
     Source: Courbariaux et al. 2015, arXiv:1511.00363, for binary weights; XNOR-Net, Rastegari et
     al. 2016, arXiv:1603.05279, and Bi-Real Net, Liu et al. 2018, arXiv:1808.00278, for "mean_abs";
-    LSQ, Esser et al. 2020, arXiv:1902.08153, for "learned".
+    LSQ, Esser et al. 2020, arXiv:1902.08153, for "learned"; Max 1960,
+    doi:10.1109/TIT.1960.1057548, for "least_error".
     """
 
     layer: keras.layers.Layer
@@ -120,11 +126,13 @@ class SurrogateWeights(keras.layers.Wrapper):
         self._steps: dict[str, keras.Variable] = {}
         # `compute_mask` asks the wrapped layer.
         self.supports_masking = True
-        if self.scale == "learned" and self.levels is None:
+        if self.scale in ("learned", "least_error") and self.levels is None:
             raise ValueError(
-                'SurrogateWeights: scale="learned" needs a forward of few levels, such as a sign, '
-                f"but {self.surrogate.forward.title} has no finite number of levels."
+                f'SurrogateWeights: scale="{self.scale}" needs a forward of few levels, such as a '
+                f"sign, but {self.surrogate.forward.title} has no finite number of levels."
             )
+        if self.scale == "least_error":
+            weight_scales.normal_reach(self.surrogate.forward)
         if layer.built:
             self._replaced()
 
@@ -300,6 +308,11 @@ class SurrogateWeights(keras.layers.Wrapper):
         axes = self.axes_of_a_scale(name)
         if self.scale == "mean_abs":
             return weight_scales.MeanAbs(axes)
+        if self.scale == "least_error":
+            top = max(map(abs, cast("tuple[float, ...]", self.levels)))
+            return weight_scales.LeastError(
+                axes, top, weight_scales.normal_reach(self.surrogate.forward)
+            )
         return weight_scales.MaxAbs(axes)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:

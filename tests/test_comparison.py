@@ -31,6 +31,7 @@ from keras_surrogate import (
 from keras_surrogate.comparison import networks, notation
 from keras_surrogate.comparison import trainer as trainers
 from keras_surrogate.comparison.cases import Case
+from keras_surrogate.comparison.outlook import Outlook
 from keras_surrogate.functions.base import COLLECTION
 
 SMALL = {"depth": 2, "width": 8, "epochs": 2, "images": 320, "batch_size": 32}
@@ -99,6 +100,10 @@ def test_a_case_knows_its_pair_and_its_baseline():
         ({"backward": Surrogate("relu")}, "backward must be text, but is Surrogate"),
         ({"data": "imagenet"}, "data must be one of"),
         ({"network": "transformer"}, "network must be one of"),
+        ({"normalization": "bach"}, "normalization must be one of .*Did you mean 'batch'"),
+        ({"normalization": "layer:0.9"}, "only a normalization by the batch has a momentum"),
+        ({"normalization": "batch:1"}, "from 0 to below 1"),
+        ({"normalization": "batch:much"}, "'much' in 'batch:much' must be a number"),
         ({"depth": 0}, "depth must be an integer of at least 1, but is 0"),
         ({"depth": 2.0}, "depth must be an integer, but is 2.0"),
         ({"balanced": "no"}, "balanced must be True or False"),
@@ -272,6 +277,21 @@ def test_a_case_is_compiled_once_for_all_seeds(annealing, counted, digits):
     one.run(1)
     one.run(2)
     assert len(traces) == compiled
+
+
+def test_moving_averages_of_another_momentum(digits):
+    assert Case(normalization="batch:0.990") == Case(normalization="batch")
+    case = Case(normalization="batch:0.90", depth=2, width=8)
+    assert case.normalization == "batch:0.9" and case.normalization_kind == "batch"
+    built = networks.build(case, (8, 8, 1), 10, surrogate=case.pair, initializer="he_normal")
+    layers = [
+        layer for layer in built.model.layers if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert [layer.momentum for layer in layers] == [0.9, 0.9]
+    # The theory knows no momentum.
+    plain = dataclasses.replace(case, normalization="batch")
+    ratios = [Outlook.of(one, digits).prediction.gradient_ratio for one in (case, plain)]
+    assert ratios[0] == ratios[1] > 0
 
 
 # Training.

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from keras_surrogate.comparison.cases import Case
     from keras_surrogate.surrogate import Surrogate
 
-_NORMALIZATIONS = {
-    "batch": keras.layers.BatchNormalization,
-    "layer": keras.layers.LayerNormalization,
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class BuiltNetwork:
@@ -86,9 +81,12 @@ def build(
 
 
 def _normalized(case: Case, x: keras.KerasTensor) -> keras.KerasTensor:
-    if case.normalization == "none":
+    kind, momentum = notation.normalization(case.normalization)
+    if kind == "none":
         return x
-    return _NORMALIZATIONS[case.normalization]()(x)
+    if kind == "layer":
+        return keras.layers.LayerNormalization()(x)
+    return keras.layers.BatchNormalization(momentum=momentum)(x)
 
 
 class State:

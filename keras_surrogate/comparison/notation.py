@@ -1,4 +1,4 @@
-"""The notation of functions, optimizers and initializers as text, and the one spelling of each."""
+"""The notation of functions, optimizers and other settings as text, one spelling of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from keras_surrogate import functions
+from keras_surrogate import checks, functions
 from keras_surrogate.initializers import CriticalNormal
 from keras_surrogate.surrogate import Surrogate
 
@@ -24,6 +24,10 @@ CALIBRATED = "calibrated"
 MOMENTUM = "momentum"
 # The initializer that is `CriticalNormal` for the forward.
 CRITICAL = "critical"
+# The normalizations of pre-activations.
+NORMALIZATIONS = ("none", "batch", "layer")
+# Keras's momentum of the moving averages of a batch normalisation.
+_BATCH_MOMENTUM = 0.99
 # Before the number that is the weights' variance times fan_in.
 _VARIANCE = "variance:"
 
@@ -161,6 +165,27 @@ def spelled_initializer(text: str, forward: str) -> str:
         return text
     found = initializer(text, forward)
     return f"{_VARIANCE}{spelled(found.scale)}" if text.startswith(_VARIANCE) else text
+
+
+def normalization(text: str) -> tuple[str, float]:
+    """The kind of a normalization, and the momentum of its moving averages, of "batch:0.9"."""
+    kind, colon, momentum = text.partition(":")
+    checks.one_of(kind, "Case: normalization", NORMALIZATIONS)
+    if not colon:
+        return kind, _BATCH_MOMENTUM
+    number = _number(momentum, text)
+    if kind != "batch" or not 0 <= number < 1:
+        raise ValueError(
+            "Case: only a normalization by the batch has a momentum, a number from 0 to below 1, "
+            f"as in 'batch:0.9', but normalization is {text!r}."
+        )
+    return kind, number
+
+
+def spelled_normalization(text: str) -> str:
+    """One spelling for one normalization: "batch:0.90" becomes "batch:0.9"."""
+    kind, momentum = normalization(text)
+    return kind if momentum == _BATCH_MOMENTUM else f"{kind}:{spelled(momentum)}"
 
 
 def _number(text: str, within: str) -> float:

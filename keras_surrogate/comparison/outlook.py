@@ -146,9 +146,9 @@ class Outlook:
     def _setting(self) -> dict[str, Any]:
         """The arguments of `theory.predict` besides surrogate and depth."""
         case = self.case
-        if case.normalization == "batch":
+        if case.normalization_kind == "batch":
             return {"weight_variance": 1.0, "stack": "batch_norm"}
-        if case.normalization == "layer":
+        if case.normalization_kind == "layer":
             variance = self._normalized_variance
             return {"weight_variance": variance, "input_variance": 1 / variance}
         known = self.weights
@@ -167,6 +167,6 @@ class Outlook:
         W x has mean 0 over its units.
         """
         mean, power = moments.mean_and_power(Surrogate(self.case.pair.forward), 1.0)
-        if self.case.normalization == "batch":
+        if self.case.normalization_kind == "batch":
             power = power - mean**2
         return float(1 / power)

@@ -4,17 +4,20 @@ from keras_surrogate.comparison import Grid
 
 # Horuz et al. 2025, arXiv:2505.22074: CIFAR-10, batches of 128, SGD at 0.001 for all slopes, no
 # augmentation. Theirs are a VGG-16 and a ResNet-18 and 50 epochs.
+# The moving averages of batch normalisation have a momentum of 0.9: with Keras's 0.99 they lag after
+# 700 steps at a rate of 0.1, and the same weights have 45.0 % with them and 58.4 % with the averages
+# of their batches (35 trainings of a first grid, discarded; the rates were chosen after them).
 TRAINING = {
     "data": "cifar10",
-    "normalization": "batch",
+    "normalization": "batch:0.9",
     "batch_size": 128,
     "images": 10_000,
     "epochs": 10,
     "validation": 0.1,
-    "optimizer": ["sgd:0.001", "sgd:0.01", "sgd:0.1"],
+    "optimizer": ["sgd:0.001", "sgd:0.1", "sgd:0.3"],
     "backward": ["true", "bsilu", "nelu"],
 }
 
-grid = Grid(network="vgg", width=16, depth=6, **TRAINING) + Grid(
-    network="resnet", width=16, depth=8, residual=True, **TRAINING
+grid = Grid(network="vgg", width=8, depth=6, **TRAINING) + Grid(
+    network="resnet", width=8, depth=8, residual=True, **TRAINING
 )

@@ -141,7 +141,7 @@ def main() -> None:
         litert = [one["litert"] for one in mine if "litert" in one]
         lines.append(
             [
-                "float" if bits == 32 else f"{bits} bits",
+                {32: "float", 1: "1 bit"}.get(bits, f"{bits} bits"),
                 study.percent([one["before"] for one in mine]),
                 study.percent([one["after"] for one in mine]),
                 rate,

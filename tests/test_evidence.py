@@ -107,16 +107,6 @@ def test_lines_are_those_that_would_be_written_today(name):
     assert all(json.loads(line)["versions"]["keras"] for line in lines)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((FOLDER / "planned").glob("*.py")), ids=lambda path: path.stem
-)
-def test_a_planned_grid_can_be_read_and_what_is_trained_belongs_to_it(path):
-    grid = comparison.load_grid(path)
-    trained = path.with_suffix(".jsonl")
-    if trained.exists():
-        assert set(comparison.read(trained)) < set(grid.runs), "complete: it belongs into results"
-
-
 def test_the_table_of_the_references_is_what_was_measured(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setitem(sys.modules, "report", report)

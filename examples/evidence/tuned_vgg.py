@@ -2,8 +2,16 @@
 
 from keras_surrogate.comparison import Grid
 
-NETWORKS = {"data": "cifar10", "network": "vgg", "depth": 6, "width": 8, "normalization": "batch"}
+# With Keras's momentum of 0.99 the moving averages lag behind: of six trainings at adam:0.003 the same
+# weights have 50 to 56 % with them and 56 to 59 % with the averages of their batches.
+NETWORKS = {"data": "cifar10", "network": "vgg", "depth": 6, "width": 8}
 TRAINING = {"images": 10_000, "batch_size": 64, "epochs": 8, "validation": 0.1}
 ADAM = ["adam:0.0003", "adam:0.001", "adam:0.003"]
 
-grid = Grid(backward=["true", "bsilu", "leaky_relu:0.3"], optimizer=ADAM, **NETWORKS, **TRAINING)
+grid = Grid(
+    backward=["true", "bsilu", "leaky_relu:0.3"],
+    optimizer=ADAM,
+    normalization="batch:0.9",
+    **NETWORKS,
+    **TRAINING,
+)

@@ -1,4 +1,4 @@
-"""Two logical CPU devices for every test; `gpu` tests need a GPU, `slow` tests need `--all`."""
+"""Two logical CPU devices for every test, and what is left out without a GPU or without `--all`."""
 
 import os
 
@@ -11,12 +11,12 @@ import keras
 import pytest
 import quick
 import tensorflow as tf
+import tiers
+from tiers import pytest_addoption, pytest_configure, pytest_terminal_summary  # noqa: F401
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
-
-LEFT_OUT = pytest.StashKey()
 
 # What is imported stays. Python need not look through it again and again for garbage.
 gc.collect()
@@ -24,29 +24,12 @@ gc.freeze()
 gc.set_threshold(50_000, 20, 50)
 
 
-def pytest_addoption(parser):
-    parser.addoption("--all", action="store_true", help="the products and the slow tests too")
-
-
 def pytest_collection_modifyitems(config, items):
+    tiers.pytest_collection_modifyitems(config, items)
     if not tf.config.list_physical_devices("GPU"):
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
-    if not config.getoption("all"):
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
-        config.hook.pytest_deselected(items=slow)
-        config.stash[LEFT_OUT] = len(slow)
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    # With `-n` the workers collect, and this process knows no number.
-    left_out = config.stash.get(LEFT_OUT, "the")
-    if left_out and not config.getoption("all"):
-        terminalreporter.write_line(
-            f"Left out: {left_out} tests that are slow or parts of a product. All: pytest --all"
-        )
 
 
 @pytest.fixture(autouse=True)

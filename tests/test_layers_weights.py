@@ -902,6 +902,10 @@ def built(layer):
             lambda: built(SurrogateWeights(Assigning(3, name="a"), "ste_sign")),
             r"a \(Assigning\) assigns to its own kernel when it is called",
         ),
+        (
+            lambda: keras.layers.Bidirectional(SurrogateWeights(keras.layers.LSTM(3), "ste_sign")),
+            "Wrap the whole: SurrogateWeights",
+        ),
         (lambda: binary(name="b").effective_weights(), "b has no weights yet"),
     ],
 )

@@ -219,44 +219,59 @@ def _drawn(initializer: Any, seed: int, shape: Sequence[int], dtype: str) -> tf.
     return initializer(shape, dtype)
 
 
+def _state(
+    optimizer: keras.optimizers.Optimizer,
+    weights: Sequence[keras.Variable],
+    shapes: Sequence[Sequence[int]],
+) -> list[keras.Variable]:
+    """The variables of a new optimizer of the same kind, for such weights of other shapes."""
+    copies = [
+        keras.Variable(tf.zeros(shape, weight.dtype))
+        for weight, shape in zip(weights, shapes, strict=True)
+    ]
+    try:
+        clone = type(optimizer).from_config(optimizer.get_config())
+        clone.build(copies)
+    except Exception as error:
+        raise ValueError(
+            f"RecycleUnits: the state of {type(optimizer).__name__} is not known, because it "
+            f"cannot be created from its configuration ({error})."
+        ) from error
+    return clone.variables
+
+
 class _Slots:
     """The variables that an optimizer keeps for each weight, with their initial values.
 
-    They are found by building a new optimizer of the same kind for copies of the weights, whose
-    names are known: its variables are in the same order.
+    Two new optimizers of the same kind say which they are, as their variables are in the same order:
+    one for weights of the same shapes has the initial values, and in one for weights each of a shape
+    of its own, (2,), (3, 1), (4,) and so on, the shape of a variable says to which weight it belongs.
     """
 
     def __init__(
         self, optimizer: keras.optimizers.Optimizer, weights: Sequence[keras.Variable]
     ) -> None:
         optimizer = innermost(optimizer)
-        copies = []
-        for number, weight in enumerate(weights):
-            copies.append(keras.Variable(tf.zeros(weight.shape, weight.dtype), name=f"w{number}w"))
-        try:
-            clone = type(optimizer).from_config(optimizer.get_config())
-            clone.build(copies)
-        except Exception as error:
-            raise ValueError(
-                f"RecycleUnits: the state of {type(optimizer).__name__} is not known, because it "
-                f"cannot be created from its configuration ({error})."
-            ) from error
+        ranks = [max(1, len(weight.shape)) for weight in weights]
+        marks = [(number, *[1] * (rank - 1)) for number, rank in enumerate(ranks, start=2)]
+        new = _state(optimizer, weights, [weight.shape for weight in weights])
+        marked = _state(optimizer, weights, marks)
         theirs = optimizer.variables
-        if [one.shape for one in theirs] != [one.shape for one in clone.variables]:
+        shapes = [one.shape for one in theirs]
+        if shapes != [one.shape for one in new] or len(marked) != len(new):
             raise ValueError(
                 f"RecycleUnits: the state of {type(optimizer).__name__} belongs to other weights "
                 "than those that are trainable now. Compile the model after changing `trainable`."
             )
         self._of: dict[int, list[tuple[keras.Variable, np.ndarray | None]]] = {}
-        for weight, copy in zip(weights, copies, strict=True):
-            for own, other in zip(clone.variables, theirs, strict=True):
-                name = own.path.rsplit("/", 1)[-1]
-                if not name.startswith(f"{copy.name}_") or other.shape != weight.shape:
+        for weight, mark in zip(weights, marks, strict=True):
+            for slot, initial, own in zip(theirs, new, marked, strict=True):
+                if tuple(own.shape) != mark or slot.shape != weight.shape:
                     continue
                 # A moving average of the weights begins with the weights.
-                is_average = optimizer.use_ema and name == f"{copy.name}_average"
-                initial = None if is_average else np.array(own)
-                self._of.setdefault(id(weight), []).append((other, initial))
+                is_average = optimizer.use_ema and slot.path.endswith("_average")
+                value = None if is_average else np.array(initial)
+                self._of.setdefault(id(weight), []).append((slot, value))
 
     def reset(self, weight: keras.Variable, axis: int, places: np.ndarray) -> None:
         """Give the state of some entries of a weight its initial values."""

@@ -107,6 +107,12 @@ class SurrogateWeights(keras.layers.Wrapper):
                 "SurrogateWeights: the dtype is that of the wrapped layer. Pass it there, as in "
                 'SurrogateWeights(keras.layers.Dense(8, dtype="mixed_float16"), "ste_sign").'
             )
+        if "go_backwards" in kwargs:
+            raise ValueError(
+                "SurrogateWeights: Bidirectional copies the layer that it wraps, which a wrapper "
+                "of its weights does not allow. Wrap the whole: "
+                "SurrogateWeights(keras.layers.Bidirectional(keras.layers.LSTM(8)), ...)."
+            )
         # Keras reads the arguments of `call` from its signature, which is that of the wrapped
         # layer. Not with setattr, because Keras's layers track what is set.
         call = functools.partial(type(self).call, self)

@@ -27,7 +27,8 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
 def iterations(optimizer: keras.optimizers.Optimizer) -> int:
     """The number of updates that an optimizer has made. It may have a copy on each replica."""
-    return int(keras.ops.convert_to_numpy(optimizer.iterations))
+    # In old versions of Keras, 3.8 among them, that of a LossScaleOptimizer itself stays 0.
+    return int(keras.ops.convert_to_numpy(innermost(optimizer).iterations))
 
 
 def counting(model: keras.Model) -> keras.optimizers.Optimizer | None:

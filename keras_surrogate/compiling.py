@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow as tf
 
 # The smallest tensor that is worth it. Measured by `tests/benchmarks/activations.py --sizes` on two
-# cores: from here on the published pairs take less time, and from ten times as many elements on
+# cores: from here on the published pairs take less time, and with eighty times as many elements
 # half of it. Each compilation takes 0.05 to 0.1 s.
 LEAST_ELEMENTS = 2**17
 

@@ -310,7 +310,7 @@ def shut_down():
 
 def old():
     executor = ByHand()
-    executor.submit = lambda *_: _done({**worker.versions(), "tensorflow": "2.18.0"})
+    executor.submit = lambda *_: _done({**worker.versions(), "tensorflow": "2.0.0"})
     return executor
 
 
@@ -325,7 +325,7 @@ def _done(result):
     [
         (Fails, "cannot train: ModuleNotFoundError: No module named 'keras_surrogate'. They need"),
         (shut_down, "cannot train: RuntimeError: cannot schedule new futures after shutdown"),
-        (old, "cannot train as this process does: they have tensorflow 2.18.0."),
+        (old, "cannot train as this process does: they have tensorflow 2.0.0."),
     ],
 )
 def test_workers_that_cannot_train_are_one_error_before_anything_is_trained(

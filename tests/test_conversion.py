@@ -430,8 +430,12 @@ class MySGD(keras.optimizers.SGD):
     """An optimizer."""
 
 
-def penalty(weights):
-    return 0.01 * tf.reduce_sum(tf.square(weights))
+class Penalty(keras.regularizers.Regularizer):
+    def __call__(self, weights):
+        return 0.01 * tf.reduce_sum(tf.square(weights))
+
+    def get_config(self):
+        return {}
 
 
 @pytest.mark.parametrize("fits", [False, True])
@@ -446,7 +450,7 @@ def penalty(weights):
     ],
 )
 def test_no_part_of_a_compilation_need_be_registered(compilation, fits):
-    layer = keras.layers.Dense(3, "relu", kernel_regularizer=penalty)
+    layer = keras.layers.Dense(3, "relu", kernel_regularizer=Penalty())
     model = sequential(layer)
     model.compile(**{"optimizer": "sgd", "loss": "mse", **compilation})
     if fits:

@@ -28,7 +28,7 @@ _HELPS = {
     "initializer": 'initializer of the hidden kernels: a Keras name, "critical", or variance:3 '
     "for 3 / fan_in",
     "bias": "initial biases of the hidden layers",
-    "normalization": "none, batch or layer",
+    "normalization": "none, batch or layer; batch:0.9 with the momentum of its moving averages",
     "residual": "yes for hidden layers x + f(W x + b)",
     "optimizer": "optimizer and learning rate: sgd:0.01 momentum:0.01 adam:0.001",
     "layer_rate": "factor of the learning rate for each layer away from the output",

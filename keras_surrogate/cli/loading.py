@@ -158,13 +158,24 @@ def _check_archive(path: Path) -> None:
 def _reason(error: Exception, path: str) -> str:
     """The reason why Keras does not load a file, and a remedy."""
     messages = _messages(error)
+    is_legacy = Path(path).suffix in _LEGACY
+    convert = f"In Python try keras.saving.load_model({path!r}, compile=False).save('model.keras')."
     unknown = next(filter(None, map(_UNKNOWN.search, messages)), None)
     if unknown:
         kind, name = (group for group in unknown.groups() if group)
+        # Losses and metrics of Keras are such functions in old versions.
+        advice = f" {convert}" if is_legacy and kind == "function" else ""
         return (
             f"it has a {kind} {name!r} that Keras does not know. Name the module that defines it, "
             "--import MODULE; it must be registered there: "
-            "@keras.saving.register_keras_serializable()."
+            f"@keras.saving.register_keras_serializable().{advice}"
+        )
+    missing = re.search("No module named '(.+)'", messages[-1])
+    if missing:
+        # Before Keras asked for registration it imported such modules by itself.
+        return (
+            f"it has a part of the Python module {missing[1]!r}, which is not found here. Name the "
+            "module that defines it, --import MODULE."
         )
     if any(map(_CODE.search, messages)):
         return (
@@ -175,10 +186,7 @@ def _reason(error: Exception, path: str) -> str:
         return "it holds only weights. Save the whole model, model.save('model.keras')."
     lines = messages[-1].strip().splitlines() or [type(error).__name__]
     root = textwrap.shorten(lines[0], 300)
-    if Path(path).suffix in _LEGACY:
-        convert = f"keras.saving.load_model({path!r}, compile=False).save('model.keras')"
-        return f"{root.rstrip('.')}. In Python try {convert}."
-    return root
+    return f"{root.rstrip('.')}. {convert}" if is_legacy else root
 
 
 def _messages(error: BaseException | None) -> list[str]:

@@ -1,6 +1,6 @@
 """What `diagnose` takes over one forward and backward pass of the same model, and what `swap` takes.
 
-python tests/benchmarks/diagnosis.py                 ResNet50, half a minute
+python tests/benchmarks/diagnosis.py                 ResNet50, a minute
 python tests/benchmarks/diagnosis.py MobileNetV2     another model of keras.applications
 """
 

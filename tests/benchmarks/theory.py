@@ -1,6 +1,6 @@
 """Predicted gradient norm and alignment beside those measured on random networks, for every published pair.
 
-python tests/benchmarks/theory.py            writes tests/benchmarks/theory.md; ten minutes
+python tests/benchmarks/theory.py            writes tests/benchmarks/theory.md; a quarter of an hour
 python tests/benchmarks/theory.py 20         with so many networks each
 
 Every pair, at the weights that keep its signal (and its gradient, where both is possible), at 0.7

@@ -243,9 +243,10 @@ def _state(
 class _Slots:
     """The variables that an optimizer keeps for each weight, with their initial values.
 
-    Two new optimizers of the same kind say which they are, as their variables are in the same order:
-    one for weights of the same shapes has the initial values, and in one for weights each of a shape
-    of its own, (2,), (3, 1), (4,) and so on, the shape of a variable says to which weight it belongs.
+    Two new optimizers of the same kind say which they are, as their variables are in the same
+    order. One is for weights of the same shapes and has the initial values. One is for weights each
+    of a shape of its own, such as (2,), (3, 1), (4,): the shape of a variable says to which of them
+    it belongs.
     """
 
     def __init__(

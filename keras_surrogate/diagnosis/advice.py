@@ -3,8 +3,8 @@
 Left out on purpose: any slope for the backward pass against a collapsed forward signal;
 `flat_spot` against vanishing gradients (README: 9.9 % with it, 9.9 % without); another slope where
 the optimizer rescales gradients and the activation is not at fault (5 sigmoid layers under Adam:
-79.5 % with the true slope, 79.4 % with 4 times it, examples/evidence/sigmoid.py); balancing against a lost
-direction (it corrects the norm only).
+79.5 % with the true slope, 79.4 % with 4 times it, examples/evidence/sigmoid.py); balancing
+against a lost direction (it corrects the norm only).
 
 Source of the order in `REVIVE`: "Vanishing Gradients and Choosing the Right Activation Function",
 the third part of Paperspace's series on optimization in deep learning, and the papers that it

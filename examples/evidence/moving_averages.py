@@ -41,9 +41,9 @@ GRIDS = {
     "two_bits": (),
     "dying": (),
     "vgg": ("true", "bsilu", "leaky_relu:0.3"),
-    "resnet": ("true", "bsilu"),
     "tuned_vgg": ("true", "bsilu", "leaky_relu:0.3"),
     "sugar": ("true", "bsilu"),
+    "resnet": ("true", "bsilu"),
 }
 # An effect is shown if the interval excludes 0 and the mean is at least a point, as in the grids.
 RELEVANT = 0.01

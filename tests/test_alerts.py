@@ -309,3 +309,21 @@ def test_alerts_that_are_not_in_the_fit_of_their_logger_are_silent():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         GradientAlerts(GradientNormLogger(), **arguments)
+
+
+@pytest.mark.parametrize("every", [1, 15])
+def test_faults_of_weights_last_over_epochs_without_a_recorded_step(every):
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            ks.layers.SurrogateWeights(keras.layers.Dense(3, name="binary"), "ste_sign"),
+        ]
+    )
+    model.compile(
+        keras.optimizers.SGD(1e-9), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    logger = GradientNormLogger(every=every, also=("flips", "levels"))
+    alerts = GradientAlerts(logger, action=lambda alert: None, loss=False)
+    # Ten steps an epoch.
+    model.fit(X, Y, batch_size=20, epochs=7, verbose=0, callbacks=[logger, alerts])
+    assert [(alert.kind, alert.epoch) for alert in alerts.alerts] == [("frozen", 0)]

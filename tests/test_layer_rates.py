@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_surrogate import conversion, diagnosis
-from keras_surrogate.callbacks import GradientNormLogger
+from keras_surrogate.callbacks import GradientAlerts, GradientNormLogger
 from keras_surrogate.optimizers import Bop, LayerRates
 
 RANDOM = np.random.default_rng(0)
@@ -340,3 +340,44 @@ def test_strip_keeps_the_optimizer_within(outer):
 def test_mistakes_are_explained(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", ["raw", "applied"])
+def test_clipping_does_not_see_layers_that_are_left_out(kind):
+    def fitted_logger(threshold):
+        logger = GradientNormLogger(kind=kind)
+        inner = keras.optimizers.SGD(0.0, global_clipnorm=float(threshold))
+        fitted(LayerRates(inner, {"third": 0}), epochs=1, callbacks=[logger])
+        return logger
+
+    norms = fitted_logger(1e9).norms
+    trained = np.sqrt(np.sum(norms[0, :2] ** 2))
+    everything = np.sqrt(np.nansum(fitted_logger(1e9).norms[0] ** 2))
+    assert kind == "applied" or everything > trained * 1.01
+    assert fitted_logger(trained * 1.005).record.total("gradient_clipped")[0] == 0
+    assert fitted_logger(trained * 0.995).record.total("gradient_clipped")[0] == 1
+
+
+def test_applied_gradients_of_a_layer_that_is_left_out_are_unknown_and_no_fault():
+    logger = GradientNormLogger(kind="applied")
+    alerts = GradientAlerts(logger, patience=2, action=lambda alert: None)
+    fitted(LayerRates("adam", {"first": 0}), callbacks=[logger, alerts])
+    assert np.isnan(logger.norms[:, 0]).all()
+    np.testing.assert_allclose(
+        logger.global_norms, np.sqrt(np.sum(logger.norms[:, 1:] ** 2, axis=1)), rtol=1e-6
+    )
+    assert not logger.record.updates_nothing.any()
+    assert alerts.alerts == []
+
+
+def test_the_decay_of_muon_for_the_weights_that_adam_trains():
+    def make(rate):
+        return keras.optimizers.Muon(rate, weight_decay=None, adam_weight_decay=1.0)
+
+    models = []
+    for optimizer in (LayerRates(make(0.1), {"*": 0.5}), make(0.05)):
+        model = make_model()
+        for layer in model.layers:
+            layer.bias.assign(np.ones(layer.bias.shape))
+        models.append(fitted(optimizer, model=model))
+    assert_alike(*models)

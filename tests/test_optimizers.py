@@ -192,3 +192,24 @@ def test_ternary_weights_are_left_to_the_rest():
     fitted(model, make_bop(), epochs=1)
     assert not np.allclose(np.abs(model.get_weights()[0]), np.abs(start[0]))
     np.testing.assert_array_equal(np.abs(model.get_weights()[2]), np.abs(start[2]))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        lambda: keras.optimizers.SGD(0.1, loss_scale_factor=100.0),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
+    ],
+)
+def test_the_other_optimizer_does_not_scale_the_loss(rest):
+    with pytest.raises(ValueError, match="`rest` must not scale the loss"):
+        Bop(rest=rest())
+
+
+@pytest.mark.parametrize("threshold", [1e-3, 1e3])
+def test_the_clipping_of_the_other_optimizer_is_recorded(threshold):
+    model = make_model()
+    model.compile(make_bop(keras.optimizers.SGD(0.05, clipnorm=threshold)), "mse")
+    logger = GradientNormLogger()
+    model.fit(X, Y, batch_size=8, verbose=0, callbacks=[logger])
+    assert (logger.record.total("gradient_clipped") == (threshold < 1)).all()

@@ -427,3 +427,92 @@ class DenseEmbedding(keras.layers.Embedding):
 
     def call(self, inputs):
         return tf.one_hot(inputs, self.input_dim) @ tf.convert_to_tensor(self.embeddings)
+
+
+@pytest.mark.parametrize("kind", ["raw", "applied"])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_clipping_by_the_norm_of_the_rows_of_a_sparse_gradient(kind, share):
+    """Keras does not add up equal rows before it computes their norm."""
+    x = np.random.default_rng(0).integers(0, 3, (16, 3))
+    y = np.random.default_rng(1).normal(size=(16, 1)).astype("float32")
+
+    def fitted(threshold):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((3,), dtype="int32"),
+                keras.layers.Embedding(10, 4),
+                keras.layers.Flatten(),
+                keras.layers.Dense(1),
+            ]
+        )
+        start = model.get_weights()
+        model.compile(keras.optimizers.SGD(1.0, global_clipnorm=threshold), "mse")
+        logger = GradientNormLogger(kind=kind)
+        model.fit(x, y, batch_size=16, verbose=0, callbacks=[logger])
+        change = [one - two for one, two in zip(start, model.get_weights(), strict=True)]
+        return logger.record, change, (model, start)
+
+    record, unclipped, (model, start) = fitted(None)
+    model.set_weights(start)
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(x, y, model(x, training=True))
+    rows = float(tf.linalg.global_norm(tape.gradient(loss, model.trainable_variables)))
+    joined = float(record.global_norms[0])
+    assert rows > joined * 1.01
+    threshold = joined + share * (rows - joined)
+    record, clipped, _ = fitted(threshold)
+    np.testing.assert_allclose(clipped[0], unclipped[0] * threshold / rows, rtol=1e-4, atol=1e-7)
+    assert record.total("gradient_clipped") == 1
+    record, same, _ = fitted(rows * 1.01)
+    np.testing.assert_allclose(same[0], unclipped[0], rtol=1e-4, atol=1e-7)
+    assert record.total("gradient_clipped") == 0
+
+
+class Scalar(keras.layers.Layer):
+    """A layer that returns a loss."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],))
+
+    def call(self, x):
+        value = tf.reduce_mean(tf.square(x * self.scale))
+        self.add_loss(value)
+        return value
+
+
+class Sparse(keras.layers.Layer):
+    def call(self, x):
+        return tf.sparse.from_dense(tf.nn.relu(x))
+
+
+class Beside(keras.Model):
+    """A layer whose output the others do not use, or use as a sparse tensor."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.first = keras.layers.Dense(3)
+        self.layer = layer
+        self.last = keras.layers.Dense(2)
+
+    def call(self, x):
+        hidden = self.first(x)
+        output = self.layer(hidden)
+        return self.last(output if isinstance(self.layer, Sparse) else hidden)
+
+
+@pytest.mark.parametrize("also", ["activations", "effective_rank", "dormant", "delta_norm"])
+@pytest.mark.parametrize("layer", [Scalar, Sparse])
+def test_scalar_and_sparse_outputs_are_not_measured(layer, also):
+    keras.utils.set_random_seed(0)
+    model = Beside(layer(name="odd"))
+    model.compile("sgd", "mse")
+    logger = GradientNormLogger(also=also)
+    model.fit(X, Y, batch_size=16, verbose=0, callbacks=[logger])
+    assert np.isfinite(logger.global_norms).all()
+    odd = [
+        logger.record.values[:, place]
+        for place, column in enumerate(logger.record.columns)
+        if column.endswith("/odd") and not column.startswith(("gradient", "activation", "delta"))
+    ]
+    assert all(np.isnan(one).all() for one in odd)

@@ -585,3 +585,76 @@ def test_numpy_integers_and_no_quantity_are_arguments_too():
     logger = GradientNormLogger(every=np.int64(2), also=None)
     fit(make_model(), logger)
     np.testing.assert_array_equal(logger.steps, [0, 2, 4])
+
+
+class Interrupting(keras.callbacks.Callback):
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.batch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("other_model", [False, True])
+def test_the_next_fit_writes_what_an_interrupted_one_has_left(other_model, tmp_path):
+    model = make_model()
+    logger = GradientNormLogger(path=tmp_path / ("{trial}.csv" if other_model else "0.csv"))
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, logger, Interrupting(3))
+    fit(make_model() if other_model else model, logger)
+    first = records.load(tmp_path / "0.csv")
+    if other_model:
+        np.testing.assert_array_equal(first.steps, range(4))
+        np.testing.assert_allclose(first.global_norms, expected_norms()[:4], rtol=1e-5)
+        np.testing.assert_array_equal(records.load(tmp_path / "1.csv").steps, range(STEPS))
+    else:
+        np.testing.assert_array_equal(first.steps, range(4 + STEPS))
+
+
+def test_batch_logs_of_executions_without_a_step_that_is_due():
+    model = make_model(steps_per_execution=2)
+    seen = []
+    noting = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: seen.append(logs))
+    logger = GradientNormLogger(every=4, batch_logs=True)
+    fit(model, logger, noting, epochs=2)
+    assert ["gradient_norm/global" in logs for logs in seen] == [True, True, True, False, True, True]
+    assert seen[0]["gradient_norm/global"] == pytest.approx(expected_norms()[0], rel=1e-5)
+
+
+def test_an_epoch_without_a_recorded_step_is_no_reason_for_a_warning():
+    model = make_model()
+    fit(model)
+    logger = GradientNormLogger(every=100)
+    fit(model, logger, epochs=2)
+    assert len(logger.steps) == 0
+
+
+class Compiled(keras.Model):
+    """A train step that is a function of TensorFlow itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    @tf.function
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        self.optimizer.apply(
+            tape.gradient(loss, self.trainable_variables), self.trainable_variables
+        )
+        return {"loss": loss}
+
+
+def test_a_traced_train_step_is_named_as_the_reason_for_no_gradients():
+    model = Compiled()
+    model.compile("sgd", "mse")
+    fit(model)
+    with pytest.warns(UserWarning, match="train_step is a @tf.function itself"):
+        fit(model, GradientNormLogger(kind="applied"))

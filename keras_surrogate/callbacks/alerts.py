@@ -166,6 +166,8 @@ class GradientAlerts(Listener):
     def _reset(self) -> None:
         self.alerts = []
         self._newest: Record | None = None
+        # Whether a step of this epoch was recorded.
+        self._recorded = False
         self._first_norms: list[float] = []
         self._lasted = dict.fromkeys(_CONDITIONS, 0)
         self._zero_for: np.ndarray | int = 0
@@ -189,6 +191,7 @@ class GradientAlerts(Listener):
         for row in np.flatnonzero(~record.updates_nothing):
             self._check(record.rows(slice(row, row + 1)))
         self._newest = record.rows(slice(-1, None))
+        self._recorded = True
         self._weight_faults.see(record)
         self._spike_faults.see(record)
 
@@ -238,11 +241,14 @@ class GradientAlerts(Listener):
         newest = self._newest
         if newest is None:
             return
-        for faults in (self._weight_faults, self._spike_faults):
-            for kind, layer, value, what in faults.found(newest):
-                self._report(kind, newest, layer, value, what)
-            faults.begin_epoch()
-        self._check_dead_units(newest)
+        # Without a recorded step in this epoch nothing is new, and nothing has ended.
+        if self._recorded:
+            self._recorded = False
+            for faults in (self._weight_faults, self._spike_faults):
+                for kind, layer, value, what in faults.found(newest):
+                    self._report(kind, newest, layer, value, what)
+                faults.begin_epoch()
+            self._check_dead_units(newest)
         if self._loss and self._loss_faults is not None:
             for kind, value, what in self._loss_faults.found((logs or {}).get("loss")):
                 self._report(kind, newest, "loss", value, what)

@@ -63,7 +63,9 @@ class GradientNormLogger(records.Recorded, Callback):
         every: record the steps whose number is a multiple of it; an integer of at least 1, default
             1. Steps in between run the model's own train function and cost nothing. With
             `steps_per_execution` above 1 every step is measured, and the steps in between are
-            dropped.
+            dropped. Above 1, operations such as `tf.random.normal` draw other numbers than without
+            the logger, because TensorFlow keeps a state of each for both train functions; Keras's
+            random layers and `keras.random` with a `SeedGenerator` draw the same.
         kind: "raw", the gradients that reach the optimizer, without any loss scale and before
             clipping, with each micro-step of gradient accumulation by itself; or "applied", the
             gradients that the updates are made with, after accumulation, clipping and the reduction
@@ -241,6 +243,8 @@ class GradientNormLogger(records.Recorded, Callback):
         self._was_traced = getattr(model, "train_function", None) is not None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        # What an interrupted fit has left, for its own file.
+        self.read()
         if counting(self.model) is None:
             raise ValueError(
                 "GradientNormLogger needs a compiled model: call model.compile(optimizer, loss) "
@@ -390,7 +394,8 @@ class GradientNormLogger(records.Recorded, Callback):
         self._step += self.model.steps_per_execution
         if len(self._unread) >= self._read_every:
             self.read()
-        if recorded and self._batch_logs and logs is not None:
+        # An execution of several steps may have none that is due.
+        if recorded and self._batch_logs and logs is not None and np.ndim(self._series.newest):
             self._log(logs, self._series.newest)
             self._bar.hide("on_train_batch_end", self._long_names())
 
@@ -429,7 +434,7 @@ class GradientNormLogger(records.Recorded, Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.read()
-        if not self._recorder.saw_gradients:
+        if self._recorder.saw_gradients is False:
             self._warn_of_no_gradients()
         if logs is not None:
             means = self._series.means()
@@ -448,7 +453,8 @@ class GradientNormLogger(records.Recorded, Callback):
     def _warn_of_no_gradients(self) -> None:
         warnings.warn(
             f"GradientNormLogger recorded no gradients: the train step of {self.model.name} was "
-            "traced without a call of optimizer.apply or apply_gradients. Norms are NaN.",
+            "traced without a call of optimizer.apply or apply_gradients. Norms are NaN. The "
+            "reason may be that train_step is a @tf.function itself, which Keras does not need.",
             stacklevel=2,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -225,10 +226,14 @@ def _state(
     shapes: Sequence[Sequence[int]],
 ) -> list[keras.Variable]:
     """The variables of a new optimizer of the same kind, for such weights of other shapes."""
-    copies = [
-        keras.Variable(tf.zeros(shape, weight.dtype))
-        for weight, shape in zip(weights, shapes, strict=True)
-    ]
+    copies = []
+    for weight, shape in zip(weights, shapes, strict=True):
+        # Muon decides by the paths of the weights how each is trained.
+        *scopes, name = weight.path.split("/")
+        with contextlib.ExitStack() as stack:
+            for scope in scopes:
+                stack.enter_context(keras.name_scope(scope))
+            copies.append(keras.Variable(tf.zeros(shape, weight.dtype), name=name))
     try:
         clone = type(optimizer).from_config(optimizer.get_config())
         clone.build(copies)

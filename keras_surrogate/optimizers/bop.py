@@ -42,7 +42,8 @@ class Bop(keras.optimizers.Optimizer):
         name: default "bop".
 
     Raises:
-        ValueError: a number out of range, an unknown optimizer; at the first step, a model without
+        ValueError: a number out of range, an unknown optimizer or one that scales the loss; at the
+            first step, a model without
             binary weights.
 
     Source: Helwegen et al. 2019, arXiv:1906.02107, algorithm 1.
@@ -67,6 +68,13 @@ class Bop(keras.optimizers.Optimizer):
             gamma, "Bop", "gamma", "above 0 and at most 1", lambda gamma: 0 < gamma <= 1
         )
         self.rest = keras.optimizers.get(rest)
+        if getattr(self.rest, "loss_scale_factor", None) or isinstance(
+            self.rest, keras.optimizers.LossScaleOptimizer
+        ):
+            raise ValueError(
+                "Bop: `rest` must not scale the loss, which is that of the binary weights too. Put "
+                'it outside: keras.optimizers.LossScaleOptimizer(Bop(rest="adam")).'
+            )
         self._order: list[keras.Variable] = []
         # From the id of a TensorFlow variable, one for each replica, to its moving average.
         self._averages: dict[int, keras.Variable] = {}
@@ -107,6 +115,10 @@ class Bop(keras.optimizers.Optimizer):
             super().apply(*zip(*binary, strict=True))
         if any(gradient is not None for gradient, _ in others):
             self.rest.apply(*zip(*others, strict=True))
+
+    def passes_on(self, variable: keras.Variable) -> bool:
+        """True if `rest` trains a variable."""
+        return not _is_binary(variable)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         average = self._averages[id(variable)]

@@ -148,6 +148,10 @@ class LayerRates(keras.optimizers.Optimizer):
         copy._keep(copies, _factors(self._rules, [_path(one) for one in variables]))
         return copy
 
+    def passes_on(self, variable: keras.Variable) -> bool:
+        """True if the inner optimizer trains a variable."""
+        return self.factor(variable) != 0
+
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
@@ -167,7 +171,7 @@ class LayerRates(keras.optimizers.Optimizer):
             trainable_variables = self._order
         self.build(list(trainable_variables))
         pairs = zip(grads, trainable_variables, strict=True)
-        trained = [pair for pair in pairs if self.factor(pair[1]) != 0]
+        trained = [pair for pair in pairs if self.passes_on(pair[1])]
         if not trained:
             raise ValueError(
                 "LayerRates: the factor of every layer is 0, so that nothing is trained."
@@ -180,7 +184,11 @@ class LayerRates(keras.optimizers.Optimizer):
 
     def _rescales_decay(self, variable: keras.Variable) -> bool:
         inner = _every_optimizer(self.inner_optimizer)
-        return self.factor(variable) != 1 and any(one.weight_decay for one in inner)
+        decays = any(
+            one.weight_decay or getattr(one, "adam_weight_decay", None)  # The latter is Muon's.
+            for one in inner
+        )
+        return decays and self.factor(variable) != 1
 
     def _multiplying(
         self, optimizer: keras.optimizers.Optimizer, update_step: Callable[..., None]

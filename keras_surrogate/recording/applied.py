@@ -77,8 +77,12 @@ class AppliedGradients:
 
         NaN where the step updated nothing, and infinite where a gradient was NaN.
         """
-        seen = self._seen or dict(enumerate(self._model.trainable_variables))
-        return tf.gather(self._values[:, self._columns[quantity]], list(seen)), list(seen.values())
+        places = list(self._seen or range(self._count))
+        return tf.gather(self._values[:, self._columns[quantity]], places), self.seen()
+
+    def seen(self) -> list[keras.Variable]:
+        """The variables that the step updates."""
+        return list(self._seen.values()) or list(self._model.trainable_variables)
 
     def _warn_of(self, variable: keras.Variable) -> None:
         warnings.warn(

@@ -57,6 +57,27 @@ def innermost(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimiz
     return optimizer
 
 
+def clipping(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer whose clipping acts: the innermost one, and in a `Bop` its `rest`."""
+    inner = _within(optimizer)
+    return optimizer if inner is None else clipping(inner)
+
+
+def reaches(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
+    """True if the gradient of a variable reaches the `clipping` optimizer within an optimizer."""
+    inner = _within(optimizer)
+    if inner is None:
+        return True
+    passes_on = getattr(optimizer, "passes_on", None)
+    if passes_on is not None and not passes_on(variable):
+        return False
+    return reaches(inner, variable)
+
+
+def _within(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer | None:
+    return getattr(optimizer, "inner_optimizer", None) or getattr(optimizer, "rest", None)
+
+
 def without_loss_scaling(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer within a `LossScaleOptimizer`; any other optimizer itself."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):

@@ -131,7 +131,7 @@ class DeadUnits(OutputQuantity, ask_for="activations"):
 
     def measure(self, layer: keras.layers.Layer, outputs: Sequence[tf.Tensor]) -> tf.Tensor:
         axis = units_axis(layer)
-        units = outputs[0].shape[axis]
+        units = outputs[0].shape[axis] if outputs[0].shape.rank else None
         if units is None or any(output.shape[axis] != units for output in outputs):
             return tf.constant(np.nan, tf.float64)
         if id(layer) not in self._fired:

@@ -17,8 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_surrogate.recording.norms import at_least_float32, norms, totals
-from keras_surrogate.recording.optimizers import innermost
+from keras_surrogate.recording.norms import at_least_float32, nonzero_rows, norms, totals
+from keras_surrogate.recording.optimizers import clipping
 
 if TYPE_CHECKING:
     from keras_surrogate.recording.taps import TracedStep
@@ -137,7 +137,12 @@ class GradientQuantity(Quantity):
         counts = [[float(math.prod(variable.shape))] for variable in variables]
         sizes = layout.totals(tf.constant(counts, tf.float64), variables)
         joined = layout.totals(measured, variables, self.segment)
-        return tf.reshape(self.finish(joined, sizes), [-1])
+        values = self.finish(joined, sizes)
+        unknown = [step.updates_none_of(group) for group in layout.groups.values()]
+        if any(unknown):
+            nan = tf.constant(np.nan, tf.float64)
+            values = tf.where(tf.constant([False, *unknown])[:, tf.newaxis], nan, values)
+        return tf.reshape(values, [-1])
 
 
 class GradientNorm(GradientQuantity):
@@ -250,27 +255,33 @@ class GradientClipped(Quantity):
     def values(self, step: TracedStep, layout: Layout) -> tf.Tensor:
         if step.is_hidden:
             return tf.constant([np.nan], tf.float64)
-        acted = [_clipped(optimizer, step.unscaled(optimizer)) for optimizer in step.optimizers()]
+        acted = [_clipped(optimizer, step.reaching(optimizer)) for optimizer in step.optimizers()]
         return tf.minimum(over_replicas(tf.reduce_max(tf.stack(acted), keepdims=True)), 1)
 
 
 def clips(optimizer: keras.optimizers.Optimizer) -> bool:
     """True if an optimizer clips gradients."""
-    optimizer = innermost(optimizer)
+    optimizer = clipping(optimizer)
     return bool(optimizer.clipnorm or optimizer.clipvalue or optimizer.global_clipnorm)
 
 
-def _clipped(optimizer: keras.optimizers.Optimizer, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+def _clipped(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor | tf.IndexedSlices]
+) -> tf.Tensor:
     """1.0 if one of the gradients exceeds the optimizer's threshold, otherwise 0.0."""
-    optimizer = innermost(optimizer)
-    if not clips(optimizer):
+    optimizer = clipping(optimizer)
+    if not clips(optimizer) or not gradients:
         return tf.constant(0.0, tf.float64)
     if optimizer.gradient_accumulation_steps:
         return tf.constant(np.nan, tf.float64)
     if optimizer.clipvalue:
-        largest = tf.reduce_max(GradientNormInfinity().measure(tensors))
+        dense = [nonzero_rows(gradient) for gradient in gradients]
+        largest = tf.reduce_max(GradientNormInfinity().measure(dense))
         threshold = optimizer.clipvalue
-    elif optimizer.clipnorm:
+        return tf.cast(largest > threshold, tf.float64)
+    # Keras clips the norm of a sparse gradient's rows, in which equal rows are not added up.
+    tensors = [getattr(gradient, "values", gradient) for gradient in gradients]
+    if optimizer.clipnorm:
         largest = tf.reduce_max(norms(tensors))
         threshold = optimizer.clipnorm
     else:

@@ -115,7 +115,8 @@ class StepRecorder:
         last: for each column whether its value for an epoch is that of the last step, instead of
             the mean.
         quantities: the recorded quantities.
-        saw_gradients: whether the traced step passed any gradients to an optimizer.
+        saw_gradients: whether the traced step passed any gradients to an optimizer; None before a
+            step is traced.
     """
 
     plain: Callable[..., Any]
@@ -123,7 +124,7 @@ class StepRecorder:
     columns: list[str]
     logged: np.ndarray
     last: np.ndarray
-    saw_gradients: bool
+    saw_gradients: bool | None
 
     def __init__(self, model: keras.Model, settings: Settings) -> None:
         model.make_train_function()
@@ -131,7 +132,7 @@ class StepRecorder:
         self.columns = []
         self.logged = np.empty(0, bool)
         self.last = np.empty(0, bool)
-        self.saw_gradients = False
+        self.saw_gradients = None
         self._model = model
         self._settings = settings
         self._reader: Callable[[], Reader | None] = _nobody

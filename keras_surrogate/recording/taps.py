@@ -18,7 +18,12 @@ import tensorflow as tf
 from keras_surrogate import methods
 from keras_surrogate.custom_gradient import with_gradient
 from keras_surrogate.recording.norms import at_least_float32, nonzero_rows
-from keras_surrogate.recording.optimizers import loss_scale, optimizers_of, with_inner
+from keras_surrogate.recording.optimizers import (
+    loss_scale,
+    optimizers_of,
+    reaches,
+    with_inner,
+)
 
 if TYPE_CHECKING:
     from keras_surrogate.recording.applied import AppliedGradients
@@ -129,6 +134,25 @@ class TracedStep:
             self._scale(optimizer),
         )
 
+    def reaching(self, optimizer: keras.optimizers.Optimizer) -> list[tf.Tensor | tf.IndexedSlices]:
+        """Those of `unscaled` that reach the optimizer which clips within this one."""
+        received = [pair for owner, *pair in self.gradients if owner is optimizer]
+        scale = self._scale(optimizer)
+        return [
+            _unscaled(gradient, scale)
+            for gradient, variable in received
+            if reaches(optimizer, variable)
+        ]
+
+    def updates_none_of(self, variables: Iterable[keras.Variable]) -> bool:
+        """True if optimizers received gradients of some of these and update none of them."""
+        if self._applied is None:
+            return False
+        received = {id(variable) for _, _, variable in self.gradients}
+        updated = {id(variable) for variable in self._applied.seen()}
+        ids = set(map(id, variables))
+        return bool(ids & received) and not ids & updated
+
     def note_scale(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Note the loss scale of an optimizer, before its first application."""
         # A tensor within a loop or branch cannot leave it.
@@ -170,6 +194,15 @@ def _divided(
     if tf.get_static_value(scale) == 1:
         return dense
     return [tensor / tf.cast(scale, tensor.dtype) for tensor in dense]
+
+
+def _unscaled(
+    gradient: tf.Tensor | tf.IndexedSlices, scale: tf.Tensor | float
+) -> tf.Tensor | tf.IndexedSlices:
+    if not isinstance(gradient, tf.IndexedSlices):
+        return at_least_float32(gradient) / tf.cast(scale, at_least_float32(gradient).dtype)
+    values = _unscaled(gradient.values, scale)
+    return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
 
 
 def _graph() -> tf.Graph | None:
@@ -317,7 +350,7 @@ class Taps:
         return calling
 
     def _see_input(self, step: TracedStep, layer: keras.layers.Layer, x: Any, mask: Any) -> Any:
-        if not tf.is_tensor(x) or not x.dtype.is_floating:
+        if not _is_dense(x):
             return x
         step.add(step.inputs, layer, x)
         step.add(step.masks, layer, mask)
@@ -326,7 +359,7 @@ class Taps:
         return _watched(x, lambda delta: step.add(step.input_deltas, layer, delta))
 
     def _see(self, step: TracedStep, layer: keras.layers.Layer, output: Any) -> Any:
-        if not tf.is_tensor(output) or not output.dtype.is_floating:
+        if not _is_dense(output):
             return output
         step.add(step.outputs, layer, output)
         if not self._deltas:
@@ -341,6 +374,11 @@ class Taps:
             return update_step(gradient, variable, learning_rate)
 
         return updating
+
+
+def _is_dense(x: object) -> bool:
+    """True for floating tensors, but not for sparse and ragged ones."""
+    return isinstance(x, tf.Tensor) and x.dtype.is_floating
 
 
 def _watched(x: tf.Tensor, see: Callable[[tf.Tensor], None]) -> tf.Tensor:

@@ -139,6 +139,8 @@ class EffectiveRank(OutputQuantity, ask_for="effective_rank"):
     name = "effective_rank"
 
     def measure(self, layer: keras.layers.Layer, outputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        if not outputs[0].shape.rank:
+            return tf.constant(np.nan, tf.float64)
         few = outputs[0][:_COMPARED]
         rows = tf.cast(tf.reshape(few, [tf.shape(few)[0], -1]), tf.float64)
         # Squares of the singular values are the eigenvalues of the inner products.

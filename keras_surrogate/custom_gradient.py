@@ -18,6 +18,8 @@ _TRUE_GRADIENTS: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "true_gradients", default=False
 )
 
+_PLAIN: contextvars.ContextVar[bool] = contextvars.ContextVar("plain_operations", default=False)
+
 # What `noted_custom_gradients` gives; None outside of it.
 _NOTED: contextvars.ContextVar[list[bool] | None] = contextvars.ContextVar("noted", default=None)
 
@@ -293,6 +295,21 @@ def with_slope(
     _note_custom_gradient()
     # x - stop_gradient(x) is 0, with derivative 1.
     return tf.stop_gradient(value(x)) + tf.stop_gradient(slope(x)) * (x - tf.stop_gradient(x))
+
+
+@contextlib.contextmanager
+def plain_operations() -> Iterator[None]:
+    """A context in which surrogates compute by `with_slope`, for loops that are exported."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def operations_are_plain() -> bool:
+    """True within `plain_operations`."""
+    return _PLAIN.get()
 
 
 def _zero_with_tangent_of(primitive: tf.Tensor) -> tf.Tensor:

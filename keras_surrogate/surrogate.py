@@ -13,7 +13,14 @@ import tensorflow as tf
 
 from keras_surrogate import compiling, functions
 from keras_surrogate.checks import one_of
-from keras_surrogate.custom_gradient import Use, applied, gradients_are_true, with_gradient
+from keras_surrogate.custom_gradient import (
+    Use,
+    applied,
+    gradients_are_true,
+    operations_are_plain,
+    with_gradient,
+    with_slope,
+)
 from keras_surrogate.functions import FromCallable, residuals, tables
 from keras_surrogate.functions.held import Held
 
@@ -122,6 +129,8 @@ class Surrogate:
         def evaluate(x):
             return pair._evaluate(x, pair._value(x))
 
+        if operations_are_plain():
+            return with_slope(x, pair._value, lambda x: evaluate(x)[1](tf.ones_like(x)))
         return with_gradient(x, evaluate, pair._primitive)
 
     def _smooth(self, x: tf.Tensor) -> tf.Tensor:

@@ -963,3 +963,31 @@ def test_tflite_needs_no_custom_operations(gradient, tmp_path):
     np.testing.assert_allclose(
         interpreter.get_tensor(wanted["index"]), model(X), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("steps", [6, None])
+@pytest.mark.parametrize(
+    "make",
+    [keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN],
+    ids=lambda make: make.__name__,
+)
+def test_an_exported_loop_has_the_gradient_of_its_surrogates(make, steps, tmp_path):
+    layer = make(3, activation=ks.Surrogate("tanh", "sigmoid", scale=2.0))
+    model = keras.Sequential([keras.Input((steps, 4)), layer, keras.layers.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(2, 6, 4)).astype("float32")
+    conversion.export(model, tmp_path / "saved")
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+
+    def gradients(call, variables):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(call(x) ** 2)
+        return tape.gradient(loss, variables)
+
+    np.testing.assert_allclose(loaded.serve(x), model(x), rtol=1e-6, atol=1e-7)
+    expected = gradients(model, [one.value for one in model.trainable_variables])
+    got = gradients(loaded.serve, loaded.trainable_variables)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    with ks.true_gradients(model):
+        true = gradients(model, [one.value for one in model.trainable_variables])
+    assert any(np.max(abs(one - other)) > 1e-3 for one, other in zip(true, expected, strict=True))

@@ -764,3 +764,38 @@ def test_random_gradients_are_said_to_be_random():
     )
     assert "absolute sizes are not" in random and "SGD" in random
     assert "absolute sizes" not in real
+
+
+def with_a_norm_of_its_kernel():
+    return [
+        keras.Input((5, 3)),
+        keras.layers.SpectralNormalization(keras.layers.Dense(4)),
+        keras.layers.GlobalAveragePooling1D(),
+    ]
+
+
+def with_a_state():
+    return [keras.Input(batch_shape=(4, 5, 3)), keras.layers.LSTM(4, stateful=True)]
+
+
+@pytest.mark.parametrize("measure", ["diagnose", "alignment", "first_order"])
+@pytest.mark.parametrize("first", [with_a_norm_of_its_kernel, with_a_state])
+def test_weights_and_states_that_a_call_changes_are_restored(first, measure):
+    keras.utils.set_random_seed(0)
+    surrogate = ks.Surrogate("tanh", scale=1 + 1e-6)
+    model = keras.Sequential([*first(), keras.layers.Dense(3, surrogate), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    random = np.random.default_rng(0)
+    x = random.normal(size=(4, 5, 3)).astype("float32")
+    y = random.normal(size=(4, 1)).astype("float32")
+    model(x)
+    held = [*model.variables, *keras.tree.flatten(getattr(model.layers[0], "states", []))]
+    before = [variable.numpy() for variable in held]
+    result = getattr(diagnosis, measure)(model, x, y)
+    for variable, value in zip(held, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    # Both numbers are of the same weights and states.
+    if measure == "alignment":
+        assert min(result.cosines.values()) == pytest.approx(1, abs=1e-6)
+    if measure == "first_order" and first is with_a_state:
+        assert result.optimizer.kept == pytest.approx(1, abs=0.02)

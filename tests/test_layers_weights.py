@@ -958,3 +958,28 @@ def test_a_forward_that_falls_has_no_least_error():
     falling = ks.Surrogate(lambda x: -tf.sign(x), "linear")
     with pytest.raises(ValueError, match="needs a forward that grows with the weight"):
         SurrogateWeights(keras.layers.Dense(3), falling, scale="least_error")
+
+
+@keras.saving.register_keras_serializable("test")
+class WithoutBuild(keras.layers.Layer):
+    """A layer that only its call builds."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+# Keras warns of such layers whether they are wrapped or not.
+@pytest.mark.filterwarnings("ignore:`build.*does not have a `build:UserWarning")
+def test_a_layer_that_only_a_call_builds_is_loaded_and_cloned(tmp_path):
+    inputs = keras.Input(VECTORS.shape[1:])
+    model = keras.Model(inputs, SurrogateWeights(WithoutBuild(), "ste_sign")(inputs))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(VECTORS), model(VECTORS))
+    cloned = keras.models.clone_model(model)
+    cloned.set_weights(model.get_weights())
+    np.testing.assert_array_equal(cloned(VECTORS), model(VECTORS))

@@ -679,3 +679,70 @@ def test_a_layer_with_more_weights_is_not_folded():
     with pytest.warns(UserWarning, match="stays in float"):
         quantized = conversion.quantize(model, x)
     np.testing.assert_allclose(quantized(x), model(x), atol=0.05)
+
+
+def shared_outputs():
+    first, second = keras.Input((3,)), keras.Input((3,))
+    dense = keras.layers.Dense(2, name="dense")
+    return keras.Model([first, second], [dense(first), dense(second)])
+
+
+def several_outputs():
+    inputs = keras.Input((5, 3))
+    outputs = keras.layers.LSTM(4, return_sequences=True, return_state=True, name="lstm")(inputs)
+    return keras.Model(inputs, outputs[:2])
+
+
+def one_of_several_outputs():
+    inputs = keras.Input((5, 3))
+    outputs = keras.layers.LSTM(4, return_sequences=True, return_state=True, name="lstm")(inputs)
+    return keras.Model(inputs, [outputs[1], keras.layers.Dense(2, name="dense")(outputs[0])])
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (shared_outputs, None),
+        (several_outputs, None),
+        (one_of_several_outputs, ["lstm", "dense"]),
+    ],
+)
+def test_layers_that_give_several_outputs_of_the_model(make, names):
+    keras.utils.set_random_seed(0)
+    model = make()
+    random = np.random.default_rng(0)
+    x = [random.normal(size=(32, *one.shape[1:])).astype("float32") for one in model.inputs]
+    x = x if len(x) > 1 else x[0]
+    quantized = conversion.quantize(model, x)
+    if names is not None:
+        assert quantized.output_names == names
+    for one, other in zip(quantized(x), model(x), strict=True):
+        np.testing.assert_allclose(one, other, atol=0.05)
+    plain = conversion.strip(quantized)
+    for one, other in zip(plain(x), quantized(x), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_range_that_is_called_on_two_shapes_is_stripped(tmp_path):
+    rounding = FakeQuantize(4)
+    first, second = keras.Input((3,)), keras.Input((5,))
+    model = keras.Model([first, second], [rounding(first), rounding(second)])
+    x = [np.linspace(-1, 1, 3)[None], np.linspace(-2, 1, 5)[None]]
+    model(x, training=True)
+    plain = conversion.strip(model)
+    assert plain.output_shape == [(None, 3), (None, 5)]
+    plain.save(tmp_path / "plain.keras")
+    for stripped in (plain, keras.models.load_model(tmp_path / "plain.keras")):
+        for one, other in zip(stripped(x), model(x), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e-3, 1e6])
+def test_the_first_batch_sets_the_range_exactly(size):
+    x = (np.linspace(-1, 1, 11) * size).astype("float32")
+    following, observing = FakeQuantize(8), FakeQuantize(8)
+    following(x, training=True)
+    observing.build(x.shape)
+    observing.observe(x)
+    assert following.low.numpy() == observing.low.numpy() == x[0]
+    assert following.high.numpy() == observing.high.numpy() == x[-1]

@@ -619,7 +619,14 @@ def test_batch_logs_of_executions_without_a_step_that_is_due():
     noting = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: seen.append(logs))
     logger = GradientNormLogger(every=4, batch_logs=True)
     fit(model, logger, noting, epochs=2)
-    assert ["gradient_norm/global" in logs for logs in seen] == [True, True, True, False, True, True]
+    assert ["gradient_norm/global" in logs for logs in seen] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
     assert seen[0]["gradient_norm/global"] == pytest.approx(expected_norms()[0], rel=1e-5)
 
 

@@ -43,7 +43,6 @@ GRIDS = {
     "vgg": ("true", "bsilu", "leaky_relu:0.3"),
     "tuned_vgg": ("true", "bsilu", "leaky_relu:0.3"),
     "sugar": ("true", "bsilu"),
-    "resnet": ("true", "bsilu"),
 }
 # An effect is shown if the interval excludes 0 and the mean is at least a point, as in the grids.
 RELEVANT = 0.01

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,8 @@ import tensorflow as tf
 from keras_surrogate import checks, files, methods
 from keras_surrogate.conversion import choosing
 from keras_surrogate.conversion.strip import strip
-from keras_surrogate.custom_gradient import true_gradients
+from keras_surrogate.custom_gradient import plain_operations, true_gradients
+from keras_surrogate.layers.within import everything_within
 
 if TYPE_CHECKING:
     from keras_surrogate._types import PathLike
@@ -67,7 +69,8 @@ def export(
     }[gradient]
     with files.replacing_folder(path) as unfinished:
         exported = model if gradient == "surrogate" else _plain(model)
-        with context(exported):
+        loops = [one for one in everything_within(exported) if isinstance(one, keras.layers.RNN)]
+        with context(exported), methods.replaced(loops, "call", _by_plain_operations):
             exported.export(str(unfinished), **{"verbose": False, **kwargs})
 
 
@@ -87,6 +90,16 @@ def _without_gradient(model: keras.Model) -> Iterator[None]:
     """A context in which no gradient passes the model's outputs."""
     with methods.replaced([model], "call", _stopped), true_gradients(model):
         yield
+
+
+def _by_plain_operations(layer, call):
+    # A SavedModel loses custom gradients within loops.
+    @functools.wraps(call)
+    def plain(*args, **kwargs):
+        with plain_operations():
+            return call(*args, **kwargs)
+
+    return plain
 
 
 def _stopped(model, call):

@@ -218,13 +218,13 @@ class Conversion:
         args = keras.tree.pack_sequence_as(args, taken)
         outputs = args[0] if plan.is_folded else clone(*args, **kwargs)
         name = plan.layer.name
-        output_name = name if place.is_named else None
         if plan.activation is not None:
             outputs = self._rounded(outputs, f"{name}_before")
-            activation_name = None if plan.is_rounded else output_name
+            has_name = place.named_output is not None and not plan.is_rounded
+            activation_name = name if has_name else None
             outputs = self._activation_layer(plan, activation_name, outputs.dtype)(outputs)
         if plan.is_rounded:
-            outputs = self._rounded(outputs, name, output_name)
+            outputs = self._rounded(outputs, name, place.named_output)
         elif place.is_exact:
             for tensor in keras.tree.flatten(outputs):
                 self._add_exact(tensor, name)
@@ -244,17 +244,20 @@ class Conversion:
             self._activations[key] = layer
         return self._activations[key]
 
-    def _rounded(self, outputs: Any, name: str, output_name: str | None = None) -> Any:
+    def _rounded(self, outputs: Any, name: str, named_output: int | None = None) -> Any:
         """The rounded values of one or several outputs.
 
         Args:
             outputs: tensors.
             name: the name of the layer that gives them.
-            output_name: the name of the range; default None, that of the layer with "_range".
+            named_output: the number of the output whose range has this name too; default None. The
+                name of another range is this one with "_range".
         """
-        return keras.tree.map_structure(
-            lambda tensor: self._range(name, output_name, tensor.dtype)(tensor), outputs
-        )
+        rounded = [
+            self._range(name, name if number == named_output else None, tensor.dtype)(tensor)
+            for number, tensor in enumerate(keras.tree.flatten(outputs))
+        ]
+        return keras.tree.pack_sequence_as(outputs, rounded)
 
     def _free(self, name: str) -> str:
         """The name, or with a number if another layer has it."""

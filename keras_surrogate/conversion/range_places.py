@@ -135,12 +135,13 @@ class CallPlace:
     Attributes:
         takes_exact: for each tensor or number in the arguments, True if it must not be rounded.
         is_exact: True if the outputs must not be rounded.
-        is_named: True if the output is one of the graph that is looked up by the layer's name.
+        named_output: the number of the output that is looked up by the layer's name; None without
+            one.
     """
 
     takes_exact: tuple[bool, ...]
     is_exact: bool
-    is_named: bool
+    named_output: int | None
 
 
 def all_calls(model: keras.Model) -> list[Call]:
@@ -236,8 +237,7 @@ class Graph:
             taken = _taken_exactly(call, is_exact)
             arguments = zip(call.arguments, taken, strict=True)
             exact.update(id(argument) for argument, is_taken in arguments if is_taken)
-            is_named = self.is_named(call.layer) and id(call.outputs[0]) in self._ends
-            self.call_places.append(CallPlace(taken, is_exact, is_named))
+            self.call_places.append(CallPlace(taken, is_exact, self._named_output(call)))
         self.call_places.reverse()
         self.exact_inputs = tuple(id(tensor) in exact for tensor in inputs)
 
@@ -253,8 +253,18 @@ class Graph:
         return any(id(tensor) in self._ends for tensor in self._outputs[id(layer)])
 
     def is_named(self, layer: Any) -> bool:
-        """True if the output of a layer is one of the model that is looked up by its name."""
-        return self._named_outputs and self.is_output(layer)
+        """True if an output of a layer is one of the model that is looked up by its name.
+
+        Of several outputs none can be looked up.
+        """
+        ends = [tensor for tensor in self._outputs[id(layer)] if id(tensor) in self._ends]
+        return self._named_outputs and len(ends) == 1
+
+    def _named_output(self, call: Call) -> int | None:
+        if not self.is_named(call.layer):
+            return None
+        ends = (number for number, one in enumerate(call.outputs) if id(one) in self._ends)
+        return next(ends, None)
 
     def reaches_end(self, layer: Any) -> bool:
         """True if an output of a layer is one of the model, maybe after layers that pass it on."""

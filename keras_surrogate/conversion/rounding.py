@@ -46,7 +46,8 @@ def plain_rounding(layer: FakeQuantize) -> keras.Model:
         ) from error
     low = np.float32(layer.low.numpy())
     high = np.float32(layer.high.numpy())
-    inputs = keras.Input(batch_shape=given.shape, dtype=given.dtype)
+    # Calls of a shared layer may have different shapes.
+    inputs = keras.Input(batch_shape=[None] * len(given.shape), dtype=given.dtype)
     if low == high:
         # The layer has only seen zeros, and its step is 0.
         zeros = keras.ops.zeros_like(inputs, dtype=layer.compute_dtype)

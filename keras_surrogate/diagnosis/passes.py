@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_surrogate import methods
+from keras_surrogate.layers.within import everything_within
 from keras_surrogate.optimizers import LayerRates
 from keras_surrogate.recording import norms
 from keras_surrogate.recording.optimizers import innermost, without_loss_scaling
@@ -197,19 +198,27 @@ def loss_function(model: keras.Model, x: object, y: object) -> Callable[[], floa
 
 @contextlib.contextmanager
 def unchanged(model: keras.Model) -> Iterator[None]:
-    """A context that restores all variables that are not trained: averages, seeds, metrics."""
-    trained = set(map(id, model.trainable_variables))
-    held = [
-        variable
-        for variable in [*model.variables, *model.metrics_variables]
-        if id(variable) not in trained
-    ]
+    """A context that restores all variables: averages, seeds, metrics and states.
+
+    Weights too, because layers such as SpectralNormalization assign to them in their call.
+    """
+    held = [*model.variables, *model.metrics_variables, *_states(model)]
     before = [(variable, tf.identity(variable.value)) for variable in held]
     try:
         yield
     finally:
         for variable, value in before:
             variable.assign(value)
+
+
+def _states(model: keras.Model) -> list[keras.Variable]:
+    """The states of stateful recurrent layers, which are not among a layer's variables."""
+    states = [
+        layer.states
+        for layer in everything_within(model)
+        if isinstance(layer, keras.layers.RNN) and layer.stateful
+    ]
+    return [one for one in keras.tree.flatten(states) if isinstance(one, keras.Variable)]
 
 
 def updates(model: keras.Model, found: dict[int, tf.Tensor | None]) -> dict[int, tf.Tensor]:

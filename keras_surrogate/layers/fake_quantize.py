@@ -109,9 +109,11 @@ class FakeQuantize(keras.layers.Layer):
     def _follow(self, inputs: tf.Tensor) -> None:
         low, high = _ends(inputs)
         # The first batch replaces the initial range.
-        share = tf.where(self.batches_seen.value > 0, 1 - self.momentum, 1.0)
-        self.low.assign(self.low.value + share * (low - self.low.value))
-        self.high.assign(self.high.value + share * (high - self.high.value))
+        is_first = self.batches_seen.value == 0
+        share = 1 - self.momentum
+        for end, now in ((self.low, low), (self.high, high)):
+            old = end.value
+            end.assign(tf.where(is_first, now, old + share * (now - old)))
         self.batches_seen.assign(tf.ones_like(self.batches_seen.value))
 
     def compute_output_shape(self, input_shape: Any) -> Any:

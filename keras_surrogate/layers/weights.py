@@ -139,6 +139,9 @@ class SurrogateWeights(keras.layers.Wrapper):
             )
         if self.scale == "least_error":
             weight_scales.normal_reach(self.surrogate.forward)
+        if layer.built and type(layer).build is keras.layers.Layer.build and not layer.weights:
+            # Keras marks such a layer as built when it is loaded, but only a call builds it.
+            layer.built = False
         if layer.built:
             self._replaced()
 

@@ -222,6 +222,8 @@ def _commonest(counts):
 
 
 def _share(part, whole):
+    if not whole:
+        return "-"
     return f"{part} of {whole}, {100 * part / whole:.0f} %"
 
 

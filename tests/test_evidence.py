@@ -81,6 +81,26 @@ def test_the_table_of_the_law_is_what_was_measured(tmp_path, monkeypatch):
         assert float(one["accuracy"]) == pytest.approx(accuracy, abs=1e-4)
 
 
+def test_the_tables_of_moving_averages_are_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setitem(sys.modules, "report", report)
+    module = importlib.import_module("moving_averages")
+    for name, table in zip((module.NAME, f"{module.NAME}_slopes"), module.tables(), strict=True):
+        assert (report.RESULTS / f"{name}.md").read_text() == table
+    runs = module.study.read(module.NAME, report.RESULTS)
+    wanted = [one for name in module.GRIDS for one in module.settings(name)]
+    assert len(runs) == len(wanted)
+    assert all(any(one.items() <= run.items() for run in runs) for one in wanted)
+    # The networks of these grids were trained anew, to the same weights.
+    for name in ("sign", "two_bits", "dying"):
+        known = comparison.read(report.RESULTS / f"{name}.jsonl")
+        again = [run for run in runs if run["grid"] == name]
+        assert again
+        for run in again:
+            case = comparison.Case(**run["case"])
+            assert known[case, run["seed"]].accuracy == run["moving"]
+
+
 def test_every_table_of_the_page_stands_in_the_results():
     known = {line for path in report.RESULTS.glob("*.md") for line in path.read_text().splitlines()}
     lines = [

@@ -516,7 +516,7 @@ def test_workers_end_with_the_command_and_it_continues(number, tmp_path, planted
             os.killpg(process.pid, number)
         else:
             process.kill()
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=600)
         until(lambda: not any(map(is_alive, pids(tmp_path))))
     finally:
         with contextlib.suppress(ProcessLookupError):

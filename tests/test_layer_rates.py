@@ -371,6 +371,7 @@ def test_applied_gradients_of_a_layer_that_is_left_out_are_unknown_and_no_fault(
     assert alerts.alerts == []
 
 
+@pytest.mark.skipif(not hasattr(keras.optimizers, "Muon"), reason="this Keras has no Muon")
 def test_the_decay_of_muon_for_the_weights_that_adam_trains():
     def make(rate):
         return keras.optimizers.Muon(rate, weight_decay=None, adam_weight_decay=1.0)

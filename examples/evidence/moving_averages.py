@@ -121,7 +121,11 @@ def tables() -> tuple[str, str]:
     for name in GRIDS:
         for network, cases in networks(name).items():
             found = {
-                case: [one for one in runs if (one["grid"], one["case"]) == (name, as_saved(case))]
+                case: [
+                    one
+                    for one in runs
+                    if (one["grid"], one["case"]) == (name, dataclasses.asdict(case))
+                ]
                 for case in cases
             }
             lags = []
@@ -152,10 +156,6 @@ def tables() -> tuple[str, str]:
     heading = ["grid", "slopes", "batch averages, points", "by slope", "same effect"]
     by_slope = ["slope", "moving averages, %", "batch averages, %", "gain, moving", "gain, batch"]
     return study.markdown(heading, lines), study.markdown(by_slope, slopes)
-
-
-def as_saved(case: comparison.Case) -> dict[str, Any]:
-    return dataclasses.asdict(case)
 
 
 def main(data_dir: str | None = None, only_report: bool = False) -> None:

@@ -7,7 +7,7 @@ With Keras's momentum of 0.99 a moving average is a mean over about the last 100
 of a few hundred ends with averages that belong to earlier weights. Normalised networks of the grids,
 each slope at its best rate where rates were tried, are trained again from the same starts, and their
 weights are tested twice: with the moving averages, as the grids were, and with those of each 500 test
-images. The two grids that have a momentum of 0.9 are trained with 0.99 here. Writes
+images. The three grids that have a momentum of 0.9 are trained with 0.99 here. Writes
 results/moving_averages.jsonl, moving_averages.md and, slope by slope, moving_averages_slopes.md.
 """
 
@@ -33,7 +33,6 @@ sys.path.append(str(Path(__file__).parents[1] / "published"))
 import study
 
 NAME = "moving_averages"
-SEEDS = range(5)
 TESTED = 500
 # From grid to the slopes that are trained again; an empty tuple is all of them.
 GRIDS = {
@@ -43,6 +42,7 @@ GRIDS = {
     "vgg": ("true", "bsilu", "leaky_relu:0.3"),
     "tuned_vgg": ("true", "bsilu", "leaky_relu:0.3"),
     "sugar": ("true", "bsilu"),
+    "sugar_again": ("true", "bsilu"),
 }
 # An effect is shown if the interval excludes 0 and the mean is at least a point, as in the grids.
 RELEVANT = 0.01
@@ -66,12 +66,13 @@ def networks(name: str) -> dict[str, list[comparison.Case]]:
 
 
 def settings(name: str) -> list[dict[str, Any]]:
-    """The runs of a grid."""
+    """The runs of a grid, from its own starts."""
+    seeds = comparison.load_grid(report.FOLDER / f"{name}.py").seeds
     return [
         {"grid": name, "case": dataclasses.asdict(case), "seed": seed}
         for cases in networks(name).values()
         for case in cases
-        for seed in SEEDS
+        for seed in seeds
     ]
 
 

@@ -6,7 +6,7 @@ from keras_surrogate.comparison import Grid
 # augmentation. Theirs are a VGG-16 and a ResNet-18 and 50 epochs.
 # The moving averages of batch normalisation have a momentum of 0.9: with Keras's 0.99 they lag after
 # 700 steps, and the same weights have 50 and 33 % with them and 53 and 44 % with the averages of
-# their batches (VGG and ResNet, moving_averages.py). 35 trainings of a first grid were discarded, and
+# their batches (VGG and ResNet, moving_averages.py). That is no cure for the ResNet. 35 trainings of a first grid were discarded, and
 # the rates chosen after them.
 TRAINING = {
     "data": "cifar10",

@@ -43,8 +43,7 @@ class Bop(keras.optimizers.Optimizer):
 
     Raises:
         ValueError: a number out of range, an unknown optimizer or one that scales the loss; at the
-            first step, a model without
-            binary weights.
+            first step, a model without binary weights.
 
     Source: Helwegen et al. 2019, arXiv:1906.02107, algorithm 1.
     """
